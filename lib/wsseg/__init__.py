@@ -1,0 +1,32 @@
+"""Medical image segmentation learned from labels that cost seconds.
+
+>>> from wsseg import Segmenter, read_scan, write_mask
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+_FACE = {
+    "LabelSpace": "labels",
+    "ModelPackage": "package",
+    "Segmentation": "segment",
+    "Segmenter": "segment",
+    "Volume": "volume",
+    "WssegError": "errors",
+    "find_package": "package",
+    "read_presence": "labels",
+    "read_scan": "volume",
+    "segment": "segment",
+    "write_mask": "volume",
+}
+
+__all__ = sorted(_FACE)
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use: torch and MONAI take seconds that ``wsseg --help`` need not wait."""
+    if name not in _FACE:
+        raise AttributeError(f"module 'wsseg' has no attribute {name!r}")
+    return getattr(import_module(f"wsseg.{_FACE[name]}"), name)

@@ -1,0 +1,1 @@
+"""Importers, slice data sets, a synthetic phantom."""

@@ -1,0 +1,1 @@
+"""Noise schedules by sigma and the condition derivative."""

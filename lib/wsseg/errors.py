@@ -1,0 +1,19 @@
+"""One family of errors: what is wrong, in which file or field, what to do."""
+
+from __future__ import annotations
+
+
+class WssegError(Exception):
+    """Something the user gave is wrong; the message is one sentence for them.
+
+    The command line prints it and exits with 2; the server answers it as
+    ``detail`` with status 400.
+    """
+
+    status = 400
+
+
+class NotFoundError(WssegError):
+    """A model, image or case of that name does not exist; status 404."""
+
+    status = 404

@@ -1,0 +1,152 @@
+"""Names to voxel values, and the weak labels a scan can carry."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsseg.errors import WssegError
+
+YES, NO, UNKNOWN = 1, 0, -1
+"""States of one class on one slice, as stored in a presence array."""
+
+Presence = NDArray[np.int8]
+"""(classes, slices) of YES, NO or UNKNOWN; slices along the third stored axis."""
+
+
+@dataclass(frozen=True)
+class LabelSpace:
+    """Class names in order; the class at position k has voxel value k + 1.
+
+    Values are contiguous from 1, background is 0 and never listed: the one
+    convention that 3D Slicer, OHIF and MITK all read rightly.
+
+    Raises:
+        WssegError: no class, an empty or repeated name, "background", or more
+            than 254 classes (255 is the scribbles' background).
+    """
+
+    names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.names) <= 254:
+            raise WssegError(f"labels: {len(self.names)} given, between 1 and 254 are possible")
+        if len(set(self.names)) != len(self.names) or "" in self.names:
+            raise WssegError(f"labels: names must be distinct and not empty, not {list(self.names)}")
+        if "background" in self.names:
+            raise WssegError('labels: "background" is always 0 and must not be listed')
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def value(self, name: str) -> int:
+        """Voxel value of a class."""
+        if name not in self.names:
+            raise WssegError(f'label "{name}" is unknown, known are: {", ".join(self.names)}')
+        return self.names.index(name) + 1
+
+    def values(self) -> dict[str, int]:
+        """Every class name with its voxel value."""
+        return {name: k + 1 for k, name in enumerate(self.names)}
+
+
+def read_presence(path: Path, labels: LabelSpace) -> dict[str, Presence]:
+    """Read image-level labels: columns ``case``, ``slice`` and one per class.
+
+    Cells are 1 (present), 0 (absent) or empty (unknown). Slices count from 0
+    along the scan's third stored axis; those not listed are unknown.
+
+    Returns:
+        One presence array per case, as long as its highest slice asks for.
+    """
+    rows = _rows(path, {"case", "slice", *labels.names})
+    cells: dict[str, dict[int, list[int]]] = {}
+    for line, row in rows:
+        place = f"{path}, line {line}"
+        case = cells.setdefault(row["case"], {})
+        index = _slice_index(row["slice"], place)
+        if index in case:
+            raise WssegError(f"{place}: slice {index} of {row['case']} is listed twice")
+        case[index] = [_state(row[name], name, place) for name in labels.names]
+    return {case: _dense(slices, len(labels)) for case, slices in cells.items()}
+
+
+def presence_of(case: str, path: Path, labels: LabelSpace, slices: int) -> Presence:
+    """The presence labels of one case that has so many slices.
+
+    Raises:
+        WssegError: the case is not listed, or the list has another length.
+    """
+    cases = read_presence(path, labels)
+    if case not in cases:
+        raise WssegError(f"{path}: no rows for case {case}")
+    return check_length(cases[case], slices, case, path)
+
+
+def check_length(presence: Presence, slices: int, case: str, path: Path) -> Presence:
+    """The presence array itself, if it is as long as its scan."""
+    listed = presence.shape[1]
+    if listed != slices:
+        raise WssegError(f"{path}: {case} has {slices} slices, but presence is listed for {listed}")
+    return presence
+
+
+def write_presence(path: Path, cases: dict[str, Presence], labels: LabelSpace) -> None:
+    """Write what :func:`read_presence` reads; unknown cells stay empty."""
+    text = {YES: "1", NO: "0", UNKNOWN: ""}
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["case", "slice", *labels.names])
+        for case, presence in cases.items():
+            for index, states in enumerate(presence.T):
+                writer.writerow([case, index, *(text[int(s)] for s in states)])
+
+
+def presence_of_mask(mask: NDArray[np.integer], classes: int) -> Presence:
+    """Presence per class and slice of a complete mask (x, y, slice)."""
+    rows = [(mask == k + 1).any(axis=(0, 1)) for k in range(classes)]
+    return np.stack(rows).astype(np.int8)
+
+
+def _rows(path: Path, needed: set[str]) -> list[tuple[int, dict[str, str]]]:
+    try:
+        with path.open(newline="") as file:
+            reader = csv.DictReader(file)
+            missing = needed - set(reader.fieldnames or ())
+            if missing:
+                raise WssegError(f"{path}: column {', '.join(sorted(missing))} is missing")
+            return [(line, row) for line, row in enumerate(reader, start=2)]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise WssegError(f"{path}: cannot be read as CSV ({error})") from error
+
+
+def _slice_index(text: str | None, place: str) -> int:
+    if text is None or not text.strip().isdecimal():
+        raise WssegError(f"{place}: slice must be a whole number from 0, not {text!r}")
+    return int(text)
+
+
+def _state(text: str | None, name: str, place: str) -> int:
+    states = {"1": YES, "0": NO, "": UNKNOWN}
+    key = (text or "").strip()
+    if key not in states:
+        raise WssegError(f"{place}: {name} must be 1, 0 or empty, not {text!r}")
+    return states[key]
+
+
+def _dense(slices: dict[int, list[int]], classes: int) -> Presence:
+    presence = np.full((classes, max(slices) + 1), UNKNOWN, np.int8)
+    for index, states in slices.items():
+        presence[:, index] = states
+    return presence
+
+
+def label_names(text: str | Sequence[str]) -> LabelSpace:
+    """A label space from ``"a,b"`` or from a sequence of names."""
+    names = text.split(",") if isinstance(text, str) else text
+    return LabelSpace(tuple(name.strip() for name in names))

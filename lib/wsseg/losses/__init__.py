@@ -1,0 +1,1 @@
+"""Losses that libraries do not have."""

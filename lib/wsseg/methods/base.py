@@ -1,0 +1,94 @@
+"""The contract of a method: what it trains, one training step, and prediction."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor, nn
+
+from wsseg.data.slices import Batch
+
+
+class Settings(BaseModel):
+    """A method's settings, as they stand in a package's metadata."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of a method that is trained on its own, one after the other.
+
+    Attributes:
+        name: part of file names, unique in its method.
+        module: whose parameters are trained; all others stay frozen.
+        steps: default number of steps.
+        rate: AdamW's learning rate.
+        batch: slices per step, over all processes.
+    """
+
+    name: str
+    module: nn.Module
+    steps: int
+    rate: float
+    batch: int
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a method says of the slices of one volume.
+
+    Attributes:
+        probabilities: (slices, classes, size, size) in [0, 1]; the mask is
+            where the greatest of them exceeds 0.5.
+        presence: (slices, classes) in [0, 1].
+    """
+
+    probabilities: Tensor
+    presence: Tensor
+
+
+Progress = Callable[[float], None]
+"""Told the finished part of a prediction, in [0, 1]."""
+
+
+class Method(nn.Module, ABC):
+    """One published method with its networks.
+
+    Holds no loop over data, no file and no device.
+
+    Args:
+        settings: of ``settings_type``.
+        classes: number of findings, background not counted.
+    """
+
+    settings_type: ClassVar[type[Settings]]
+
+    @abstractmethod
+    def __init__(self, settings: Any, classes: int) -> None:
+        super().__init__()
+
+    @abstractmethod
+    def stages(self) -> Sequence[Stage]:
+        """What is trained, in order."""
+
+    @abstractmethod
+    def losses(self, stage: Stage, batch: Batch) -> dict[str, Tensor]:
+        """One training step's losses, means over the batch; their sum is minimised."""
+
+    @abstractmethod
+    def predict(self, images: Tensor, presence: Tensor | None, seed: int, chunk: int, progress: Progress) -> Prediction:
+        """Segment the slices of one volume.
+
+        Args:
+            images: (slices, 1, size, size) in [-1, 1], neighbours in order.
+            presence: (slices, classes) of 1, 0, -1 (unknown), or None: where it
+                is unknown the method decides by itself.
+            seed: of the noise drawn, if any; each slice draws its own.
+            chunk: slices that fit into memory at once.
+            progress: called now and then.
+        """

@@ -1,0 +1,86 @@
+"""CAM: the peer every table compares with, a classifier and where it looks.
+
+Grad-CAM++ (Chattopadhyay et al. 2018, arXiv 1710.11063) through MONAI.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, cast
+
+import torch
+from monai.networks.nets.resnet import ResNet, ResNetBlock
+from monai.visualize import GradCAMpp
+from torch import Tensor
+
+from wsseg.data.slices import Batch
+from wsseg.losses.presence import presence_loss
+from wsseg.methods.base import Method, Prediction, Progress, Settings, Stage
+from wsseg.methods.heat import blur, calibrate, decide_presence, smooth_over_slices
+
+
+class CAMSettings(Settings):
+    """Settings of the CAM baseline.
+
+    Attributes:
+        widths: channels of ResNet-18's four levels.
+        layer: whose activations are weighted; its grid is the map's resolution.
+        blur: Gaussian smoothing of the map in pixels, in plane and over slices.
+        threshold: "otsu" per slice, or a calibrated value of the map in [0, 1].
+        presence_threshold: probability above which a slice shows the finding.
+    """
+
+    widths: tuple[int, int, int, int] = (32, 64, 128, 256)
+    layer: Literal["layer1", "layer2", "layer3", "layer4"] = "layer3"
+    blur: tuple[float, float] = (1.0, 0.0)
+    threshold: float | Literal["otsu"] = "otsu"
+    presence_threshold: float = 0.5
+
+
+class CAM(Method):
+    """ResNet-18 with group normalisation, and its Grad-CAM++ map."""
+
+    settings_type = CAMSettings
+
+    def __init__(self, settings: CAMSettings, classes: int) -> None:
+        super().__init__(settings, classes)
+        self.settings = settings
+        self.classes = classes
+        self.classifier = ResNet(
+            ResNetBlock,
+            layers=[2, 2, 2, 2],
+            block_inplanes=list(settings.widths),
+            spatial_dims=2,
+            n_input_channels=1,
+            conv1_t_size=3,
+            conv1_t_stride=1,
+            num_classes=classes,
+            norm=("group", {"num_groups": 8}),
+        )
+
+    def stages(self) -> Sequence[Stage]:
+        return (Stage("classifier", self.classifier, steps=1000, rate=5e-4, batch=32),)
+
+    def losses(self, stage: Stage, batch: Batch) -> dict[str, Tensor]:
+        return {"presence": presence_loss(self.classifier(batch.images), batch.presence)}
+
+    def predict(self, images: Tensor, presence: Tensor | None, seed: int, chunk: int, progress: Progress) -> Prediction:
+        decided = decide_presence(self.presence_probability(images), presence)
+        maps = torch.stack([self._maps(images, k, chunk) for k in range(self.classes)], dim=1)
+        progress(1.0)
+        shown = decided > self.settings.presence_threshold
+        return Prediction(calibrate(maps, self.settings.threshold) * shown[:, :, None, None], decided)
+
+    def presence_probability(self, images: Tensor) -> Tensor:
+        """(slices, classes), from the slice and its mirror image."""
+        logits = self.classifier(images) + self.classifier(images.flip(2))
+        return torch.sigmoid(smooth_over_slices(logits / 2))
+
+    def _maps(self, images: Tensor, k: int, chunk: int) -> Tensor:
+        """Grad-CAM++ of one class, each slice scaled to [0, 1], smoothed."""
+        self.classifier.requires_grad_(True)
+        with torch.enable_grad():
+            cam = GradCAMpp(self.classifier, target_layers=self.settings.layer)
+            parts = [cast(Tensor, cam(part, class_idx=k))[:, 0].detach().float().cpu() for part in images.split(chunk)]
+        self.classifier.requires_grad_(False)
+        return blur(torch.cat(parts), *self.settings.blur)

@@ -1,0 +1,60 @@
+"""What methods that make a heat map share: smoothing, thresholds, presence."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import torch
+from scipy import ndimage
+from skimage.filters import threshold_otsu
+from torch import Tensor
+from torch.nn import functional
+
+
+def blur(maps: Tensor, plane: float, across: float) -> Tensor:
+    """Gaussian smoothing of (slices, size, size), sigmas in pixels and in slices."""
+    return torch.from_numpy(ndimage.gaussian_filter(maps.numpy(), (across, plane, plane)))
+
+
+def calibrate(maps: Tensor, threshold: float | Literal["otsu"]) -> Tensor:
+    """Maps (slices, classes, size, size) to probabilities that are 0.5 at the threshold.
+
+    Args:
+        threshold: a value of the map, or Otsu's, found for every slice and class.
+    """
+    if threshold != "otsu":
+        return to_probability(maps, threshold)
+    return torch.stack([to_probability(plane, otsu_thresholds(plane)) for plane in maps.unbind(1)], dim=1)
+
+
+def otsu_thresholds(maps: Tensor) -> Tensor:
+    """Otsu's threshold of each map (slices, size, size), as (slices, 1, 1)."""
+    found = [threshold_otsu(plane) if plane.min() < plane.max() else np.inf for plane in maps.numpy()]
+    return torch.tensor(found, dtype=torch.float32).view(-1, 1, 1)
+
+
+def to_probability(maps: Tensor, threshold: Tensor | float) -> Tensor:
+    """Map linearly so that 0 stays 0, the threshold becomes 0.5 and twice it 1.
+
+    Linear, so that thresholding after bilinear upsampling means the same as
+    before it.
+    """
+    return (maps / (2 * torch.as_tensor(threshold))).clamp(0, 1)
+
+
+def smooth_over_slices(logits: Tensor) -> Tensor:
+    """Weights 1 2 1 over neighbouring slices of (slices, classes), ends repeated.
+
+    A finding spans neighbours: what one slice leaves open the next ones decide.
+    """
+    logits = logits.float().cpu()
+    padded = functional.pad(logits.T[None], (1, 1), mode="replicate")[0].T
+    return (padded[:-2] + 2 * padded[1:-1] + padded[2:]) / 4
+
+
+def decide_presence(probability: Tensor, given: Tensor | None) -> Tensor:
+    """Presence (slices, classes): as given where it is known, else as estimated."""
+    if given is None:
+        return probability
+    return torch.where(given < 0, probability, given.to(probability))

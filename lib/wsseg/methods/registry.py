@@ -1,0 +1,52 @@
+"""Method names to methods. A new method is one file beside this one and one line here."""
+
+from __future__ import annotations
+
+import torch
+from pydantic import ValidationError
+
+from wsseg.errors import WssegError
+from wsseg.methods.base import Method
+from wsseg.methods.cam import CAM
+from wsseg.methods.cdm import CDM
+from wsseg.package import METADATA, ModelPackage
+
+METHODS: dict[str, type[Method]] = {
+    "cam": CAM,
+    "cdm": CDM,
+}
+
+
+def create_method(package: ModelPackage, seed: int = 0) -> Method:
+    """A package's method with fresh random weights.
+
+    Raises:
+        WssegError: the method is unknown or its settings are wrong.
+    """
+    recipe, path = package.recipe, package.folder / METADATA
+    if recipe.method not in METHODS:
+        raise WssegError(f'{path}: method "{recipe.method}" is unknown, known are: {", ".join(METHODS)}')
+    kind = METHODS[recipe.method]
+    try:
+        settings = kind.settings_type.model_validate(recipe.settings)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise WssegError(f"{path}: settings.{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return kind(settings, len(package.labels))
+
+
+def load_method(package: ModelPackage) -> Method:
+    """A package's method with its trained weights, ready to predict.
+
+    Raises:
+        WssegError: the weights are missing, damaged or of another network.
+    """
+    method = create_method(package)
+    try:
+        method.load_state_dict(package.weights())
+    except RuntimeError as error:
+        first = str(error).splitlines()[1].strip()
+        raise WssegError(f"{package.folder}: the weights do not fit the settings ({first})") from error
+    return method.requires_grad_(False).eval()

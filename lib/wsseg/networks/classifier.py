@@ -1,0 +1,54 @@
+"""Which classes a noised slice shows: p(y | x_t, t)."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from diffusers.models.embeddings import TimestepEmbedding, Timesteps
+from diffusers.models.unets.unet_2d_blocks import DownBlock2D
+from torch import Tensor, nn
+
+
+class NoisyClassifier(nn.Module):
+    """Half a diffusion U-Net: its residual blocks down, then pooling.
+
+    Max and mean pooling together (``amax`` gives NaN gradients once compiled,
+    torch 2.15, hence the pooling function): a small finding is a maximum, a large one a
+    mean.
+
+    Args:
+        widths: channels per level, each half the size of the one before.
+        classes: number of logits.
+    """
+
+    def __init__(self, widths: tuple[int, ...], classes: int) -> None:
+        super().__init__()
+        embedding = widths[0] * 4
+        self.frequencies = Timesteps(widths[0], flip_sin_to_cos=True, downscale_freq_shift=0)
+        self.time = TimestepEmbedding(widths[0], embedding)
+        self.stem = nn.Conv2d(1, widths[0], 3, padding=1)
+        self.blocks = nn.ModuleList(
+            DownBlock2D(
+                before,
+                after,
+                embedding,
+                num_layers=1,
+                resnet_groups=8,
+                resnet_time_scale_shift="scale_shift",
+                add_downsample=level < len(widths) - 1,
+            )
+            for level, (before, after) in enumerate(zip((widths[0], *widths), widths, strict=False))
+        )
+        self.norm = nn.GroupNorm(8, widths[-1])
+        self.head = nn.Linear(2 * widths[-1], classes)
+
+    def forward(self, noisy: Tensor, steps: Tensor) -> Tensor:
+        """Logits (batch, classes) of slices (batch, 1, size, size)."""
+        embedding = self.time(self.frequencies(steps).to(noisy.dtype))
+        hidden = self.stem(noisy)
+        for block in self.blocks:
+            hidden, _ = block(hidden, embedding)
+        hidden = nn.functional.silu(self.norm(hidden))
+        pooled = torch.cat([hidden.mean(dim=(2, 3)), nn.functional.adaptive_max_pool2d(hidden, 1).flatten(1)], dim=1)
+        return cast(Tensor, self.head(pooled))

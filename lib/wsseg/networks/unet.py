@@ -1,0 +1,53 @@
+"""The class-conditional diffusion U-Net, on diffusers."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from diffusers import UNet2DModel
+from torch import Tensor, nn
+
+
+class ConditionalUNet(nn.Module):
+    """A U-Net whose condition is a vector that may be mixed freely.
+
+    ``condition.weight`` holds one row per class and state: 2 k for class k
+    absent, 2 k + 1 for present. The row is added to the time embedding and
+    enters every residual block through scale and shift, as in the paper.
+
+    Args:
+        widths: channels per level, finest first; attention in the last two.
+        rows: condition rows.
+    """
+
+    def __init__(self, widths: tuple[int, ...], rows: int) -> None:
+        super().__init__()
+        plain, deep = len(widths) - 2, 2
+        self.unet = UNet2DModel(
+            in_channels=1,
+            out_channels=1,
+            block_out_channels=widths,
+            layers_per_block=1,
+            down_block_types=("DownBlock2D",) * plain + ("AttnDownBlock2D",) * deep,
+            up_block_types=("AttnUpBlock2D",) * deep + ("UpBlock2D",) * plain,
+            class_embed_type="identity",
+            resnet_time_scale_shift="scale_shift",
+            attention_head_dim=32,
+            attn_norm_num_groups=32,
+        )
+        nn.init.zeros_(self.unet.conv_out.weight)
+        nn.init.zeros_(cast(Tensor, self.unet.conv_out.bias))
+        self.condition = nn.Embedding(rows, widths[0] * 4)
+
+    def forward(self, noisy: Tensor, steps: Tensor, condition: Tensor) -> Tensor:
+        """Velocity (batch, 1, size, size) for condition vectors (batch, width)."""
+        return cast(Tensor, self.unet(noisy, steps, class_labels=condition).sample)
+
+    def rows(self, index: Tensor) -> Tensor:
+        """Condition vectors of table rows (batch,)."""
+        return cast(Tensor, self.condition(index))
+
+    def row(self, index: int, like: Tensor) -> Tensor:
+        """One condition vector (1, width) on the device of ``like``."""
+        return self.rows(torch.tensor([index], device=like.device))

@@ -1,0 +1,268 @@
+"""A trained model on disk: a MONAI Bundle with safetensors weights. No more than I/O.
+
+::
+
+    <name>/configs/metadata.json    MONAI's fields, and ours under "wsseg"
+           configs/inference.json   for `python -m monai.bundle run`; never read by us
+           models/model.safetensors half precision, at most 16 MB
+           docs/README.md           the model card
+           LICENSE
+
+Packages that ship are read-only. Trained ones are immutable folders
+``<home>/models/<name>/<version>/``, and the file ``CURRENT`` beside them names
+the one in use; replacing that small file publishes a model or rolls one back.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from wsseg.errors import NotFoundError, WssegError
+from wsseg.labels import LabelSpace
+from wsseg.volume import whole_file
+
+METADATA = Path("configs/metadata.json")
+INFERENCE = Path("configs/inference.json")
+WEIGHTS = Path("models/model.safetensors")
+CARD = Path("docs/README.md")
+CURRENT = "CURRENT"
+
+_Byte = Annotated[int, Field(ge=0, le=255)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Code(_Strict):
+    """A coded meaning, as DICOM SEG asks for it."""
+
+    scheme: str
+    value: str
+    meaning: str
+
+
+class Label(_Strict):
+    """How one class is shown and named in a PACS.
+
+    Attributes:
+        color: red, green, blue.
+        category, type: SNOMED CT codes of the segment.
+    """
+
+    color: tuple[_Byte, _Byte, _Byte]
+    category: Code
+    type: Code
+
+
+class Figure(_Strict):
+    """One measured result.
+
+    Attributes:
+        what: the quantity and its protocol in a few words.
+        value: mean over noise seeds.
+        spread: standard deviation over them.
+        seeds: how many.
+    """
+
+    what: str
+    value: float
+    spread: float
+    seeds: int
+
+
+class Recipe(_Strict):
+    """What only wsseg needs to know of a model: the key ``wsseg`` of the metadata.
+
+    Attributes:
+        method: name in the method registry.
+        settings: of the method, checked by it.
+        labels: classes in order of their voxel values.
+        size: in-plane size of the network's input in pixels.
+        axis: of slices where spacing does not tell: 0, 1, 2 for R, A, S.
+        modality: DICOM modality and sequence the model reads.
+        rim_mm: depth under the skin where nothing is marked.
+        largest_component: keep only the largest piece of each class in 3-D.
+        licence: of the weights, following from the training data's.
+        trained: when, on what and how long; empty for an untrained package.
+        figures: measured results.
+    """
+
+    format: Literal[1]
+    method: str
+    settings: dict[str, Any]
+    labels: dict[str, Label]
+    size: int = Field(ge=16, le=1024)
+    axis: Literal[0, 1, 2] = 2
+    modality: str
+    rim_mm: float = Field(0.0, ge=0)
+    largest_component: bool = False
+    licence: str
+    trained: dict[str, Any] = {}
+    figures: list[Figure] = []
+
+
+class Metadata(BaseModel):
+    """``configs/metadata.json``: MONAI's own fields are kept as they are."""
+
+    model_config = ConfigDict(extra="allow")
+
+    version: str = Field(pattern=r"^[0-9A-Za-z][0-9A-Za-z.+-]*$")
+    changelog: dict[str, str]
+    description: str
+    authors: str
+    wsseg: Recipe
+
+
+@dataclass(frozen=True)
+class ModelPackage:
+    """A package's folder and its checked metadata; weights are read on request."""
+
+    name: str
+    folder: Path
+    metadata: Metadata
+
+    @property
+    def recipe(self) -> Recipe:
+        """The part of the metadata that is ours."""
+        return self.metadata.wsseg
+
+    @property
+    def labels(self) -> LabelSpace:
+        """Class names in order."""
+        return LabelSpace(tuple(self.recipe.labels))
+
+    @property
+    def trained(self) -> bool:
+        """Whether there are weights."""
+        return (self.folder / WEIGHTS).exists()
+
+    def weights(self) -> dict[str, Tensor]:
+        """The weights by name, as float32.
+
+        Raises:
+            WssegError: there are none, or the file is damaged.
+        """
+        path = self.folder / WEIGHTS
+        if not path.exists():
+            raise WssegError(f"{path}: no such file, the model {self.name} is not trained")
+        try:
+            return {name: tensor.float() for name, tensor in load_file(path).items()}
+        except (SafetensorError, OSError) as error:
+            raise WssegError(f"{path}: not a readable safetensors file ({error})") from error
+
+
+def read_package(folder: Path, name: str | None = None) -> ModelPackage:
+    """Read and check a package's metadata.
+
+    Raises:
+        WssegError: not a package, or a field is missing or wrong.
+    """
+    path = folder / METADATA
+    try:
+        metadata = Metadata.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise NotFoundError(f"{path}: cannot be read ({error.strerror}), is {folder} a model package?") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(map(str, first["loc"])) or "the file"
+        raise WssegError(f"{path}: {field}: {first['msg']}") from error
+    package = ModelPackage(name or folder.name, folder, metadata)
+    _ = package.labels  # refuses names that no viewer could show
+    return package
+
+
+def write_package(folder: Path, metadata: Metadata, weights: dict[str, Tensor], card: str, licence: str) -> None:
+    """Write a whole package at once; ``folder`` must not exist.
+
+    Weights are stored in half precision.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        draft = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".draft-"))
+    except OSError as error:
+        raise WssegError(f"{folder}: cannot be written ({error.strerror})") from error
+    try:
+        for part in (METADATA, WEIGHTS, CARD):
+            (draft / part).parent.mkdir(exist_ok=True)
+        (draft / METADATA).write_text(metadata.model_dump_json(indent=2) + "\n")
+        (draft / INFERENCE).write_text(json.dumps(_inference(), indent=2) + "\n")
+        (draft / CARD).write_text(card)
+        (draft / "LICENSE").write_text(licence)
+        save_file({name: _half(tensor) for name, tensor in weights.items()}, draft / WEIGHTS)
+        draft.chmod(0o755)
+        draft.rename(folder)
+    except OSError as error:
+        raise WssegError(f"{folder}: cannot be written ({error.strerror})") from error
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def _half(tensor: Tensor) -> Tensor:
+    return tensor.detach().cpu().to(torch.float16 if tensor.is_floating_point() else tensor.dtype).contiguous()
+
+
+def _inference() -> dict[str, Any]:
+    """MONAI's configuration: `python -m monai.bundle run --config_file configs/inference.json ...`."""
+    return {
+        "imports": ["$from pathlib import Path", "$from wsseg.segment import segment_file"],
+        "bundle_root": ".",
+        "scan": "scan.nii.gz",
+        "mask": "mask.nii.gz",
+        "run": ["$segment_file(Path(@scan), Path(@mask), model=Path(@bundle_root))"],
+    }
+
+
+def home() -> Path:
+    """The work directory: ``$WSSEG_HOME``, else ``~/.wsseg``."""
+    return Path(os.environ.get("WSSEG_HOME") or Path.home() / ".wsseg")
+
+
+def bundled(part: str) -> Path:
+    """A folder that ships: ``model`` or ``apps/wsseg``, from the wheel or the clone."""
+    here = Path(__file__).parent
+    installed = here / "bundled" / part
+    return installed if installed.is_dir() else here.parents[1] / part
+
+
+def package_names() -> list[str]:
+    """Every model there is, trained here or shipped, sorted."""
+    shipped = {f.parent.parent.name for f in bundled("model").glob(f"*/{METADATA}")}
+    trained = {f.parent.name for f in (home() / "models").glob(f"*/{CURRENT}")}
+    return sorted(shipped | trained)
+
+
+def find_package(name: str | Path) -> ModelPackage:
+    """A package by name, the version trained here before the shipped one, or by its folder.
+
+    Raises:
+        NotFoundError: there is no such model.
+    """
+    if isinstance(name, Path):
+        return read_package(name)
+    if name not in package_names():
+        raise NotFoundError(f'model "{name}" is unknown, known are: {", ".join(package_names())}')
+    trained = home() / "models" / name
+    pointer = trained / CURRENT
+    folder = trained / pointer.read_text().strip() if pointer.exists() else bundled("model") / name
+    return read_package(folder, name)
+
+
+def publish(models: Path, name: str, version: str) -> None:
+    """Make a version the one that is used, at once for every reader."""
+    if not (models / name / version / METADATA).exists():
+        raise NotFoundError(f"{models / name}: there is no version {version}")
+    with whole_file(models / name / CURRENT) as part:
+        part.write_text(version + "\n")

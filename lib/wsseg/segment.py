@@ -1,0 +1,176 @@
+"""A scan and a package to a mask."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import torch
+from accelerate.utils import find_executable_batch_size
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from wsseg.data.preprocess import Stack, prepare
+from wsseg.errors import WssegError
+from wsseg.labels import LabelSpace, Presence
+from wsseg.methods.base import Prediction
+from wsseg.methods.registry import load_method
+from wsseg.package import ModelPackage, find_package
+from wsseg.volume import Volume, check_scan, read_scan, write_mask
+
+DEFAULT_MODEL = "cdm-glioma-flair"
+
+_CPU_BYTES = 1 << 30
+_BYTES_PER_PIXEL = 6000
+"""Activations of one slice per pixel of the network's input, measured and rounded up."""
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """The result for one scan.
+
+    Attributes:
+        mask: uint8 on the scan's own grid; 0 background, 1..N the classes.
+        labels: the classes' names in order.
+        presence: (classes, slices) float32, probability that a slice shows the
+            class; slices run along stored axis ``slice_axis``.
+        slice_axis: 0, 1 or 2.
+    """
+
+    mask: Volume
+    labels: LabelSpace
+    presence: NDArray[np.float32]
+    slice_axis: int
+
+
+class Segmenter:
+    """A model loaded on a device, ready for any number of scans.
+
+    Safe to call from several threads.
+
+    Args:
+        model: a name as ``wsseg models`` lists it, or a package's folder.
+        device: "cpu", "cuda", "cuda:1"; by default a GPU where there is one.
+
+    Raises:
+        WssegError: unknown model, damaged package, no such device.
+
+    Example:
+        >>> segmenter = Segmenter("cdm-glioma-flair")
+        >>> result = segmenter(read_scan(Path("flair.nii.gz")))
+        >>> write_mask(Path("mask.nii.gz"), result.mask)
+    """
+
+    def __init__(self, model: str | Path = DEFAULT_MODEL, device: str | None = None) -> None:
+        self.package: ModelPackage = find_package(model)
+        self.device = pick_device(device)
+        self._method = load_method(self.package).to(self.device)
+
+    def __call__(
+        self,
+        scan: Volume,
+        presence: Presence | None = None,
+        seed: int = 0,
+        progress: Callable[[float], None] = lambda part: None,
+    ) -> Segmentation:
+        """Segment one scan.
+
+        Args:
+            scan: 3-D, any orientation, spacing and real type.
+            presence: (classes, slices) of 1, 0, -1 (unknown), slices along the
+                third stored axis; without it the model decides which slices
+                show a class.
+            seed: of the noise drawn, for methods that draw some.
+            progress: told the finished part, in [0, 1].
+        """
+        check_scan(scan, "scan")
+        recipe = self.package.recipe
+        stack = prepare(scan, recipe.size, recipe.axis)
+        given = None if presence is None else self._given(stack, presence)
+        predicted = self._predict(stack, given, seed, progress)
+        classes = _decide(stack, predicted, recipe.rim_mm, scan)
+        mask: NDArray[np.uint8] = stack.grid.join(classes)
+        if recipe.largest_component:
+            mask = largest_components(mask)
+        order = slice(None, None, -1) if stack.grid.reversed else slice(None)
+        probability = predicted.presence.float().cpu().numpy().T[:, order]
+        return Segmentation(scan.like(mask), self.package.labels, probability, stack.grid.stored_axis)
+
+    def _given(self, stack: Stack, presence: Presence) -> torch.Tensor:
+        expected = (len(self.package.labels), stack.images.shape[0])
+        if presence.shape != expected:
+            raise WssegError(f"presence: has shape {presence.shape}, expected {expected} (classes, slices)")
+        return stack.order_presence(presence, "scan")
+
+    def _predict(
+        self, stack: Stack, given: torch.Tensor | None, seed: int, progress: Callable[[float], None]
+    ) -> Prediction:
+        images = stack.images.to(self.device)
+
+        def predict(chunk: int) -> Prediction:
+            with torch.no_grad(), torch.autocast(self.device.type, torch.bfloat16, self.device.type == "cuda"):
+                return self._method.predict(images, given, seed, chunk, progress)
+
+        # Halves the number of slices per pass for as long as the GPU's memory runs out.
+        fitting = find_executable_batch_size(predict, slices_per_pass(self.device, images.shape[-1]))
+        return cast(Prediction, fitting())
+
+
+def segment(
+    scan: Volume, model: str | Path = DEFAULT_MODEL, presence: Presence | None = None, device: str | None = None
+) -> Segmentation:
+    """Segment one scan; keep a :class:`Segmenter` for more than one."""
+    return Segmenter(model, device)(scan, presence)
+
+
+def segment_file(scan: Path, mask: Path, model: str | Path = DEFAULT_MODEL) -> None:
+    """Segment a file into a file, on the scan's own grid."""
+    write_mask(mask, segment(read_scan(scan), model).mask)
+
+
+def pick_device(name: str | None) -> torch.device:
+    """The named device, or a GPU where there is one, else the CPU."""
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise WssegError(f'device "{name}" is unknown, use cpu, cuda or cuda:N') from error
+    if device.type not in ("cpu", "cuda"):
+        raise WssegError(f'device "{name}" is not supported, use cpu, cuda or cuda:N')
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise WssegError(f'device "{name}" is not there, this machine has {torch.cuda.device_count()} GPUs')
+    return device
+
+
+def slices_per_pass(device: torch.device, size: int) -> int:
+    """How many slices of ``size`` pixels fit into the memory at hand."""
+    budget = _CPU_BYTES if device.type == "cpu" else torch.cuda.mem_get_info(device)[0] // 2
+    return int(max(1, budget // (2 * _BYTES_PER_PIXEL * size * size)))
+
+
+def largest_components(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Keep the largest connected piece of each class."""
+    kept = np.zeros_like(mask)
+    for value in np.unique(mask[mask > 0]):
+        pieces, count = ndimage.label(mask == value)
+        sizes = np.bincount(pieces.ravel(), minlength=count + 1)[1:]
+        kept[pieces == 1 + int(sizes.argmax())] = value
+    return kept
+
+
+def _decide(stack: Stack, predicted: Prediction, rim_mm: float, scan: Volume) -> NDArray[np.uint8]:
+    """Class of every native pixel: the most probable one above 0.5, inside the tissue."""
+    maps = stack.to_native(predicted.probabilities.cpu())
+    best = maps.argmax(axis=1)
+    classes = np.where(maps.max(axis=1) > 0.5, best + 1, 0).astype(np.uint8)
+    return np.where(_inside(stack, rim_mm, scan), classes, 0).astype(np.uint8)
+
+
+def _inside(stack: Stack, rim_mm: float, scan: Volume) -> NDArray[np.bool_]:
+    """Pixels deeper than ``rim_mm`` under the outline of the tissue, slice by slice."""
+    in_plane = [scan.spacing[axis] for axis in stack.grid.plane_axes]
+    return np.stack([ndimage.distance_transform_edt(plane, in_plane) > rim_mm for plane in stack.tissue])

@@ -1,0 +1,274 @@
+"""A scan with its geometry: NIfTI and NRRD in and out, slices out and back."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import nibabel as nib
+import numpy as np
+import SimpleITK as sitk  # noqa: N813  (its own documentation's name)
+from nibabel.filebasedimages import ImageFileError
+from numpy.typing import NDArray
+
+from wsseg.errors import NotFoundError, WssegError
+
+NIFTI = (".nii.gz", ".nii")
+NRRD = (".nrrd",)
+EXTENSIONS = (*NIFTI, *NRRD)
+"""File name endings that :func:`read_volume` and :func:`write_mask` know."""
+
+COARSE = 1.5
+"""An axis is the slice axis where its spacing is this many times the others'."""
+
+Scalar = TypeVar("Scalar", bound=np.generic)
+
+_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+
+@dataclass(frozen=True)
+class Volume:
+    """A scan on its own grid.
+
+    Attributes:
+        voxels: (x, y, slice) as stored, any real type.
+        affine: 4 x 4, voxel index to millimetres, RAS+.
+        nifti: the header it was read with, so that a mask written for it keeps
+            both of NIfTI's transforms; None for other formats.
+    """
+
+    voxels: NDArray[np.generic]
+    affine: NDArray[np.float64]
+    nifti: nib.Nifti1Header | None = None
+
+    @property
+    def spacing(self) -> tuple[float, float, float]:
+        """Millimetres between voxels along each stored axis."""
+        sizes = np.linalg.norm(self.affine[:3, :3], axis=0)
+        return (float(sizes[0]), float(sizes[1]), float(sizes[2]))
+
+    def like(self, voxels: NDArray[np.generic]) -> Volume:
+        """Other voxels on this scan's grid."""
+        if voxels.shape != self.voxels.shape:
+            raise ValueError(f"voxels are {voxels.shape}, the grid is {self.voxels.shape}")
+        return Volume(voxels, self.affine, self.nifti)
+
+
+def case_name(path: Path) -> str:
+    """File name without its volume extension."""
+    for extension in EXTENSIONS:
+        if path.name.lower().endswith(extension):
+            return path.name[: -len(extension)]
+    return path.name
+
+
+def read_volume(path: Path) -> Volume:
+    """Read a scan and check that it can be segmented.
+
+    Args:
+        path: a .nii, .nii.gz or .nrrd file, 3-D, or 2-D as a single slice.
+
+    Raises:
+        WssegError: missing, unreadable, truncated, not an image, not 3-D,
+            empty, colour, complex, not finite or constant.
+    """
+    if not path.exists():
+        raise NotFoundError(f"{path}: no such file")
+    if path.name.lower().endswith(NIFTI):
+        volume = _read_nifti(path)
+    elif path.name.lower().endswith(NRRD):
+        volume = _read_nrrd(path)
+    else:
+        raise WssegError(f"{path}: unknown file type, expected {', '.join(EXTENSIONS)} or a DICOM folder")
+    return volume
+
+
+def read_scan(path: Path) -> Volume:
+    """:func:`read_volume`, and the voxels checked as a scan to be segmented."""
+    volume = read_volume(path)
+    check_scan(volume, path)
+    return volume
+
+
+def check_scan(volume: Volume, source: object) -> None:
+    """Refuse voxels that no method can segment: not finite, or constant."""
+    voxels = volume.voxels
+    if not np.isfinite(voxels).all():
+        raise WssegError(f"{source}: holds NaN or infinite voxels")
+    if voxels.min() == voxels.max():
+        raise WssegError(f"{source}: every voxel is {voxels.flat[0]}, there is nothing to segment")
+
+
+def write_mask(path: Path, mask: Volume) -> None:
+    """Write a uint8 mask in the format of the extension, whole or not at all."""
+    if path.name.lower().endswith(NIFTI):
+        with whole_file(path) as part:
+            nib.save(_as_nifti(mask), part)
+    elif path.name.lower().endswith(NRRD):
+        with whole_file(path) as part:
+            sitk.WriteImage(_as_itk(mask), str(part), useCompression=True)
+    else:
+        raise WssegError(f"{path}: unknown file type for a mask, expected {', '.join(EXTENSIONS)}")
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A temporary name beside ``path`` that takes its place if all goes well.
+
+    Nobody ever sees half a file; a full disk or a read-only folder becomes one
+    sentence, and nothing is left behind.
+    """
+    part: Path | None = None
+    try:
+        suffix = next((e for e in EXTENSIONS if path.name.lower().endswith(e)), path.suffix)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".wsseg-", suffix=suffix)
+        os.close(handle)
+        part = Path(name)
+        yield part
+        part.chmod(0o644)
+        part.replace(path)
+    except (OSError, RuntimeError) as error:  # SimpleITK raises RuntimeError for a full disk
+        reason = error.strerror if isinstance(error, OSError) else str(error).splitlines()[-1]
+        raise WssegError(f"{path}: cannot be written ({reason})") from error
+    finally:
+        if part is not None:
+            part.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class SliceGrid:
+    """How a volume is cut into slices, and how slices become a volume again.
+
+    Slices are taken in the closest canonical (RAS+) orientation, so that the
+    network always sees the patient the same way round, along the axis of
+    coarsest spacing where that is clear and else along ``default_axis``.
+    """
+
+    orientation: NDArray[np.float64]
+    axis: int
+    shape: tuple[int, ...]
+
+    @classmethod
+    def of(cls, volume: Volume, default_axis: int = 2) -> SliceGrid:
+        """The grid of a volume; ``default_axis`` counts 0, 1, 2 for R, A, S."""
+        orientation = nib.orientations.io_orientation(volume.affine)
+        spacing = np.empty(3)
+        spacing[orientation[:, 0].astype(int)] = volume.spacing
+        order = np.argsort(spacing)
+        clear = spacing[order[2]] >= COARSE * spacing[order[1]]
+        return cls(orientation, int(order[2]) if clear else default_axis, volume.voxels.shape)
+
+    def cut(self, voxels: NDArray[Scalar]) -> NDArray[Scalar]:
+        """(x, y, slice) as stored to (slices, rows, columns) in RAS+ order."""
+        canonical = nib.orientations.apply_orientation(voxels, self.orientation)
+        return np.moveaxis(canonical, self.axis, 0)
+
+    def join(self, slices: NDArray[Scalar]) -> NDArray[Scalar]:
+        """Inverse of :meth:`cut`, bit for bit."""
+        canonical = np.moveaxis(slices, 0, self.axis)
+        identity = np.array([[0, 1], [1, 1], [2, 1]])
+        back = nib.orientations.ornt_transform(identity, self.orientation)
+        stored = nib.orientations.apply_orientation(canonical, back)
+        return np.ascontiguousarray(stored)
+
+    @property
+    def stored_axis(self) -> int:
+        """The stored axis that slices run along."""
+        return int(np.flatnonzero(self.orientation[:, 0] == self.axis)[0])
+
+    @property
+    def plane_axes(self) -> tuple[int, int]:
+        """The stored axes that rows and columns of :meth:`cut` run along."""
+        stored = [int(np.flatnonzero(self.orientation[:, 0] == axis)[0]) for axis in range(3) if axis != self.axis]
+        return (stored[0], stored[1])
+
+    @property
+    def reversed(self) -> bool:
+        """Whether slice 0 of :meth:`cut` is the last along the stored axis."""
+        return bool(self.orientation[self.stored_axis, 1] < 0)
+
+
+def _read_nifti(path: Path) -> Volume:
+    try:
+        image = nib.load(path)
+        if not isinstance(image, nib.Nifti1Pair):  # Nifti2 is a subclass
+            raise WssegError(f"{path}: not a NIfTI image")
+        kind = image.get_data_dtype()
+        if kind.fields is not None:
+            raise WssegError(f"{path}: is a colour image, expected grey values")
+        if kind.kind == "c":
+            raise WssegError(f"{path}: holds complex values, expected real ones")
+        shape = _shape_3d(image.shape, path)
+        scaled = image.dataobj.slope not in (1, None) or image.dataobj.inter not in (0, None)
+        voxels = image.get_fdata(dtype=np.float32) if scaled else np.asanyarray(image.dataobj)
+    except (ImageFileError, OSError, EOFError, ValueError, zlib.error) as error:
+        raise WssegError(f"{path}: cannot be read as an image, it may be damaged ({error})") from error
+    return Volume(np.ascontiguousarray(voxels).reshape(shape), _affine(image.affine, path), image.header)
+
+
+def _read_nrrd(path: Path) -> Volume:
+    try:
+        image = sitk.ReadImage(str(path))
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise WssegError(f"{path}: cannot be read as an image, it may be damaged ({reason})") from error
+    return from_itk(image, path)
+
+
+def from_itk(image: sitk.Image, source: Path) -> Volume:
+    """A volume from a SimpleITK image, whose world is LPS+."""
+    if image.GetNumberOfComponentsPerPixel() != 1:
+        raise WssegError(f"{source}: is a colour or vector image, expected grey values")
+    voxels = sitk.GetArrayFromImage(image).T
+    shape = _shape_3d(voxels.shape, source)
+    size = image.GetDimension()
+    affine = np.eye(4)
+    direction = np.array(image.GetDirection()).reshape(size, size)
+    keep = min(size, 3)
+    affine[:keep, :keep] = (direction @ np.diag(image.GetSpacing()))[:keep, :keep]
+    affine[:keep, 3] = image.GetOrigin()[:keep]
+    return Volume(np.ascontiguousarray(voxels).reshape(shape), _affine(_LPS @ affine, source))
+
+
+def _shape_3d(shape: tuple[int, ...], path: Path) -> tuple[int, int, int]:
+    if 0 in shape:
+        raise WssegError(f"{path}: is empty, its size is {' x '.join(map(str, shape))}")
+    longer = shape[3:]
+    if len(shape) < 2 or any(n != 1 for n in longer):
+        raise WssegError(f"{path}: has {len(shape)} dimensions ({' x '.join(map(str, shape))}), expected 3")
+    return (shape[0], shape[1], shape[2] if len(shape) > 2 else 1)
+
+
+def _affine(affine: NDArray[np.float64] | None, path: Path) -> NDArray[np.float64]:
+    if affine is None or not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-12:
+        raise WssegError(f"{path}: its affine is not a valid transform to millimetres")
+    return np.asarray(affine, np.float64)
+
+
+def _as_nifti(mask: Volume) -> nib.Nifti1Image:
+    image = nib.Nifti1Image(mask.voxels.astype(np.uint8), mask.affine)
+    if mask.nifti is not None:
+        # Both transforms and their codes as the scan has them, bit for bit.
+        header = mask.nifti
+        image.header["pixdim"] = header["pixdim"]
+        for field in ("qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d"):
+            image.header[field] = header[field]
+        for field in ("qoffset_x", "qoffset_y", "qoffset_z", "srow_x", "srow_y", "srow_z", "xyzt_units"):
+            image.header[field] = header[field]
+    return image
+
+
+def _as_itk(mask: Volume) -> sitk.Image:
+    image = sitk.GetImageFromArray(mask.voxels.astype(np.uint8).T)
+    affine = _LPS @ mask.affine
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    image.SetSpacing(spacing.tolist())
+    image.SetOrigin(affine[:3, 3].tolist())
+    image.SetDirection((affine[:3, :3] / spacing).ravel().tolist())
+    return image
