@@ -3,25 +3,36 @@
 from __future__ import annotations
 
 import json
+import math
+import os
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
-from datetime import timedelta
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from pickle import UnpicklingError
+from typing import Any, cast
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 
-from wsseg.data.slices import Batch, LabelledSlices
+from wsseg.card import model_card
+from wsseg.data.slices import Batch, LabelledSlices, load_slices
 from wsseg.errors import WssegError
 from wsseg.methods.base import Method, Stage
+from wsseg.methods.registry import create_method, load_method
+from wsseg.package import Metadata, ModelPackage, find_package, home, publish, read_package, write_package
 from wsseg.volume import whole_file
+
+CHECKPOINT = "checkpoint.pt"
 
 WARM_UP = 100
 """Steps over which the learning rate rises from 0."""
+
+REPORT_EVERY = 20
+"""Steps between two updates of the progress file and the curves."""
 
 
 @dataclass(frozen=True)
@@ -29,8 +40,10 @@ class TrainSettings:
     """How a run is carried out; what is learned stands in the method's settings.
 
     Attributes:
-        folder: holds the checkpoint, ``train_stats.json`` and TensorBoard curves.
+        folder: of this run; holds the checkpoint, ``train_stats.json`` and TensorBoard curves.
         seed: of weights, batches, noise and augmentation.
+        origin: of the weights that training starts from, for the model card.
+        fresh: start from random weights, forget checkpoint and parent.
         steps: replaces each stage's default number of steps.
         save_every: seconds between checkpoints; a kill loses at most so much.
         mixed: bf16 where the hardware has it; off for exact comparisons.
@@ -40,10 +53,20 @@ class TrainSettings:
 
     folder: Path
     seed: int = 0
+    origin: str = "random weights"
+    fresh: bool = False
     steps: int | None = None
     save_every: float = 120.0
     mixed: bool = True
     compile: bool = False
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Where a finished run started from, and its seconds, those before a resume included."""
+
+    origin: str
+    seconds: float
 
 
 @dataclass
@@ -90,17 +113,79 @@ class _Run:
     report: Callable[[Stats], None]
     done: int = 0
     total: int = 0
+    origin: str = ""
     seconds: float = 0.0
     saved: float = field(default_factory=time.monotonic)
     started: float = field(default_factory=time.monotonic)
 
     @property
     def checkpoint(self) -> Path:
-        return self.settings.folder / "checkpoint.pt"
+        return self.settings.folder / CHECKPOINT
 
     def elapsed(self) -> float:
         """Seconds of training, earlier runs included."""
         return self.seconds + time.monotonic() - self.started
+
+
+def train_package(
+    package: ModelPackage,
+    data: Path,
+    models: Path,
+    settings: TrainSettings,
+    report: Callable[[Stats], None] = lambda stats: None,
+    loading: Callable[[float], None] = lambda part: None,
+) -> ModelPackage:
+    """Train a package's method on a data folder and publish the result as a new version.
+
+    Starts from the package's weights where it has any, or goes on from the
+    checkpoint of an interrupted run.
+
+    Args:
+        models: the new version becomes ``models/<name>/<version>`` and CURRENT.
+        loading: told the read part of the data, in [0, 1].
+    """
+    recipe = package.recipe
+    scratch = settings.fresh or not package.trained
+    method = create_method(package, settings.seed) if scratch else load_method(package)
+    slices = load_slices(data, package.labels, recipe.size, recipe.axis, loading)
+    settings = replace(settings, origin="random weights" if scratch else package.metadata.version)
+    outcome = train(method, slices, settings, report)
+    version = f"{package.metadata.version.split('+')[0]}+{datetime.now():%Y%m%d.%H%M%S}"
+    folder = models / package.name / version
+    if PartialState().is_main_process:
+        metadata = _trained_metadata(package, version, slices, settings, outcome)
+        licence = (package.folder / "LICENSE").read_text()
+        write_package(folder, metadata, method.state_dict(), model_card(package.name, metadata), licence)
+        publish(models, package.name, version)
+        (settings.folder / CHECKPOINT).unlink()
+    PartialState().wait_for_everyone()
+    return find_package(package.name) if models == home() / "models" else read_package(folder, package.name)
+
+
+def _trained_metadata(
+    package: ModelPackage, version: str, data: LabelledSlices, settings: TrainSettings, outcome: Outcome
+) -> Metadata:
+    """The parent's metadata with this training's facts; its figures no longer hold."""
+    metadata = package.metadata.model_copy(deep=True)
+    metadata.version = version
+    metadata.changelog = {**metadata.changelog, version: f"trained from {package.metadata.version}"}
+    metadata.wsseg.figures = []
+    metadata.wsseg.trained = {
+        "scans": data.cases,
+        "slices": len(data.images),
+        "positive slices": int((data.presence == 1).any(dim=1).sum()),
+        "seed": settings.seed,
+        "started from": outcome.origin,
+        "wall time": str(timedelta(seconds=int(outcome.seconds))),
+        "hardware": _hardware(),
+    }
+    return metadata
+
+
+def _hardware() -> str:
+    if torch.cuda.is_available():
+        return f"{torch.cuda.device_count()} x {torch.cuda.get_device_name()}"
+    return f"CPU, {os.cpu_count()} cores"
 
 
 def train(
@@ -108,7 +193,7 @@ def train(
     data: LabelledSlices,
     settings: TrainSettings,
     report: Callable[[Stats], None] = lambda stats: None,
-) -> float:
+) -> Outcome:
     """Train all stages of a method in place; goes on from a checkpoint in the folder.
 
     The result holds the exponential moving average of the weights after the
@@ -116,22 +201,20 @@ def train(
 
     Under ``torchrun`` every process takes its share of each step's samples, and
     the result is that of one process within rounding.
-
-    Returns:
-        Seconds of training, those before a resume included.
     """
-    settings.folder.mkdir(parents=True, exist_ok=True)
+    _make_folder(settings)
     accelerator = Accelerator(
         mixed_precision=_precision(settings.mixed), log_with="tensorboard", project_dir=settings.folder
     )
     accelerator.init_trackers("curves")
     run = _Run(method, data, settings, accelerator, report)
     stages = method.stages()
+    run.origin = settings.origin
     run.total = sum(settings.steps or stage.steps for stage in stages)
     saved = load_checkpoint(run.checkpoint)
     if saved:
-        method.load_state_dict(saved["method"])
-        run.seconds = saved["seconds"]
+        _restore(method, saved, run.checkpoint)
+        run.seconds, run.origin = saved["seconds"], saved["origin"]
     method.to(accelerator.device)
     first = saved["stage"] if saved else 0
     for index, stage in enumerate(stages):
@@ -142,14 +225,33 @@ def train(
     method.requires_grad_(False).eval().cpu()
     _report(run, stages[-1], {}, finished=True)
     accelerator.end_training()
-    return run.elapsed()
+    return Outcome(run.origin, run.elapsed())
+
+
+def _make_folder(settings: TrainSettings) -> None:
+    try:
+        settings.folder.mkdir(parents=True, exist_ok=True)
+        if settings.fresh:
+            (settings.folder / CHECKPOINT).unlink(missing_ok=True)
+    except OSError as error:
+        raise WssegError(f"{settings.folder}: cannot be made ({error.strerror})") from error
 
 
 def load_checkpoint(path: Path) -> dict | None:
     """The state an interrupted run left, read without unpickling code."""
     if not path.exists():
         return None
-    return torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        return cast(dict, torch.load(path, map_location="cpu", weights_only=True))
+    except (RuntimeError, EOFError, OSError, UnpicklingError) as error:
+        raise WssegError(f"{path}: the checkpoint is damaged; start again with --fresh") from error
+
+
+def _restore(method: Method, saved: dict, path: Path) -> None:
+    try:
+        method.load_state_dict(saved["method"])
+    except RuntimeError as error:
+        raise WssegError(f"{path}: the checkpoint is of another network; start again with --fresh") from error
 
 
 def _precision(mixed: bool) -> str:
@@ -188,8 +290,8 @@ def _train_stage(run: _Run, index: int, stage: Stage, length: int, saved: dict |
         optimizer.step()
         optimizer.zero_grad()
         average.step(weights)
-        if (step + 1) % 20 == 0:
-            _report(run, stage, {name: float(loss.detach()) for name, loss in losses.items()}, step + 1)
+        if (step + 1) % REPORT_EVERY == 0 or step + 1 == length:
+            _report(run, stage, _finite(losses, stage, step), step + 1)
         if time.monotonic() - run.saved > run.settings.save_every:
             _save(run, index, step + 1, optimizer, average)
     average.copy_to(weights)
@@ -208,6 +310,13 @@ def _stage_seed(seed: int, index: int) -> int:
     return 1000 * seed + index
 
 
+def _finite(losses: dict[str, Tensor], stage: Stage, step: int) -> dict[str, float]:
+    values = {name: float(loss.detach()) for name, loss in losses.items()}
+    if not all(map(math.isfinite, values.values())):
+        raise WssegError(f"training diverged in stage {stage.name}, step {step}: the losses are {values}")
+    return values
+
+
 def _to_device(batch: Batch, accelerator: Accelerator) -> Batch:
     device = accelerator.device
     images = batch.images.to(device, memory_format=torch.channels_last)
@@ -224,6 +333,7 @@ def _save(run: _Run, stage: int, step: int, optimizer: Any, average: EMAModel | 
         "stage": stage,
         "step": step,
         "seconds": run.elapsed(),
+        "origin": run.origin,
         "optimizer": optimizer.state_dict() if step else None,
         "average": average.state_dict() if average and step else None,
     }

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from wsseg.data.augment import Augmentation, augment
 from wsseg.data.preprocess import prepare
-from wsseg.errors import WssegError
+from wsseg.errors import NotFoundError, WssegError
 from wsseg.labels import NO, YES, LabelSpace, check_length, read_presence
 from wsseg.volume import EXTENSIONS, case_name, read_scan
 
@@ -93,6 +93,19 @@ def scan_files(folder: Path) -> dict[str, Path]:
     if not scans:
         raise WssegError(f"{folder}: holds no scan ({', '.join(EXTENSIONS)})")
     return scans
+
+
+def reference_of(scan: Path) -> Path:
+    """The complete mask beside a scan, ``<case>_label.<extension>``.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    case = case_name(scan)
+    for extension in EXTENSIONS:
+        if (found := scan.parent / f"{case}_label{extension}").exists():
+            return found
+    raise NotFoundError(f"{scan}: there is no {case}_label mask beside it to be scored against")
 
 
 def load_slices(

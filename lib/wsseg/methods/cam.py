@@ -6,6 +6,7 @@ Grad-CAM++ (Chattopadhyay et al. 2018, arXiv 1710.11063) through MONAI.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import deepcopy
 from typing import Literal, cast
 
 import torch
@@ -66,8 +67,7 @@ class CAM(Method):
 
     def predict(self, images: Tensor, presence: Tensor | None, seed: int, chunk: int, progress: Progress) -> Prediction:
         decided = decide_presence(self.presence_probability(images), presence)
-        maps = torch.stack([self._maps(images, k, chunk) for k in range(self.classes)], dim=1)
-        progress(1.0)
+        maps = torch.stack([self._maps(images, k, progress) for k in range(self.classes)], dim=1)
         shown = decided > self.settings.presence_threshold
         return Prediction(calibrate(maps, self.settings.threshold) * shown[:, :, None, None], decided)
 
@@ -76,11 +76,23 @@ class CAM(Method):
         logits = self.classifier(images) + self.classifier(images.flip(2))
         return torch.sigmoid(smooth_over_slices(logits / 2))
 
-    def _maps(self, images: Tensor, k: int, chunk: int) -> Tensor:
-        """Grad-CAM++ of one class, each slice scaled to [0, 1], smoothed."""
-        self.classifier.requires_grad_(True)
+    def _maps(self, images: Tensor, k: int, progress: Progress) -> Tensor:
+        """Grad-CAM++ of one class, each slice scaled to [0, 1], smoothed.
+
+        One slice at a time: MONAI multiplies the scores of a batch along the
+        wrong axis. On a copy: its hooks stay on the network it is given.
+        """
+        maps = []
         with torch.enable_grad():
-            cam = GradCAMpp(self.classifier, target_layers=self.settings.layer)
-            parts = [cast(Tensor, cam(part, class_idx=k))[:, 0].detach().float().cpu() for part in images.split(chunk)]
-        self.classifier.requires_grad_(False)
-        return blur(torch.cat(parts), *self.settings.blur)
+            network = deepcopy(self.classifier).requires_grad_(True)
+            cam = GradCAMpp(network, self.settings.layer, postprocessing=_scale)
+            for index in range(len(images)):
+                maps.append(cast(Tensor, cam(images[index : index + 1], class_idx=k))[0, 0].detach().float().cpu())
+                progress((k + (index + 1) / len(images)) / self.classes)
+        return blur(torch.stack(maps), *self.settings.blur)
+
+
+def _scale(maps: Tensor) -> Tensor:
+    """Each slice to [0, 1], bright where the evidence is (MONAI's default is dark there)."""
+    low, high = maps.amin(dim=(2, 3), keepdim=True), maps.amax(dim=(2, 3), keepdim=True)
+    return (maps - low) / (high - low).clamp(min=1e-8)

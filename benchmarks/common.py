@@ -1,0 +1,107 @@
+"""What the benchmarks share: raw heat maps at native pixels, and thresholds swept over them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+from skimage.filters import threshold_otsu
+
+from wsseg.data.preprocess import prepare
+from wsseg.evaluate import Case
+from wsseg.methods.base import Method
+from wsseg.package import ModelPackage
+from wsseg.volume import SliceGrid
+
+
+@dataclass(frozen=True)
+class Heat:
+    """The positive slices of one case.
+
+    Attributes:
+        maps: (slices, rows, columns) float32, before any threshold.
+        truth: (slices, rows, columns) bool.
+        depth_mm: of each pixel under the outline of the tissue.
+    """
+
+    case: str
+    maps: NDArray[np.float32]
+    truth: NDArray[np.bool_]
+    depth_mm: NDArray[np.float64]
+
+
+CEILING = 1e6
+"""A threshold far above any map: probabilities are then the map over twice this."""
+
+
+def heat_of(method: Method, package: ModelPackage, case: Case, seed: int) -> Heat:
+    """Run a method with its threshold out of the way; presence is given."""
+    stack = prepare(case.scan, package.recipe.size, package.recipe.axis)
+    given = stack.order_presence(case.presence, case.name)
+    method.settings = method.settings.model_copy(update={"threshold": CEILING})
+    with torch.no_grad():
+        predicted = method.predict(stack.images, given, seed, 64, lambda part: None)
+    grid = SliceGrid.of(case.scan)
+    truth = grid.cut(case.reference) > 0
+    shown = np.flatnonzero(truth.any(axis=(1, 2)))
+    maps = stack.to_native(predicted.probabilities.double() * 2 * CEILING)[:, 0]
+    spacing = [case.scan.spacing[axis] for axis in grid.plane_axes]
+    depth = np.stack([ndimage.distance_transform_edt(stack.tissue[k], spacing) for k in shown])
+    return Heat(case.name, maps[shown], truth[shown], depth)
+
+
+def sweep(heats: list[Heat], rim_mm: float, thresholds: NDArray[np.float64]) -> list[NDArray[np.float64]]:
+    """Dice of every slice at every threshold: per case (slices, thresholds)."""
+    found = []
+    for heat in heats:
+        rows = []
+        for plane, truth, depth in zip(heat.maps, heat.truth, heat.depth_mm, strict=True):
+            inside = depth > rim_mm
+            everything, hits = np.sort(plane[inside]), np.sort(plane[inside & truth])
+            marked = len(everything) - np.searchsorted(everything, thresholds, "right")
+            right = len(hits) - np.searchsorted(hits, thresholds, "right")
+            rows.append(2 * right / (marked + truth.sum()))
+        found.append(np.array(rows))
+    return found
+
+
+def otsu_dice(heats: list[Heat], rim_mm: float) -> float:
+    """Mean Dice over slices with Otsu's threshold per slice."""
+    scores = []
+    for heat in heats:
+        for plane, truth, depth in zip(heat.maps, heat.truth, heat.depth_mm, strict=True):
+            marked = (plane > threshold_otsu(plane)) & (depth > rim_mm)
+            scores.append(2 * (marked & truth).sum() / (marked.sum() + truth.sum()))
+    return float(np.mean(scores))
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A threshold fitted on all cases, and what it is worth on cases it was not fitted on."""
+
+    threshold: float
+    fitted: float
+    left_out: float
+    best_per_slice: float
+
+
+def calibrate(heats: list[Heat], rim_mm: float) -> Calibration:
+    """The threshold of best mean Dice; ``left_out`` is leave-one-patient-out."""
+    values = np.concatenate([heat.maps[heat.depth_mm > rim_mm] for heat in heats])
+    thresholds = np.quantile(values[values > 0], np.linspace(0.3, 0.999, 200))
+    dice = sweep(heats, rim_mm, thresholds)
+    total = np.concatenate(dice)
+    left_out = []
+    for index, own in enumerate(dice):
+        others = np.concatenate([d for k, d in enumerate(dice) if k != index])
+        left_out.append(own[:, others.mean(axis=0).argmax()])
+    best = int(total.mean(axis=0).argmax())
+    return Calibration(
+        float(thresholds[best]),
+        float(total.mean(axis=0)[best]),
+        float(np.concatenate(left_out).mean()),
+        float(total.max(axis=1).mean()),
+    )

@@ -1,0 +1,231 @@
+"""The command line, a contract that others script against.
+
+Errors are one line and exit code 2.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from wsseg.errors import WssegError
+from wsseg.labels import presence_of
+from wsseg.package import find_package, home, package_names
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+
+_errors = Console(stderr=True)
+_out = Console(width=None if sys.stdout.isatty() else 160)
+
+DEFAULT_MODEL = "cdm-glioma-flair"
+
+
+def main() -> None:
+    """Run the command line; every known error is one line and exit code 2."""
+    try:
+        app()
+    except WssegError as error:
+        _errors.print(f"wsseg: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+@app.command()
+def serve(
+    studies: Annotated[str | None, typer.Option(help="Folder of scans, or a DICOMweb URL.")] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8000,
+    models: Annotated[str, typer.Option(help="Names separated by commas; all by default.")] = "",
+) -> None:
+    """Serve the models to 3D Slicer, OHIF and MITK; makes a demo study where none are named."""
+    from wsseg.app.serve import serve as run
+
+    run(studies, host, port, [name for name in models.split(",") if name])
+
+
+@app.command()
+def segment(
+    scan: Annotated[Path, typer.Argument(help="NIfTI or NRRD file, or a folder of one DICOM series.")],
+    out: Annotated[Path, typer.Argument(help="Mask: .nii.gz, .nii, .nrrd, or .dcm (SEG) for a DICOM scan.")],
+    model: Annotated[str, typer.Option(help="As `wsseg models` lists it.")] = DEFAULT_MODEL,
+    presence: Annotated[Path | None, typer.Option(help="CSV: case, slice, one column per class.")] = None,
+    text: Annotated[str | None, typer.Option(help="Sentence for models that read one.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N; a GPU where there is one.")] = None,
+    preview: Annotated[Path | None, typer.Option(help="PNG of slices with the mask.")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Facts about the result.")] = None,
+) -> None:
+    """Segment a scan; the mask comes on the scan's own grid."""
+    from wsseg.preview import save_preview
+    from wsseg.scan import read_any, write_any
+    from wsseg.segment import Segmenter
+
+    if text is not None:
+        raise WssegError(f"--text: the model {model} does not read text")
+    started = time.perf_counter()
+    source = read_any(scan)
+    source.check_output(out)
+    package = find_package(model)
+    known = None
+    if presence is not None:
+        known = presence_of(source.case, presence, package.labels, source.volume.voxels.shape[2])
+    segmenter = Segmenter(model, device)
+    with _bar("segmenting") as progress:
+        result = segmenter(source.volume, known, progress=progress)
+    write_any(out, result.mask, source, package)
+    if preview is not None:
+        save_preview(preview, source.volume, result.mask.voxels, package)
+    if json_file is not None:
+        _write_json(
+            json_file, _facts(source.case, package.metadata.version, model, result, time.perf_counter() - started)
+        )
+    _out.print(f"{out}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def train(
+    name: Annotated[str, typer.Argument(help="Model whose method, settings and labels are trained.")],
+    data: Annotated[Path, typer.Option(help="Folder of scans and image_labels.csv.")],
+    out: Annotated[Path | None, typer.Option(help="Where versions go; by default where `serve` finds them.")] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="From random weights; forget an interrupted run.")] = False,
+    steps: Annotated[int | None, typer.Option(min=1, help="Steps of each stage instead of its own.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of weights, batches and noise.")] = 0,
+    save_every: Annotated[float, typer.Option(min=0, help="Seconds between checkpoints.")] = 120.0,
+    compile: Annotated[bool, typer.Option("--compile", help="Fuse the networks first; needs a C++ compiler.")] = False,
+) -> None:
+    """Train a model on weak labels; an interrupted run is resumed."""
+    from wsseg.train import Stats, TrainSettings, train_package
+
+    package = find_package(name)
+    models = out or home() / "models"
+    settings = TrainSettings(models / name / "run", seed, fresh, steps, save_every, compile=compile)
+    with _progress() as bars:
+        reading, training = bars.add_task("reading scans", total=1.0), bars.add_task("training", total=None)
+
+        def report(stats: Stats) -> None:
+            losses = ", ".join(f"{key} {value:.3f}" for key, value in stats.losses.items())
+            bars.update(
+                training, completed=stats.epoch, total=stats.total_epochs, description=f"{stats.stage} {losses}"
+            )
+
+        trained = train_package(
+            package, data, models, settings, report, lambda part: bars.update(reading, completed=part)
+        )
+    _out.print(f"{trained.folder}", highlight=False, soft_wrap=True)
+
+
+@app.command("import")
+def import_release(
+    format: Annotated[str, typer.Argument(help="kaggle-3m, acdc, monuseg or brats.")],
+    source: Annotated[Path, typer.Argument(metavar="DIR", help="The release as downloaded.")],
+    out: Annotated[Path, typer.Argument(help="Folder to write to.")],
+) -> None:
+    """Turn a public release's own layout into ours."""
+    from wsseg.data.importers import IMPORTERS
+
+    if format not in IMPORTERS:
+        raise WssegError(f'format "{format}" is unknown, known are: {", ".join(IMPORTERS)}')
+    with _bar("importing") as progress:
+        count = IMPORTERS[format](source, out, progress)
+    _out.print(f"{count} cases in {out}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def evaluate(
+    name: Annotated[str, typer.Argument(help="Model, or a package's folder.")],
+    data: Annotated[Path, typer.Option(help="Folder of scans, *_label masks and image_labels.csv.")],
+    given: Annotated[Literal["nothing", "presence"], typer.Option(help="What the model is told.")] = "nothing",
+    out: Annotated[Path | None, typer.Option(help="Folder for CSV and overlay pictures.")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Noise seeds that figures are averaged over.")] = 3,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N.")] = None,
+) -> None:
+    """Score a model against reference masks."""
+    from wsseg.evaluate import evaluate as score
+    from wsseg.segment import Segmenter
+
+    segmenter = Segmenter(Path(name) if Path(name).is_dir() else name, device)
+    with _bar("evaluating") as progress:
+        found = score(segmenter, data, given, seeds, out, progress)
+    table = Table(title=f"{segmenter.package.name} {segmenter.package.metadata.version}, given {given}, {seeds} seeds")
+    for column in ("figure", "mean", "spread"):
+        table.add_column(column)
+    for row in found.table():
+        table.add_row(row.what, f"{row.mean:.3f}", f"{row.spread:.3f}")
+    _out.print(table)
+
+
+@app.command("models")
+def list_models() -> None:
+    """List the models with their licence and figures."""
+    table = Table()
+    for column in ("model", "version", "classes", "reads", "licence", "figures"):
+        table.add_column(column, no_wrap=column == "model")
+    for name in package_names():
+        package = find_package(name)
+        recipe = package.recipe
+        figures = "\n".join(f"{f.what}: {f.value:.3f} ± {f.spread:.3f}" for f in recipe.figures)
+        if not package.trained:
+            figures = "not trained"
+        table.add_row(
+            name, package.metadata.version, ", ".join(recipe.labels), recipe.modality, recipe.licence, figures
+        )
+    _out.print(table)
+
+
+def _facts(case: str, version: str, model: str, result: Any, seconds: float) -> dict[str, Any]:
+    millilitres = float(abs(_determinant(result.mask.affine))) / 1000
+    voxels = {name: int((result.mask.voxels == value).sum()) for name, value in result.labels.values().items()}
+    return {
+        "case": case,
+        "model": model,
+        "version": version,
+        "labels": result.labels.values(),
+        "voxels": voxels,
+        "millilitres": {name: round(count * millilitres, 3) for name, count in voxels.items()},
+        "slice_axis": result.slice_axis,
+        "presence": {
+            name: [round(float(p), 4) for p in row]
+            for name, row in zip(result.labels.names, result.presence, strict=True)
+        },
+        "seconds": round(seconds, 3),
+    }
+
+
+def _determinant(affine: Any) -> float:
+    import numpy as np
+
+    return float(np.linalg.det(affine[:3, :3]))
+
+
+def _write_json(path: Path, facts: dict[str, Any]) -> None:
+    from wsseg.volume import whole_file
+
+    with whole_file(path) as part:
+        part.write_text(json.dumps(facts, indent=2) + "\n")
+
+
+def _progress() -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
+    return Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=_errors)
+
+
+@contextmanager
+def _bar(description: str) -> Iterator[Callable[[float], None]]:
+    """A progress bar on stderr, told the finished part in [0, 1]."""
+    with _progress() as bars:
+        task = bars.add_task(description, total=1.0)
+        yield lambda part: bars.update(task, completed=part)
+
+
+if __name__ == "__main__":
+    main()

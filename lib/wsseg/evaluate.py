@@ -1,0 +1,240 @@
+"""Masks against references: what every figure of this project means.
+
+Positive slices are those where the reference shows the class. Dice and the
+95 % Hausdorff distance (in-plane, mm, by MONAI) are taken per slice at the
+scan's native resolution; an empty prediction counts as the image diagonal.
+Whole volumes are scored by 3-D Dice. Presence is scored by the area under the
+ROC curve over all slices. Everything is repeated with several noise seeds:
+mean and standard deviation over them.
+"""
+
+from __future__ import annotations
+
+import csv
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from monai.metrics import compute_hausdorff_distance, compute_roc_auc
+from numpy.typing import NDArray
+from PIL import Image
+
+from wsseg.data.slices import PRESENCE_FILE, reference_of, scan_files
+from wsseg.errors import WssegError
+from wsseg.labels import LabelSpace, Presence, presence_of, presence_of_mask
+from wsseg.preview import contact_sheet, save_picture
+from wsseg.segment import Segmentation, Segmenter
+from wsseg.volume import SliceGrid, Volume, read_scan, read_volume, whole_file
+
+Given = Literal["nothing", "presence"]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A scan with its reference mask and its presence labels.
+
+    Attributes:
+        reference: (x, y, slice) uint8 on the scan's grid.
+        presence: (classes, slices).
+    """
+
+    name: str
+    scan: Volume
+    reference: NDArray[np.uint8]
+    presence: Presence
+
+
+@dataclass(frozen=True)
+class SliceScore:
+    """One positive slice of one class under one seed."""
+
+    seed: int
+    case: str
+    label: str
+    slice: int
+    dice: float
+    hd95_mm: float
+
+
+@dataclass(frozen=True)
+class VolumeScore:
+    """One class of one scan under one seed."""
+
+    seed: int
+    case: str
+    label: str
+    dice: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the table: a quantity, its mean over seeds and their deviation."""
+
+    what: str
+    mean: float
+    spread: float
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """All scores of one model on one data set."""
+
+    slices: list[SliceScore]
+    volumes: list[VolumeScore]
+    auc: dict[int, float]
+
+    def table(self) -> list[Row]:
+        """The figures, each a mean over noise seeds with its spread."""
+        seeds = sorted({score.seed for score in self.volumes})
+        rows = {
+            "Dice, positive slices": [_mean([s.dice for s in self.slices if s.seed == k]) for k in seeds],
+            "Dice, positive slices, mean per patient": [self._per_patient(k) for k in seeds],
+            "HD95 mm, positive slices": [_mean([s.hd95_mm for s in self.slices if s.seed == k]) for k in seeds],
+            "Dice, whole volumes": [_mean([v.dice for v in self.volumes if v.seed == k]) for k in seeds],
+            "seconds per volume": [_mean([v.seconds for v in self.volumes if v.seed == k]) for k in seeds],
+        }
+        if self.auc:
+            rows["AUC, presence per slice"] = [self.auc[k] for k in seeds]
+        return [Row(what, float(np.mean(values)), float(np.std(values))) for what, values in rows.items()]
+
+    def _per_patient(self, seed: int) -> float:
+        patients: dict[str, list[float]] = {}
+        for score in self.slices:
+            if score.seed == seed:
+                patients.setdefault(score.case, []).append(score.dice)
+        return _mean([_mean(scores) for scores in patients.values()])
+
+
+def evaluate(
+    segmenter: Segmenter,
+    folder: Path,
+    given: Given = "nothing",
+    seeds: int = 3,
+    out: Path | None = None,
+    progress: Callable[[float], None] = lambda part: None,
+) -> Evaluation:
+    """Score a model on a folder of scans, ``*_label`` masks and ``image_labels.csv``.
+
+    Args:
+        given: "presence" tells the model which slices show each class; with
+            "nothing" it decides by itself, as for a radiologist's click.
+        out: where per-slice scores (CSV) and overlay pictures go.
+    """
+    cases = load_cases(folder, segmenter.package.labels)
+    if out is not None:
+        _make_folder(out)
+    slices: list[SliceScore] = []
+    volumes: list[VolumeScore] = []
+    auc: dict[int, float] = {}
+    for seed in range(seeds):
+        decided: list[tuple[Presence, NDArray[np.float32]]] = []
+        for index, case in enumerate(cases):
+            started = time.perf_counter()
+            result = segmenter(case.scan, case.presence if given == "presence" else None, seed)
+            took = time.perf_counter() - started
+            slices += score_slices(case, result, seed)
+            volumes += score_volume(case, result, seed, took)
+            decided.append((case.presence, result.presence))
+            if out is not None and seed == 0:
+                save_picture(out / f"{case.name}.png", _overlay(case, result, segmenter))
+            progress((seed * len(cases) + index + 1) / (seeds * len(cases)))
+        if given == "nothing":
+            auc[seed] = presence_auc(decided)
+    found = Evaluation(slices, volumes, auc)
+    if out is not None:
+        _write_csv(out / "slices.csv", [asdict(score) for score in slices])
+        _write_csv(out / "volumes.csv", [asdict(score) for score in volumes])
+        _write_csv(out / "table.csv", [asdict(row) for row in found.table()])
+    return found
+
+
+def load_cases(folder: Path, labels: LabelSpace) -> list[Case]:
+    """Every scan of a folder that has a reference mask."""
+    cases = []
+    for name, file in scan_files(folder).items():
+        reference_file = reference_of(file)
+        scan, reference = read_scan(file), read_volume(reference_file).voxels.astype(np.uint8)
+        if reference.shape != scan.voxels.shape:
+            raise WssegError(f"{reference_file}: is {reference.shape}, its scan is {scan.voxels.shape}")
+        table = folder / PRESENCE_FILE
+        listed = table.exists()
+        count = reference.shape[2]
+        presence = presence_of(name, table, labels, count) if listed else presence_of_mask(reference, len(labels))
+        cases.append(Case(name, scan, reference, presence))
+    return cases
+
+
+def score_slices(case: Case, result: Segmentation, seed: int) -> list[SliceScore]:
+    """Dice and HD95 of every positive slice of every class."""
+    grid = SliceGrid.of(case.scan)
+    spacing = [case.scan.spacing[axis] for axis in grid.plane_axes]
+    scores = []
+    for name, value in result.labels.values().items():
+        predicted, truth = grid.cut(result.mask.voxels) == value, grid.cut(case.reference) == value
+        for index in np.flatnonzero(truth.any(axis=(1, 2))):
+            dice, distance = dice_of(predicted[index], truth[index]), hd95_of(predicted[index], truth[index], spacing)
+            scores.append(SliceScore(seed, case.name, name, int(index), dice, distance))
+    return scores
+
+
+def score_volume(case: Case, result: Segmentation, seed: int, seconds: float) -> list[VolumeScore]:
+    """3-D Dice of every class; 1 where neither mask nor reference shows it."""
+    return [
+        VolumeScore(seed, case.name, name, dice_of(result.mask.voxels == value, case.reference == value), seconds)
+        for name, value in result.labels.values().items()
+    ]
+
+
+def dice_of(predicted: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
+    """2 |A and B| / (|A| + |B|); 1 where both are empty."""
+    total = int(predicted.sum() + truth.sum())
+    return 2 * int((predicted & truth).sum()) / total if total else 1.0
+
+
+def hd95_of(predicted: NDArray[np.bool_], truth: NDArray[np.bool_], spacing: list[float]) -> float:
+    """95 % Hausdorff distance in mm; the image diagonal where nothing is predicted."""
+    if not predicted.any():
+        return float(np.linalg.norm(np.array(truth.shape) * spacing))
+    both = [torch.from_numpy(mask[None, None].astype(np.uint8)) for mask in (predicted, truth)]
+    return float(compute_hausdorff_distance(*both, include_background=True, percentile=95, spacing=spacing))
+
+
+def presence_auc(decided: list[tuple[Presence, NDArray[np.float32]]]) -> float:
+    """Mean over classes of the area under the ROC curve over all slices with known labels."""
+    known = np.concatenate([presence for presence, _ in decided], axis=1)
+    estimated = np.concatenate([probability for _, probability in decided], axis=1)
+    areas = []
+    for truth, probability in zip(known, estimated, strict=True):
+        told = truth >= 0
+        areas.append(compute_roc_auc(torch.from_numpy(probability[told]), torch.from_numpy(truth[told])))
+    return float(np.mean(areas))
+
+
+def _overlay(case: Case, result: Segmentation, segmenter: Segmenter) -> Image.Image:
+    colors = [label.color for label in segmenter.package.recipe.labels.values()]
+    return contact_sheet(case.scan, result.mask.voxels, colors, case.reference)
+
+
+def _mean(values: list[float]) -> float:
+    return float(np.mean(values)) if values else float("nan")
+
+
+def _make_folder(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise WssegError(f"{path}: cannot be made ({error.strerror})") from error
+
+
+def _write_csv(path: Path, rows: list[dict[str, object]]) -> None:
+    if not rows:
+        return
+    with whole_file(path) as part, part.open("w", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)

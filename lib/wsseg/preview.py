@@ -1,0 +1,98 @@
+"""Pictures of scans with masks: what people look at before they trust a number."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from skimage.segmentation import find_boundaries
+
+from wsseg.package import ModelPackage
+from wsseg.volume import SliceGrid, Volume, whole_file
+
+REFERENCE_COLOR = (255, 255, 0)
+
+_FILL = 0.35
+_HEIGHT = 192
+
+
+def contact_sheet(
+    scan: Volume,
+    mask: NDArray[np.uint8],
+    colors: Sequence[tuple[int, int, int]],
+    reference: NDArray[np.uint8] | None = None,
+    most: int = 12,
+) -> Image.Image:
+    """Slices with the mask filled and the reference outlined, as radiologists hang them.
+
+    The patient's right is on the left, anterior (or superior) up, and slices
+    run from feet to head; pixels are square in millimetres.
+
+    Args:
+        scan: the scan.
+        mask: (x, y, slice) on its grid.
+        colors: red, green, blue of classes 1..N.
+        reference: outlined in yellow where given.
+        most: number of slices shown, evenly among those with something marked,
+            or among all of them where nothing is.
+    """
+    grid = SliceGrid.of(scan)
+    slices, marked = grid.cut(scan.voxels), grid.cut(mask)
+    truth = grid.cut(reference) if reference is not None else np.zeros_like(marked)
+    shown = np.flatnonzero((marked > 0).any(axis=(1, 2)) | (truth > 0).any(axis=(1, 2)))
+    if not len(shown):
+        shown = np.arange(len(slices))
+    chosen = shown[np.unique(np.linspace(0, len(shown) - 1, min(most, len(shown))).round().astype(int))]
+    low, high = np.percentile(slices, [0.5, 99.5])
+    grey = np.clip((slices[chosen].astype(np.float32) - low) / max(high - low, 1e-6), 0, 1)
+    rows_mm, columns_mm = (scan.spacing[axis] for axis in grid.plane_axes)
+    tiles = [
+        _tile(plane, marked[index], truth[index], colors, rows_mm, columns_mm)
+        for plane, index in zip(grey, chosen, strict=True)
+    ]
+    return _mosaic(tiles)
+
+
+def save_preview(path: Path, scan: Volume, mask: NDArray[np.uint8], package: ModelPackage) -> None:
+    """Write a contact sheet as PNG, in the package's colours."""
+    sheet = contact_sheet(scan, mask, [label.color for label in package.recipe.labels.values()])
+    save_picture(path, sheet)
+
+
+def save_picture(path: Path, picture: Image.Image) -> None:
+    """Write a PNG, whole or not at all."""
+    with whole_file(path) as part:
+        picture.save(part, format="PNG")
+
+
+def _tile(
+    plane: NDArray[np.float32],
+    marked: NDArray[np.uint8],
+    truth: NDArray[np.uint8],
+    colors: Sequence[tuple[int, int, int]],
+    rows_mm: float,
+    columns_mm: float,
+) -> Image.Image:
+    picture = np.repeat(plane[..., None] * 255, 3, axis=2)
+    for value, color in enumerate(colors, start=1):
+        inside = marked == value
+        picture[inside] = (1 - _FILL) * picture[inside] + _FILL * np.array(color)
+        picture[find_boundaries(inside, mode="inner")] = color
+    for value in np.unique(truth[truth > 0]):
+        picture[find_boundaries(truth == value, mode="inner")] = REFERENCE_COLOR
+    # (rows to the left or front, columns up or back) to a picture's (down, right)
+    hung = picture[::-1, ::-1].transpose(1, 0, 2).astype(np.uint8)
+    width = max(1, round(_HEIGHT * plane.shape[0] * rows_mm / (plane.shape[1] * columns_mm)))
+    return Image.fromarray(hung).resize((width, _HEIGHT), Image.Resampling.BILINEAR)
+
+
+def _mosaic(tiles: list[Image.Image]) -> Image.Image:
+    columns = min(6, len(tiles))
+    width, height = tiles[0].size
+    sheet = Image.new("RGB", (columns * width, -(-len(tiles) // columns) * height))
+    for index, tile in enumerate(tiles):
+        sheet.paste(tile, (index % columns * width, index // columns * height))
+    return sheet

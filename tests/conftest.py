@@ -1,0 +1,102 @@
+"""What tests share: a work directory of their own, real scans where they are, small models."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from wsseg.data.phantom import write_phantom_data
+from wsseg.methods.cam import CAM, CAMSettings
+from wsseg.methods.cdm import CDM, CDMSettings
+from wsseg.package import Code, Label, Metadata, ModelPackage, Recipe, home, publish, read_package, write_package
+
+REPOSITORY = Path(__file__).parents[1]
+
+SMALL_CDM = CDMSettings(widths=(32, 32, 32), classifier_widths=(8, 16, 16), sigmas=(0.6,), draws=1)
+SMALL_CAM = CAMSettings(widths=(8, 8, 16, 16), layer="layer2")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "gpu: needs a CUDA device")
+    config.addinivalue_line("markers", "long: takes more than a minute")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def work_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Every test, and every server it starts, works in a directory of its own."""
+    folder = tmp_path_factory.mktemp("home")
+    before = os.environ.get("WSSEG_HOME")
+    os.environ["WSSEG_HOME"] = str(folder)
+    yield folder
+    if before is None:
+        del os.environ["WSSEG_HOME"]
+    else:
+        os.environ["WSSEG_HOME"] = before
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real scans beside the repository; where it must be there, its absence fails."""
+    folder = Path(os.environ.get("WSSEG_DATA", REPOSITORY.parent / "shared" / "data"))
+    if not folder.is_dir():
+        reason = f"real scans are not at {folder}, set WSSEG_DATA"
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def phantom_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four small synthetic scans with presence labels and masks."""
+    folder = tmp_path_factory.mktemp("phantoms")
+    write_phantom_data(folder, cases=4, seed=0, size=64)
+    return folder
+
+
+def metadata_of(method: str, settings: dict, labels: tuple[str, ...] = ("tumor",), size: int = 32) -> Metadata:
+    """Metadata of a small package."""
+    code = Code(scheme="SCT", value="108369006", meaning="Neoplasm")
+    colors = [(220, 60, 60), (60, 220, 60), (60, 60, 220)]
+    shown = {name: Label(color=color, category=code, type=code) for name, color in zip(labels, colors, strict=False)}
+    recipe = Recipe(
+        format=1, method=method, settings=settings, labels=shown, size=size, modality="MR FLAIR", licence="Apache-2.0"
+    )
+    return Metadata(version="0.1", changelog={}, description="a test", authors="wsseg", wsseg=recipe)
+
+
+MakePackage = Callable[..., ModelPackage]
+
+
+@pytest.fixture
+def make_package(tmp_path: Path) -> MakePackage:
+    """Write a package with random weights into a folder: ``make_package("cdm", labels=("a", "b"))``."""
+
+    def make(method: str = "cdm", name: str = "small", labels: tuple[str, ...] = ("tumor",)) -> ModelPackage:
+        return small_package(tmp_path / name, method, labels)
+
+    return make
+
+
+def small_package(folder: Path, method: str = "cdm", labels: tuple[str, ...] = ("tumor",)) -> ModelPackage:
+    """A package of the smallest networks with random weights that do not cancel."""
+    settings = {"cdm": SMALL_CDM, "cam": SMALL_CAM}[method]
+    torch.manual_seed(0)
+    network = (CDM if method == "cdm" else CAM)(settings, len(labels))
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.05)
+    metadata = metadata_of(method, settings.model_dump(mode="json"), labels)
+    write_package(folder, metadata, network.state_dict(), "card", "licence")
+    return read_package(folder)
+
+
+@pytest.fixture(scope="session")
+def published(work_home: Path) -> str:
+    """The name of a small model that is published in the tests' work directory."""
+    small_package(home() / "models" / "small" / "0.1")
+    publish(home() / "models", "small", "0.1")
+    return "small"

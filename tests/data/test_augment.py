@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from wsseg.data.augment import Augmentation, augment
+
+NONE = Augmentation(flip=False, angle=0.0, scale=1.0, shift=(0.0, 0.0), gamma=1.0, gain=1.0)
+
+
+def _images() -> torch.Tensor:
+    return torch.rand(1, 1, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
+
+
+def test_nothing_drawn_changes_nothing() -> None:
+    torch.testing.assert_close(augment(_images(), [NONE]), _images(), atol=1e-5, rtol=0)
+
+
+def test_flip_mirrors_left_and_right_only() -> None:
+    """Rows of a slice run along the patient's left and right."""
+    flipped = augment(_images(), [Augmentation(True, 0.0, 1.0, (0.0, 0.0), 1.0, 1.0)])
+    torch.testing.assert_close(flipped, _images().flip(2), atol=1e-5, rtol=0)
+
+
+def test_what_moves_in_is_air() -> None:
+    moved = augment(torch.ones(1, 1, 16, 16), [Augmentation(False, 0.0, 1.0, (1.0, 0.0), 1.0, 1.0)])
+    assert (moved[0, 0, 8:] == -1).all()
+    assert (moved[0, 0, :7] == 1).all()
+
+
+def test_draws_stay_in_their_ranges_and_differ() -> None:
+    rng = np.random.default_rng(0)
+    draws = [Augmentation.draw(rng) for _ in range(200)]
+    assert {d.flip for d in draws} == {True, False}
+    assert all(abs(d.angle) <= 0.2 and 0.9 <= d.scale <= 1.12 and 0.88 <= d.gain <= 1.12 for d in draws)
+    assert len({d.angle for d in draws}) == 200

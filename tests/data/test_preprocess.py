@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from wsseg.data.preprocess import prepare, scale_intensity
+from wsseg.errors import WssegError
+from wsseg.volume import Volume
+
+
+def _head(shape: tuple[int, int, int] = (100, 120, 6)) -> np.ndarray:
+    """An off-centre bright ellipse on air, brighter inside one slice."""
+    x, y = np.meshgrid(np.arange(shape[0]), np.arange(shape[1]), indexing="ij")
+    head = ((x - 60) / 25) ** 2 + ((y - 50) / 40) ** 2 < 1
+    rng = np.random.default_rng(0)
+    voxels = np.repeat((head * 100.0)[..., None], shape[2], axis=2) + rng.uniform(0, 2, shape)
+    voxels[55:65, 45:55, 2] += 80
+    return voxels
+
+
+def _volume(voxels: np.ndarray) -> Volume:
+    return Volume(voxels, np.diag([1.0, 1.0, 5.0, 1.0]))
+
+
+@pytest.mark.parametrize(("factor", "offset"), [(1.0, 0.0), (0.001, 0.0), (37.5, -1024.0)])
+def test_unit_and_offset_of_the_scan_cancel(factor: float, offset: float) -> None:
+    plain, _ = scale_intensity(np.moveaxis(_head(), 2, 0).astype(np.float32))
+    changed, _ = scale_intensity((np.moveaxis(_head(), 2, 0) * factor + offset).astype(np.float32))
+    np.testing.assert_allclose(changed, plain, atol=2e-3)
+
+
+def test_window_is_a_square_around_the_head() -> None:
+    stack = prepare(_volume(_head()), 32)
+    assert stack.images.shape == (6, 1, 32, 32)
+    assert abs(stack.box.side - 80) <= 2
+    assert abs(stack.box.top + stack.box.side / 2 - 60) <= 2
+    assert abs(stack.box.left + stack.box.side / 2 - 50) <= 2
+
+
+def test_maps_come_back_to_where_they_were() -> None:
+    """A bright square in the scan, found in the network's image, is the same square again."""
+    stack = prepare(_volume(_head()), 64)
+    found = stack.to_native((stack.images > 0.12).float())[:, 0] > 0.5
+    assert found.shape == (6, 100, 120)
+    expected = np.zeros((100, 120), bool)
+    expected[55:65, 45:55] = True
+    overlap = 2 * (found[2] & expected).sum() / (found[2].sum() + expected.sum())
+    assert overlap > 0.85
+    assert not found[[0, 1, 3, 4, 5]].any()
+    rows, columns = np.nonzero(found[2])
+    assert abs(rows.mean() - 59.5) < 0.6
+    assert abs(columns.mean() - 49.5) < 0.6
+
+
+def test_orientation_of_storage_does_not_matter() -> None:
+    """The same patient stored flipped and transposed gives the same images."""
+    plain = prepare(_volume(_head()), 32)
+    turned = np.ascontiguousarray(_head()[::-1, :, ::-1].transpose(2, 0, 1))
+    affine = np.zeros((4, 4))
+    affine[:, 0] = (0, 0, -5, 0)
+    affine[:, 1] = (-1, 0, 0, 0)
+    affine[:, 2] = (0, 1, 0, 0)
+    affine[:, 3] = (99, 0, 25, 1)
+    other = prepare(Volume(turned, affine), 32)
+    torch.testing.assert_close(other.images, plain.images)
+
+
+def test_presence_follows_reversed_slices_and_refuses_other_axes() -> None:
+    affine = np.diag([1.0, 1.0, -5.0, 1.0])
+    stack = prepare(Volume(_head(), affine), 32)
+    presence = np.array([[0, 0, 1, 0, 0, -1]], np.int8)
+    assert stack.order_presence(presence, "scan")[:, 0].tolist() == [-1, 0, 0, 1, 0, 0]
+    sideways = prepare(Volume(np.ascontiguousarray(_head().transpose(2, 0, 1)), np.diag([5.0, 1.0, 1.0, 1.0])), 32)
+    with pytest.raises(WssegError, match="do not run along the third stored axis"):
+        sideways.order_presence(presence, "scan")
+
+
+def test_a_scan_of_air_or_of_one_slice_still_works() -> None:
+    rng = np.random.default_rng(0)
+    assert prepare(_volume(rng.uniform(0, 1, (20, 30, 1))), 16).images.shape == (1, 1, 16, 16)

@@ -1,0 +1,165 @@
+"""The command line as other people's scripts see it: exit codes, files, one line of error."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from PIL import Image
+
+from wsseg.data.slices import scan_files
+from wsseg.volume import read_volume
+
+
+def wsseg(*arguments: object, check: bool = True) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "wsseg.cli", *map(str, arguments)], capture_output=True, text=True, timeout=300
+    )
+    assert not check or done.returncode == 0, done.stderr
+    return done
+
+
+@pytest.fixture
+def scan(phantom_data: Path) -> Path:
+    return next(iter(scan_files(phantom_data).values()))
+
+
+def test_segment_writes_mask_preview_and_facts(published: str, scan: Path, phantom_data: Path, tmp_path: Path) -> None:
+    table = phantom_data / "image_labels.csv"
+    mask, preview, facts = tmp_path / "mask.nii.gz", tmp_path / "preview.png", tmp_path / "facts.json"
+    options = ("--model", published, "--presence", table, "--preview", preview, "--json", facts, "--device", "cpu")
+    wsseg("segment", scan, mask, *options)
+    written, source = nib.load(mask), nib.load(scan)
+    assert written.shape == source.shape
+    assert np.array_equal(written.affine, source.affine)
+    told = json.loads(facts.read_text())
+    assert told["labels"] == {"tumor": 1}
+    assert told["voxels"]["tumor"] == int((np.asanyarray(written.dataobj) == 1).sum())
+    with table.open() as file:
+        listed = [int(row["tumor"]) for row in csv.DictReader(file) if row["case"] == told["case"]]
+    assert told["presence"]["tumor"] == [float(state) for state in listed]
+    assert min(Image.open(preview).size) > 100
+
+
+@pytest.mark.parametrize("extension", [".nii", ".nii.gz", ".nrrd"])
+def test_formats_hold_the_same_mask(published: str, scan: Path, tmp_path: Path, extension: str) -> None:
+    mask = tmp_path / f"mask{extension}"
+    wsseg("segment", scan, mask, "--model", published)
+    found, source = read_volume(mask), read_volume(scan)
+    np.testing.assert_allclose(found.affine, source.affine, atol=1e-5)
+    assert found.voxels.dtype == np.uint8
+
+
+def test_models_are_listed_with_licence_and_figures() -> None:
+    listed = wsseg("models").stdout
+    for word in ("cdm-glioma-flair", "cam-glioma-flair", "CC BY 3.0", "Dice"):
+        assert word in listed
+
+
+def test_train_then_segment_with_what_was_trained(
+    published: str, phantom_data: Path, scan: Path, tmp_path: Path
+) -> None:
+    models = tmp_path / "models"
+    folder = wsseg("train", published, "--data", phantom_data, "--out", models, "--steps", 2).stdout.strip()
+    wsseg("evaluate", folder, "--data", phantom_data, "--seeds", 1, "--out", tmp_path / "scores")
+    assert (tmp_path / "scores" / "table.csv").exists()
+    wsseg("train", published, "--data", phantom_data, "--out", models, "--steps", 2, "--fresh")
+
+
+def test_import_then_evaluate_a_real_release(shared: Path, tmp_path: Path) -> None:
+    wsseg("import", "kaggle-3m", shared / "raw" / "kaggle_3m", tmp_path / "lgg")
+    shown = wsseg("evaluate", "cdm-glioma-flair", "--data", tmp_path / "lgg", "--seeds", 1, "--given", "presence")
+    assert "Dice, positive slices" in shown.stdout
+
+
+def _damaged(folder: Path, scan: Path) -> dict[str, Path]:
+    """Every kind of wrong scan."""
+    voxels = np.asanyarray(nib.load(scan).dataobj).astype(np.float32)
+    affine = np.diag([1.0, 1.0, 5.0, 1.0])
+
+    def save(name: str, array: np.ndarray) -> Path:
+        nib.save(nib.Nifti1Image(array, affine), folder / name)
+        return folder / name
+
+    nan, inf = voxels.copy(), voxels.copy()
+    nan[0, 0, 0], inf[0, 0, 0] = np.nan, np.inf
+    rgb = np.zeros(voxels.shape, np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")]))
+    files = {
+        "no such file": folder / "missing.nii.gz",
+        "unknown file type": folder / "scan.jpg",
+        "4 dimensions": save("time.nii.gz", np.stack([voxels, voxels], axis=-1)),
+        "NaN or infinite": save("nan.nii.gz", nan),
+        "NaN or infinite ": save("inf.nii.gz", inf),
+        "nothing to segment": save("constant.nii.gz", np.ones_like(voxels)),
+        "colour image": save("rgb.nii.gz", rgb),
+        "may be damaged": folder / "cut.nii.gz",
+        "may be damaged ": folder / "text.nii.gz",
+        "may be damaged  ": folder / "text.nrrd",
+        "may be damaged   ": folder / "empty.nii",
+    }
+    whole = scan.read_bytes()
+    (folder / "scan.jpg").write_bytes(whole)
+    (folder / "cut.nii.gz").write_bytes(whole[: len(whole) // 2])
+    for name in ("text.nii.gz", "text.nrrd"):
+        (folder / name).write_text("not an image")
+    (folder / "empty.nii").touch()
+    return files
+
+
+def _refused(done: subprocess.CompletedProcess[str], sentence: str) -> None:
+    assert done.returncode == 2, (sentence, done.stdout, done.stderr)
+    assert sentence.strip() in done.stderr, done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+
+
+def test_damaged_scans_get_one_sentence_and_leave_nothing(published: str, scan: Path, tmp_path: Path) -> None:
+    inputs, outputs = tmp_path / "in", tmp_path / "out"
+    inputs.mkdir()
+    outputs.mkdir()
+    for sentence, file in _damaged(inputs, scan).items():
+        _refused(wsseg("segment", file, outputs / "mask.nii.gz", "--model", published, check=False), sentence)
+    assert list(outputs.iterdir()) == []
+
+
+def _wrong(scan: Path, table: Path) -> list[tuple[Sequence[object], str]]:
+    out = "mask.nii.gz"
+    return [
+        ((scan, out, "--model", "nope"), 'model "nope" is unknown'),
+        ((scan, "mask.png"), "unknown file type"),
+        ((scan, "none/mask.nii.gz"), "does not exist"),
+        ((scan, "mask.dcm"), "unknown file type"),
+        ((scan, out, "--device", "cuda:77"), 'device "cuda:77"'),
+        ((scan, out, "--text", "a tumour"), "does not read text"),
+        ((scan, out, "--presence", "none.csv"), "none.csv"),
+        ((scan, out, "--presence", table), "presence is listed for"),
+        ((scan, out, "--presence", scan), "cannot be read as CSV"),
+    ]
+
+
+def test_wrong_options_get_one_sentence(
+    published: str, scan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    table = tmp_path / "short.csv"
+    case = scan.name.removesuffix(".nii.gz")
+    table.write_text(f"case,slice,tumor\n{case},0,1\n")
+    for arguments, sentence in _wrong(scan, table):
+        options = () if "--model" in arguments else ("--model", published)
+        _refused(wsseg("segment", *arguments, *options, check=False), sentence)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["short.csv"]
+
+
+def test_other_commands_refuse_wrong_input_too(published: str, tmp_path: Path) -> None:
+    _refused(wsseg("train", "nope", "--data", tmp_path, check=False), 'model "nope"')
+    _refused(wsseg("train", published, "--data", tmp_path / "none", "--out", tmp_path, check=False), "none")
+    _refused(wsseg("evaluate", published, "--data", tmp_path, check=False), "holds no scan")
+    _refused(wsseg("import", "brats2", tmp_path, tmp_path / "out", check=False), 'format "brats2" is unknown')
+    _refused(wsseg("import", "brats", tmp_path / "none", tmp_path / "out", check=False), "none")

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from conftest import MakePackage
+from wsseg.errors import NotFoundError
+from wsseg.evaluate import Case, dice_of, evaluate, hd95_of, load_cases, presence_auc, score_slices, score_volume
+from wsseg.labels import LabelSpace
+from wsseg.segment import Segmentation, Segmenter
+from wsseg.volume import Volume
+
+TUMOR = LabelSpace(("tumor",))
+
+
+def _square(top: int, left: int, side: int = 10) -> np.ndarray:
+    mask = np.zeros((64, 48), bool)
+    mask[top : top + side, left : left + side] = True
+    return mask
+
+
+def test_dice_by_hand() -> None:
+    assert dice_of(_square(10, 10), _square(10, 10)) == 1
+    assert dice_of(_square(10, 10), _square(10, 15)) == pytest.approx(0.5)
+    assert dice_of(_square(0, 0, 0), _square(10, 10)) == 0
+    assert dice_of(_square(0, 0, 0), _square(0, 0, 0)) == 1
+
+
+def test_hausdorff_is_in_millimetres_per_axis() -> None:
+    assert hd95_of(_square(10, 10), _square(14, 10), [1.0, 1.0]) == pytest.approx(4)
+    assert hd95_of(_square(10, 10), _square(14, 10), [2.5, 1.0]) == pytest.approx(10)
+    assert hd95_of(_square(10, 10), _square(10, 14), [2.5, 1.0]) == pytest.approx(4)
+
+
+def test_an_empty_prediction_is_punished_with_the_diagonal() -> None:
+    """The published code scored it 0, the best possible."""
+    assert hd95_of(_square(0, 0, 0), _square(10, 10), [0.5, 1.0]) == pytest.approx(np.hypot(32, 48))
+
+
+def test_scores_are_taken_on_positive_slices_only() -> None:
+    reference = np.zeros((16, 16, 3), np.uint8)
+    reference[4:8, 4:8, 1] = 1
+    predicted = reference.copy()
+    predicted[0:4, 0:4, 2] = 1
+    scan = Volume(np.random.default_rng(0).random((16, 16, 3)), np.diag([1.0, 1.0, 5.0, 1.0]))
+    case = Case("a", scan, reference, np.array([[0, 1, 0]], np.int8))
+    result = Segmentation(scan.like(predicted), TUMOR, np.array([[0.1, 0.9, 0.6]], np.float32), 2)
+    slices = score_slices(case, result, seed=0)
+    assert [(s.slice, s.dice, s.hd95_mm) for s in slices] == [(1, 1.0, 0.0)]
+    assert score_volume(case, result, 0, 1.0)[0].dice == pytest.approx(2 * 16 / 48)
+
+
+def test_auc_by_hand_and_without_unknown_slices() -> None:
+    truth = np.array([[1, 0, 1, -1, 0]], np.int8)
+    estimated = np.array([[0.9, 0.8, 0.7, 0.0, 0.1]], np.float32)
+    assert presence_auc([(truth, estimated)]) == pytest.approx(0.75)
+
+
+def test_evaluation_writes_table_scores_and_pictures(
+    make_package: MakePackage, phantom_data: Path, tmp_path: Path
+) -> None:
+    found = evaluate(Segmenter(make_package().folder), phantom_data, "nothing", seeds=2, out=tmp_path / "out")
+    written = {path.name for path in (tmp_path / "out").iterdir()}
+    assert {"slices.csv", "volumes.csv", "table.csv"} <= written
+    assert sum(name.endswith(".png") for name in written) == 4
+    rows = {row.what: row for row in found.table()}
+    assert 0 <= rows["AUC, presence per slice"].mean <= 1
+    assert {s.seed for s in found.slices} == {0, 1}
+    by_hand = np.mean([np.mean([s.dice for s in found.slices if s.seed == k]) for k in (0, 1)])
+    assert rows["Dice, positive slices"].mean == pytest.approx(by_hand)
+
+
+def test_a_scan_without_reference_cannot_be_scored(phantom_data: Path, tmp_path: Path) -> None:
+    for file in phantom_data.iterdir():
+        if "_label" not in file.name:
+            (tmp_path / file.name).write_bytes(file.read_bytes())
+    with pytest.raises(NotFoundError, match="_label mask beside it"):
+        load_cases(tmp_path, TUMOR)

@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from conftest import REPOSITORY, MakePackage, metadata_of
+from wsseg.errors import NotFoundError, WssegError
+from wsseg.methods.registry import METHODS, create_method, load_method
+from wsseg.package import CURRENT, METADATA, WEIGHTS, find_package, home, package_names, publish, read_package
+
+
+def test_written_package_reads_back_in_half_precision(make_package: MakePackage) -> None:
+    package = make_package()
+    assert package.labels.names == ("tumor",)
+    assert package.trained
+    fresh = create_method(package).state_dict()
+    assert {name: tensor.shape for name, tensor in package.weights().items()} == {n: t.shape for n, t in fresh.items()}
+    stored = (package.folder / WEIGHTS).stat().st_size
+    assert stored < 2.2 * sum(tensor.numel() for tensor in fresh.values())
+
+
+def test_writing_over_a_package_is_refused_and_leaves_no_draft(make_package: MakePackage) -> None:
+    package = make_package()
+    before = sorted(package.folder.parent.iterdir())
+    with pytest.raises(WssegError, match="cannot be written"):
+        make_package()
+    assert sorted(package.folder.parent.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "sentence"),
+    [
+        (("version",), None, "version"),
+        (("wsseg", "format"), 2, "wsseg.format"),
+        (("wsseg", "size"), 7, "wsseg.size"),
+        (("wsseg", "axis"), 3, "wsseg.axis"),
+        (("wsseg", "labels"), {}, "labels: 0 given"),
+        (("wsseg", "colour"), 1, "wsseg.colour"),
+        (("wsseg", "labels"), {"background": {}}, "wsseg.labels.background"),
+        (("wsseg", "method"), "magic", 'method "magic" is unknown'),
+        (("wsseg", "settings"), {"draws": 0}, "settings.draws"),
+        (("wsseg", "settings"), {"width": 3}, "settings.width"),
+    ],
+)
+def test_wrong_fields_are_named(
+    make_package: MakePackage, field: tuple[str, ...], value: object, sentence: str
+) -> None:
+    package = make_package()
+    path = package.folder / METADATA
+    content = json.loads(path.read_text())
+    place = content
+    for key in field[:-1]:
+        place = place[key]
+    place[field[-1]] = value
+    path.write_text(json.dumps(content))
+    with pytest.raises(WssegError, match=sentence) as caught:
+        create_method(read_package(package.folder))
+    assert str(path) in str(caught.value) or "labels" in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe"])
+def test_metadata_that_is_not_json_is_one_sentence(make_package: MakePackage, content: bytes) -> None:
+    package = make_package()
+    (package.folder / METADATA).write_bytes(content)
+    with pytest.raises(WssegError, match=r"metadata\.json"):
+        read_package(package.folder)
+
+
+def test_weights_missing_damaged_or_of_another_network(make_package: MakePackage) -> None:
+    package = make_package()
+    path = package.folder / WEIGHTS
+    whole = path.read_bytes()
+    for content in (whole[: len(whole) // 2], b"", b"not safetensors"):
+        path.write_bytes(content)
+        with pytest.raises(WssegError, match="not a readable safetensors file"):
+            load_method(package)
+    save_file({"other": torch.zeros(2)}, path)
+    with pytest.raises(WssegError, match="do not fit the settings"):
+        load_method(package)
+    path.unlink()
+    with pytest.raises(WssegError, match="not trained"):
+        load_method(package)
+
+
+def test_publish_and_roll_back_swap_one_small_file(published: str) -> None:
+    from conftest import small_package
+
+    models = home() / "models"
+    assert find_package(published).folder == models / published / "0.1"
+    small_package(models / published / "0.2")
+    publish(models, published, "0.2")
+    assert find_package(published).folder.name == "0.2"
+    publish(models, published, "0.1")
+    assert (models / published / CURRENT).read_text() == "0.1\n"
+    with pytest.raises(NotFoundError, match="no version 9"):
+        publish(models, published, "9")
+    assert find_package(published).folder.name == "0.1"
+
+
+def test_unknown_names_list_the_known_ones() -> None:
+    with pytest.raises(NotFoundError, match="cdm-glioma-flair"):
+        find_package("nope")
+    with pytest.raises(NotFoundError):
+        find_package("../model/cdm-glioma-flair")
+
+
+@pytest.mark.parametrize("name", ["cdm-glioma-flair", "cam-glioma-flair"])
+def test_shipped_packages_are_whole_small_and_honest(name: str) -> None:
+    assert name in package_names()
+    package = read_package(REPOSITORY / "model" / name)
+    assert (package.folder / WEIGHTS).stat().st_size <= 16_000_000
+    load_method(package)
+    assert package.recipe.figures
+    assert package.recipe.trained["scans"] == 64
+    for part in ("LICENSE", "docs/README.md", "configs/inference.json"):
+        assert (package.folder / part).stat().st_size
+    card = (package.folder / "docs" / "README.md").read_text()
+    for figure in package.recipe.figures:
+        assert f"{figure.value:.3f}" in card
+
+
+def test_every_method_has_settings_that_stand_by_themselves() -> None:
+    for method in METHODS.values():
+        metadata_of("cdm", method.settings_type().model_dump(mode="json"))
+
+
+def test_metadata_keeps_what_monai_wrote(make_package: MakePackage) -> None:
+    package = make_package()
+    content = json.loads((package.folder / METADATA).read_text())
+    content["network_data_format"] = {"inputs": {}}
+    (package.folder / METADATA).write_text(json.dumps(content))
+    again = json.loads(read_package(package.folder).metadata.model_dump_json())
+    assert again["network_data_format"] == {"inputs": {}}
+
+
+def test_a_folder_without_metadata_is_no_package(tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError, match="is .* a model package"):
+        read_package(tmp_path)

@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from conftest import MakePackage
+from wsseg.data.slices import scan_files
+from wsseg.errors import WssegError
+from wsseg.segment import Segmenter, largest_components, pick_device, segment_file
+from wsseg.volume import Volume, read_scan, read_volume
+
+
+@pytest.fixture
+def scan(phantom_data: Path) -> Volume:
+    return read_scan(next(iter(scan_files(phantom_data).values())))
+
+
+@pytest.fixture
+def segmenter(make_package: MakePackage) -> Segmenter:
+    return Segmenter(make_package().folder, "cpu")
+
+
+def test_mask_is_on_the_scans_own_grid(segmenter: Segmenter, scan: Volume) -> None:
+    result = segmenter(scan, np.ones((1, scan.voxels.shape[2]), np.int8))
+    assert result.mask.voxels.dtype == np.uint8
+    assert result.mask.voxels.shape == scan.voxels.shape
+    assert result.mask.voxels.any()
+    assert np.array_equal(result.mask.affine, scan.affine)
+    assert result.presence.tolist() == [[1.0] * scan.voxels.shape[2]]
+
+
+@pytest.mark.parametrize("axes", [(0, 1, 2), (2, 0, 1), (1, 0, 2)])
+@pytest.mark.parametrize("flips", [(1, 1, 1), (-1, 1, -1)])
+def test_storage_order_does_not_change_the_mask(
+    segmenter: Segmenter, scan: Volume, axes: tuple[int, ...], flips: tuple[int, ...]
+) -> None:
+    """The same patient stored otherwise gets the same mask, stored otherwise."""
+    plain = segmenter(scan).mask.voxels
+    turned = scan.voxels.transpose(axes)[:: flips[0], :: flips[1], :: flips[2]]
+    affine = np.eye(4)
+    for new, (old, flip) in enumerate(zip(axes, flips, strict=True)):
+        affine[:3, new] = scan.affine[:3, old] * flip
+        if flip < 0:
+            affine[:3, 3] += scan.affine[:3, old] * (scan.voxels.shape[old] - 1)
+    affine[:3, 3] += scan.affine[:3, 3]
+    found = segmenter(Volume(np.ascontiguousarray(turned), affine)).mask.voxels
+    expected = plain.transpose(axes)[:: flips[0], :: flips[1], :: flips[2]]
+    # Noise is drawn per slice in anatomical order, so even that agrees.
+    assert np.array_equal(found, expected)
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.int16, np.uint16, np.int32, np.float32, np.float64])
+def test_any_real_type_works(segmenter: Segmenter, scan: Volume, kind: type) -> None:
+    same = segmenter(Volume(scan.voxels.astype(kind), scan.affine)).mask.voxels
+    assert np.array_equal(same, segmenter(scan).mask.voxels)
+
+
+def test_a_single_slice_works(segmenter: Segmenter, scan: Volume) -> None:
+    result = segmenter(Volume(scan.voxels[:, :, 4:5], scan.affine), np.ones((1, 1), np.int8))
+    assert result.mask.voxels.shape == (*scan.voxels.shape[:2], 1)
+
+
+def test_presence_of_the_wrong_shape_is_refused(segmenter: Segmenter, scan: Volume) -> None:
+    with pytest.raises(WssegError, match=r"presence: has shape \(1, 3\), expected"):
+        segmenter(scan, np.ones((1, 3), np.int8))
+
+
+def test_threads_share_a_segmenter(segmenter: Segmenter, scan: Volume) -> None:
+    alone = segmenter(scan).mask.voxels
+    with ThreadPoolExecutor(4) as pool:
+        for result in pool.map(segmenter, [scan] * 4):
+            assert np.array_equal(result.mask.voxels, alone)
+
+
+@pytest.mark.parametrize("name", ["gpu", "mps", "cuda:99", "nonsense"])
+def test_devices_that_are_not_there_are_named(name: str) -> None:
+    with pytest.raises(WssegError, match=f'device "{name}"'):
+        pick_device(name)
+
+
+def test_largest_component_keeps_one_piece_per_class() -> None:
+    mask = np.zeros((10, 10, 4), np.uint8)
+    mask[0:2, 0:2, 0] = 1
+    mask[5:9, 5:9, 1:3] = 1
+    mask[0:3, 7:9, 3] = 2
+    kept = largest_components(mask)
+    assert kept[0:2, 0:2, 0].sum() == 0
+    assert (kept == 1).sum() == 32
+    assert (kept == 2).sum() == 6
+
+
+def test_the_bundle_runs_with_monai(make_package: MakePackage, phantom_data: Path, tmp_path: Path) -> None:
+    """`python -m monai.bundle run` segments with the generated inference.json."""
+    import subprocess
+    import sys
+
+    package = make_package()
+    scan, mask = next(iter(scan_files(phantom_data).values())), tmp_path / "mask.nii.gz"
+    command = [sys.executable, "-m", "monai.bundle", "run"]
+    command += ["--config_file", str(package.folder / "configs" / "inference.json")]
+    command += ["--bundle_root", str(package.folder), "--scan", str(scan), "--mask", str(mask)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    again = tmp_path / "again.nii.gz"
+    segment_file(scan, again, package.folder)
+    assert np.array_equal(read_volume(mask).voxels, read_volume(again).voxels)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_gpu_and_cpu_agree(shared: Path) -> None:
+    from wsseg.evaluate import dice_of
+
+    scan = read_scan(next(iter(scan_files(shared / "lgg" / "val").values())))
+    masks = [Segmenter(device=device)(scan).mask.voxels > 0 for device in ("cpu", "cuda")]
+    assert dice_of(*masks) >= 0.99

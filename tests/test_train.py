@@ -1,0 +1,192 @@
+"""The one training loop: it learns, resumes after kill -9, and is the same in two processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from conftest import SMALL_CDM, MakePackage
+from wsseg.data.slices import LabelledSlices, load_slices
+from wsseg.errors import WssegError
+from wsseg.labels import LabelSpace
+from wsseg.methods.cdm import CDM
+from wsseg.package import METADATA, ModelPackage, read_package
+from wsseg.train import CHECKPOINT, Stats, TrainSettings, train, train_package
+
+TUMOR = LabelSpace(("tumor",))
+
+
+@pytest.fixture(scope="module")
+def slices(phantom_data: Path) -> LabelledSlices:
+    return load_slices(phantom_data, TUMOR, 32, 2)
+
+
+def _method() -> CDM:
+    torch.manual_seed(0)
+    return CDM(SMALL_CDM, 1)
+
+
+def test_losses_fall(slices: LabelledSlices, tmp_path: Path) -> None:
+    seen: list[Stats] = []
+    train(_method(), slices, TrainSettings(tmp_path, steps=150), seen.append)
+    for stage, name in (("classifier", "presence"), ("diffusion", "velocity")):
+        losses = [s.losses[name] for s in seen if s.stage == stage and s.losses]
+        assert losses[-1] < 0.75 * losses[0], (stage, losses)
+
+
+def test_progress_file_reads_as_viewers_expect(slices: LabelledSlices, tmp_path: Path) -> None:
+    train(_method(), slices, TrainSettings(tmp_path, steps=3))
+    stats = json.loads((tmp_path / "train_stats.json").read_text())
+    assert stats["epoch"] == stats["total_epochs"] == 6
+    assert stats["total_time"] == "0:00:00" or stats["total_time"] > "0:00:00"
+    assert "best_metric" not in stats
+    assert list((tmp_path / "curves").rglob("events.out.tfevents*"))
+
+
+def test_resumed_run_ends_where_an_uninterrupted_one_does(slices: LabelledSlices, tmp_path: Path) -> None:
+    whole, cut = _method(), _method()
+    train(whole, slices, TrainSettings(tmp_path / "whole", steps=12, mixed=False))
+
+    def stop_in_the_second_stage(stats: Stats) -> None:
+        raise KeyboardInterrupt
+
+    # Every step is saved; the report of the first stage's last step comes before its checkpoint.
+    with pytest.raises(KeyboardInterrupt):
+        train(
+            cut, slices, TrainSettings(tmp_path / "cut", steps=12, save_every=0, mixed=False), stop_in_the_second_stage
+        )
+    resumed = _method()
+    train(resumed, slices, TrainSettings(tmp_path / "cut", steps=12, save_every=0, mixed=False))
+    for name, tensor in whole.state_dict().items():
+        torch.testing.assert_close(resumed.state_dict()[name], tensor, atol=1e-6, rtol=1e-5, msg=name)
+
+
+@pytest.mark.long
+def test_kill_9_and_resume_through_the_command_line(
+    make_package: MakePackage, phantom_data: Path, tmp_path: Path
+) -> None:
+    package, models = make_package(), tmp_path / "models"
+    command = [sys.executable, "-m", "wsseg.cli", "train", "small", "--data", str(phantom_data), "--out", str(models)]
+    command += ["--steps", "120", "--save-every", "0"]
+    environment = {**os.environ, "WSSEG_HOME": str(_home_with(package, tmp_path))}
+    checkpoint = models / "small" / "run" / CHECKPOINT
+    for _ in range(2):
+        process = subprocess.Popen(command, env=environment, start_new_session=True)
+        before = checkpoint.stat().st_mtime if checkpoint.exists() else 0.0
+        _wait(lambda before=before: checkpoint.exists() and checkpoint.stat().st_mtime > before + 0.2)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        assert torch.load(checkpoint, weights_only=True)["stage"] in (0, 1)
+    finished = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert finished.returncode == 0, finished.stderr
+    new = read_package(Path(finished.stdout.strip()))
+    assert new.recipe.trained["scans"] == 4
+    assert not checkpoint.exists()
+    assert not [path for path in models.rglob(".*")], "something half-written is left"
+
+
+@pytest.mark.long
+def test_two_processes_train_the_model_of_one(phantom_data: Path, tmp_path: Path) -> None:
+    """torchrun with 2 CPU processes of 8 samples against one process of 16, in float32."""
+    script = tmp_path / "job.py"
+    script.write_text(_JOB)
+    for processes in (1, 2):
+        launcher = [sys.executable, "-m", "torch.distributed.run", f"--nproc_per_node={processes}", "--standalone"]
+        command = [*launcher, str(script), str(phantom_data), str(tmp_path / str(processes))]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr[-3000:]
+    one, two = (torch.load(tmp_path / n / "weights.pt", weights_only=True) for n in ("1", "2"))
+    start = _method().state_dict()
+    moved = max(float((one[name] - start[name]).abs().max()) for name in one)
+    apart = max(float((one[name] - two[name]).abs().max()) for name in one)
+    assert moved > 1e-3
+    assert apart < 2e-4, (apart, moved)
+
+
+_JOB = """
+import sys
+from pathlib import Path
+import torch
+from wsseg.data.slices import load_slices
+from wsseg.labels import LabelSpace
+from wsseg.methods.cdm import CDM, CDMSettings
+from wsseg.train import TrainSettings, train
+
+torch.manual_seed(0)
+method = CDM(CDMSettings(widths=(32, 32, 32), classifier_widths=(8, 16, 16), sigmas=(0.6,), draws=1), 1)
+folder = Path(sys.argv[2])
+slices = load_slices(Path(sys.argv[1]), LabelSpace(("tumor",)), 32, 2)
+train(method, slices, TrainSettings(folder, steps=10, mixed=False))
+torch.save(method.state_dict(), folder / "weights.pt")
+"""
+
+
+def test_trained_package_says_what_it_was_trained_on(
+    make_package: MakePackage, phantom_data: Path, tmp_path: Path
+) -> None:
+    package, models = make_package(), tmp_path / "models"
+    new = train_package(package, phantom_data, models, TrainSettings(models / "run", steps=2))
+    trained = new.recipe.trained
+    assert trained["scans"] == 4
+    assert trained["started from"] == "0.1"
+    assert trained["positive slices"] > 0
+    assert new.recipe.figures == []
+    assert (models / "small" / "CURRENT").read_text().strip() == new.metadata.version
+    assert json.loads((new.folder / METADATA).read_text())["wsseg"]["trained"] == trained
+
+
+def test_more_processes_than_a_batch_can_share_are_refused(slices: LabelledSlices) -> None:
+    from accelerate import Accelerator
+
+    from wsseg.train import _share
+
+    accelerator = Accelerator()
+    assert list(_share(4, accelerator)) == [0, 1, 2, 3]
+    accelerator.state.__dict__["num_processes"] = 3
+    try:
+        with pytest.raises(WssegError, match="3 processes cannot share a batch of 4"):
+            _share(4, accelerator)
+    finally:
+        accelerator.state.__dict__["num_processes"] = 1
+
+
+def test_a_checkpoint_that_does_not_fit_is_named(slices: LabelledSlices, tmp_path: Path) -> None:
+    (tmp_path / CHECKPOINT).write_bytes(b"PK not a checkpoint")
+    with pytest.raises(WssegError, match="checkpoint is damaged"):
+        train(_method(), slices, TrainSettings(tmp_path, steps=1))
+    train(_method(), slices, TrainSettings(tmp_path, steps=1, fresh=True))
+    wider = CDM(SMALL_CDM.model_copy(update={"widths": (32, 32, 64)}), 1)
+    with pytest.raises(WssegError, match="of another network"):
+        train(wider, slices, TrainSettings(tmp_path, steps=1))
+
+
+def test_diverged_training_stops_with_a_sentence(slices: LabelledSlices, tmp_path: Path) -> None:
+    method = _method()
+    torch.nn.init.constant_(method.classifier.head.weight, float("nan"))
+    with pytest.raises(WssegError, match="training diverged in stage classifier"):
+        train(method, slices, TrainSettings(tmp_path, steps=5))
+
+
+def _home_with(package: ModelPackage, tmp_path: Path) -> Path:
+    """A work directory in which the package is published under its name."""
+    version = tmp_path / "work" / "models" / package.name / "0.1"
+    version.parent.mkdir(parents=True)
+    package.folder.rename(version)
+    (version.parent / "CURRENT").write_text("0.1\n")
+    return tmp_path / "work"
+
+
+def _wait(condition: object, seconds: float = 120.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.05)
