@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from wsseg.data.slices import scan_files
+from wsseg.package import read_package
 from wsseg.volume import read_volume
 
 
@@ -70,7 +71,9 @@ def test_train_then_segment_with_what_was_trained(
     folder = wsseg("train", published, "--data", phantom_data, "--out", models, "--steps", 2).stdout.strip()
     wsseg("evaluate", folder, "--data", phantom_data, "--seeds", 1, "--out", tmp_path / "scores")
     assert (tmp_path / "scores" / "table.csv").exists()
-    wsseg("train", published, "--data", phantom_data, "--out", models, "--steps", 2, "--fresh")
+    again = wsseg("train", published, "--data", phantom_data, "--out", models, "--steps", 2, "--fresh", "--seed", 3)
+    trained = read_package(Path(again.stdout.strip())).recipe.trained
+    assert (trained["started from"], trained["seed"]) == ("random weights", 3)
 
 
 def test_import_then_evaluate_a_real_release(shared: Path, tmp_path: Path) -> None:

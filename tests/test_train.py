@@ -36,14 +36,14 @@ def _method() -> CDM:
 
 def test_losses_fall(slices: LabelledSlices, tmp_path: Path) -> None:
     seen: list[Stats] = []
-    train(_method(), slices, TrainSettings(tmp_path, steps=150), seen.append)
+    train(_method(), slices, TrainSettings(folder=tmp_path, steps=150), seen.append)
     for stage, name in (("classifier", "presence"), ("diffusion", "velocity")):
         losses = [s.losses[name] for s in seen if s.stage == stage and s.losses]
         assert losses[-1] < 0.75 * losses[0], (stage, losses)
 
 
 def test_progress_file_reads_as_viewers_expect(slices: LabelledSlices, tmp_path: Path) -> None:
-    train(_method(), slices, TrainSettings(tmp_path, steps=3))
+    train(_method(), slices, TrainSettings(folder=tmp_path, steps=3))
     stats = json.loads((tmp_path / "train_stats.json").read_text())
     assert stats["epoch"] == stats["total_epochs"] == 6
     assert stats["total_time"] == "0:00:00" or stats["total_time"] > "0:00:00"
@@ -53,7 +53,7 @@ def test_progress_file_reads_as_viewers_expect(slices: LabelledSlices, tmp_path:
 
 def test_resumed_run_ends_where_an_uninterrupted_one_does(slices: LabelledSlices, tmp_path: Path) -> None:
     whole, cut = _method(), _method()
-    train(whole, slices, TrainSettings(tmp_path / "whole", steps=12, mixed=False))
+    train(whole, slices, TrainSettings(folder=tmp_path / "whole", steps=12, mixed=False))
 
     def stop_in_the_second_stage(stats: Stats) -> None:
         raise KeyboardInterrupt
@@ -61,10 +61,13 @@ def test_resumed_run_ends_where_an_uninterrupted_one_does(slices: LabelledSlices
     # Every step is saved; the report of the first stage's last step comes before its checkpoint.
     with pytest.raises(KeyboardInterrupt):
         train(
-            cut, slices, TrainSettings(tmp_path / "cut", steps=12, save_every=0, mixed=False), stop_in_the_second_stage
+            cut,
+            slices,
+            TrainSettings(folder=tmp_path / "cut", steps=12, save_every=0, mixed=False),
+            stop_in_the_second_stage,
         )
     resumed = _method()
-    train(resumed, slices, TrainSettings(tmp_path / "cut", steps=12, save_every=0, mixed=False))
+    train(resumed, slices, TrainSettings(folder=tmp_path / "cut", steps=12, save_every=0, mixed=False))
     for name, tensor in whole.state_dict().items():
         torch.testing.assert_close(resumed.state_dict()[name], tensor, atol=1e-6, rtol=1e-5, msg=name)
 
@@ -90,7 +93,7 @@ def test_kill_9_and_resume_through_the_command_line(
     new = read_package(Path(finished.stdout.strip()))
     assert new.recipe.trained["scans"] == 4
     assert not checkpoint.exists()
-    assert not [path for path in models.rglob(".*")], "something half-written is left"
+    assert not list(models.rglob(".*")), "something half-written is left"
 
 
 @pytest.mark.long
@@ -125,7 +128,7 @@ torch.manual_seed(0)
 method = CDM(CDMSettings(widths=(32, 32, 32), classifier_widths=(8, 16, 16), sigmas=(0.6,), draws=1), 1)
 folder = Path(sys.argv[2])
 slices = load_slices(Path(sys.argv[1]), LabelSpace(("tumor",)), 32, 2)
-train(method, slices, TrainSettings(folder, steps=10, mixed=False))
+train(method, slices, TrainSettings(folder=folder, steps=10, mixed=False))
 torch.save(method.state_dict(), folder / "weights.pt")
 """
 
@@ -134,7 +137,7 @@ def test_trained_package_says_what_it_was_trained_on(
     make_package: MakePackage, phantom_data: Path, tmp_path: Path
 ) -> None:
     package, models = make_package(), tmp_path / "models"
-    new = train_package(package, phantom_data, models, TrainSettings(models / "run", steps=2))
+    new = train_package(package, phantom_data, models, TrainSettings(folder=models / "run", steps=2))
     trained = new.recipe.trained
     assert trained["scans"] == 4
     assert trained["started from"] == "0.1"
@@ -162,18 +165,18 @@ def test_more_processes_than_a_batch_can_share_are_refused(slices: LabelledSlice
 def test_a_checkpoint_that_does_not_fit_is_named(slices: LabelledSlices, tmp_path: Path) -> None:
     (tmp_path / CHECKPOINT).write_bytes(b"PK not a checkpoint")
     with pytest.raises(WssegError, match="checkpoint is damaged"):
-        train(_method(), slices, TrainSettings(tmp_path, steps=1))
-    train(_method(), slices, TrainSettings(tmp_path, steps=1, fresh=True))
+        train(_method(), slices, TrainSettings(folder=tmp_path, steps=1))
+    train(_method(), slices, TrainSettings(folder=tmp_path, steps=1, fresh=True))
     wider = CDM(SMALL_CDM.model_copy(update={"widths": (32, 32, 64)}), 1)
     with pytest.raises(WssegError, match="of another network"):
-        train(wider, slices, TrainSettings(tmp_path, steps=1))
+        train(wider, slices, TrainSettings(folder=tmp_path, steps=1))
 
 
 def test_diverged_training_stops_with_a_sentence(slices: LabelledSlices, tmp_path: Path) -> None:
     method = _method()
     torch.nn.init.constant_(method.classifier.head.weight, float("nan"))
     with pytest.raises(WssegError, match="training diverged in stage classifier"):
-        train(method, slices, TrainSettings(tmp_path, steps=5))
+        train(method, slices, TrainSettings(folder=tmp_path, steps=5))
 
 
 def _home_with(package: ModelPackage, tmp_path: Path) -> Path:

@@ -20,14 +20,12 @@ from rich.table import Table
 
 from wsseg.errors import WssegError
 from wsseg.labels import presence_of
-from wsseg.package import find_package, home, package_names
+from wsseg.package import DEFAULT_MODEL, find_package, home, package_names
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 
 _errors = Console(stderr=True)
 _out = Console(width=None if sys.stdout.isatty() else 160)
-
-DEFAULT_MODEL = "cdm-glioma-flair"
 
 
 def main() -> None:
@@ -66,9 +64,10 @@ def segment(
     json_file: Annotated[Path | None, typer.Option("--json", help="Facts about the result.")] = None,
 ) -> None:
     """Segment a scan; the mask comes on the scan's own grid."""
-    from wsseg.preview import save_preview
-    from wsseg.scan import read_any, write_any
-    from wsseg.segment import Segmenter
+    with _errors.status("loading"):
+        from wsseg.preview import save_preview
+        from wsseg.scan import read_any, write_any
+        from wsseg.segment import Segmenter
 
     if text is not None:
         raise WssegError(f"--text: the model {model} does not read text")
@@ -104,11 +103,13 @@ def train(
     compile: Annotated[bool, typer.Option("--compile", help="Fuse the networks first; needs a C++ compiler.")] = False,
 ) -> None:
     """Train a model on weak labels; an interrupted run is resumed."""
-    from wsseg.train import Stats, TrainSettings, train_package
+    with _errors.status("loading"):
+        from wsseg.train import Stats, TrainSettings, train_package
 
     package = find_package(name)
     models = out or home() / "models"
-    settings = TrainSettings(models / name / "run", seed, fresh, steps, save_every, compile=compile)
+    folder = models / name / "run"
+    settings = TrainSettings(folder=folder, seed=seed, fresh=fresh, steps=steps, save_every=save_every, compile=compile)
     with _progress() as bars:
         reading, training = bars.add_task("reading scans", total=1.0), bars.add_task("training", total=None)
 
@@ -131,7 +132,8 @@ def import_release(
     out: Annotated[Path, typer.Argument(help="Folder to write to.")],
 ) -> None:
     """Turn a public release's own layout into ours."""
-    from wsseg.data.importers import IMPORTERS
+    with _errors.status("loading"):
+        from wsseg.data.importers import IMPORTERS
 
     if format not in IMPORTERS:
         raise WssegError(f'format "{format}" is unknown, known are: {", ".join(IMPORTERS)}')
@@ -150,8 +152,9 @@ def evaluate(
     device: Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N.")] = None,
 ) -> None:
     """Score a model against reference masks."""
-    from wsseg.evaluate import evaluate as score
-    from wsseg.segment import Segmenter
+    with _errors.status("loading"):
+        from wsseg.evaluate import evaluate as score
+        from wsseg.segment import Segmenter
 
     segmenter = Segmenter(Path(name) if Path(name).is_dir() else name, device)
     with _bar("evaluating") as progress:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,6 +69,8 @@ def read_presence(path: Path, labels: LabelSpace) -> dict[str, Presence]:
     cells: dict[str, dict[int, list[int]]] = {}
     for line, row in rows:
         place = f"{path}, line {line}"
+        if not row["case"]:
+            raise WssegError(f"{place}: case is empty")
         case = cells.setdefault(row["case"], {})
         index = _slice_index(row["slice"], place)
         if index in case:
@@ -99,7 +102,7 @@ def check_length(presence: Presence, slices: int, case: str, path: Path) -> Pres
 def write_presence(path: Path, cases: dict[str, Presence], labels: LabelSpace) -> None:
     """Write what :func:`read_presence` reads; unknown cells stay empty."""
     text = {YES: "1", NO: "0", UNKNOWN: ""}
-    with path.open("w", newline="") as file:
+    with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["case", "slice", *labels.names])
         for case, presence in cases.items():
@@ -115,20 +118,20 @@ def presence_of_mask(mask: NDArray[np.integer], classes: int) -> Presence:
 
 def _rows(path: Path, needed: set[str]) -> list[tuple[int, dict[str, str]]]:
     try:
-        with path.open(newline="") as file:
+        with path.open(newline="", encoding="utf-8-sig") as file:  # Excel puts a mark in front
             reader = csv.DictReader(file)
             missing = needed - set(reader.fieldnames or ())
             if missing:
                 raise WssegError(f"{path}: column {', '.join(sorted(missing))} is missing")
-            return [(line, row) for line, row in enumerate(reader, start=2)]
+            return [(reader.line_num, row) for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise WssegError(f"{path}: cannot be read as CSV ({error})") from error
 
 
 def _slice_index(text: str | None, place: str) -> int:
-    if text is None or not text.strip().isdecimal():
-        raise WssegError(f"{place}: slice must be a whole number from 0, not {text!r}")
-    return int(text)
+    if not re.fullmatch(r"\s*[0-9]{1,5}\s*", text or ""):
+        raise WssegError(f"{place}: slice must be a whole number from 0 to 99999, not {(text or '')[:20]!r}")
+    return int(text or "")
 
 
 def _state(text: str | None, name: str, place: str) -> int:

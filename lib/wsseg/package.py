@@ -21,23 +21,25 @@ import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor
 
 from wsseg.errors import NotFoundError, WssegError
 from wsseg.labels import LabelSpace
 from wsseg.volume import whole_file
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 METADATA = Path("configs/metadata.json")
 INFERENCE = Path("configs/inference.json")
 WEIGHTS = Path("models/model.safetensors")
 CARD = Path("docs/README.md")
 CURRENT = "CURRENT"
+
+DEFAULT_MODEL = "cdm-glioma-flair"
+"""What segments where no model is named."""
 
 _Byte = Annotated[int, Field(ge=0, le=255)]
 
@@ -155,6 +157,9 @@ class ModelPackage:
         Raises:
             WssegError: there are none, or the file is damaged.
         """
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file  # loads torch, which listing models need not wait for
+
         path = self.folder / WEIGHTS
         if not path.exists():
             raise WssegError(f"{path}: no such file, the model {self.name} is not trained")
@@ -189,6 +194,8 @@ def write_package(folder: Path, metadata: Metadata, weights: dict[str, Tensor], 
 
     Weights are stored in half precision.
     """
+    from safetensors.torch import save_file
+
     folder.parent.mkdir(parents=True, exist_ok=True)
     try:
         draft = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".draft-"))
@@ -211,7 +218,8 @@ def write_package(folder: Path, metadata: Metadata, weights: dict[str, Tensor], 
 
 
 def _half(tensor: Tensor) -> Tensor:
-    return tensor.detach().cpu().to(torch.float16 if tensor.is_floating_point() else tensor.dtype).contiguous()
+    stored = tensor.detach().cpu()
+    return (stored.half() if stored.is_floating_point() else stored).contiguous()
 
 
 def _inference() -> dict[str, Any]:

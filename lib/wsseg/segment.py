@@ -18,10 +18,8 @@ from wsseg.errors import WssegError
 from wsseg.labels import LabelSpace, Presence
 from wsseg.methods.base import Prediction
 from wsseg.methods.registry import load_method
-from wsseg.package import ModelPackage, find_package
+from wsseg.package import DEFAULT_MODEL, ModelPackage, find_package
 from wsseg.volume import Volume, check_scan, read_scan, write_mask
-
-DEFAULT_MODEL = "cdm-glioma-flair"
 
 _CPU_BYTES = 1 << 30
 _BYTES_PER_PIXEL = 6000

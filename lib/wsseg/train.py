@@ -35,7 +35,7 @@ REPORT_EVERY = 20
 """Steps between two updates of the progress file and the curves."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TrainSettings:
     """How a run is carried out; what is learned stands in the method's settings.
 

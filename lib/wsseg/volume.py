@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import logging
 import os
 import tempfile
 import zlib
@@ -9,12 +11,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import nibabel as nib
 import numpy as np
 import SimpleITK as sitk  # noqa: N813  (its own documentation's name)
 from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
+from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
 from wsseg.errors import NotFoundError, WssegError
@@ -31,6 +35,16 @@ Scalar = TypeVar("Scalar", bound=np.generic)
 
 _LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
+_DAMAGED = (
+    *(ImageFileError, HeaderDataError, WrapStructError, zlib.error),
+    *(OSError, EOFError, ValueError, OverflowError, MemoryError),
+)
+"""What nibabel raises for files that are no NIfTI, cut off, or with nonsense in the header."""
+
+# Their remarks on a damaged header would stand beside our one sentence.
+logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)
+sitk.ProcessObject.GlobalWarningDisplayOff()
+
 
 @dataclass(frozen=True)
 class Volume:
@@ -43,7 +57,7 @@ class Volume:
             both of NIfTI's transforms; None for other formats.
     """
 
-    voxels: NDArray[np.generic]
+    voxels: NDArray[Any]
     affine: NDArray[np.float64]
     nifti: nib.Nifti1Header | None = None
 
@@ -69,16 +83,20 @@ def case_name(path: Path) -> str:
 
 
 def read_volume(path: Path) -> Volume:
-    """Read a scan and check that it can be segmented.
+    """Read an image of any real type.
 
     Args:
         path: a .nii, .nii.gz or .nrrd file, 3-D, or 2-D as a single slice.
 
     Raises:
         WssegError: missing, unreadable, truncated, not an image, not 3-D,
-            empty, colour, complex, not finite or constant.
+            empty, colour or complex.
     """
-    if not path.exists():
+    try:
+        there = path.exists()
+    except OSError as error:  # a name too long, a folder that may not be entered
+        raise WssegError(f"{path}: cannot be read ({error.strerror})") from error
+    if not there:
         raise NotFoundError(f"{path}: no such file")
     if path.name.lower().endswith(NIFTI):
         volume = _read_nifti(path)
@@ -97,12 +115,13 @@ def read_scan(path: Path) -> Volume:
 
 
 def check_scan(volume: Volume, source: object) -> None:
-    """Refuse voxels that no method can segment: not finite, or constant."""
-    voxels = volume.voxels
-    if not np.isfinite(voxels).all():
+    """Refuse voxels that no method can segment: not finite as float32, or constant."""
+    with np.errstate(over="ignore"):
+        low, high = np.float32(volume.voxels.min()), np.float32(volume.voxels.max())
+    if not np.isfinite([low, high]).all():
         raise WssegError(f"{source}: holds NaN or infinite voxels")
-    if voxels.min() == voxels.max():
-        raise WssegError(f"{source}: every voxel is {voxels.flat[0]}, there is nothing to segment")
+    if low == high:
+        raise WssegError(f"{source}: every voxel is {low:g}, there is nothing to segment")
 
 
 def write_mask(path: Path, mask: Volume) -> None:
@@ -112,7 +131,7 @@ def write_mask(path: Path, mask: Volume) -> None:
             nib.save(_as_nifti(mask), part)
     elif path.name.lower().endswith(NRRD):
         with whole_file(path) as part:
-            sitk.WriteImage(_as_itk(mask), str(part), useCompression=True)
+            _write_nrrd(_as_itk(mask), part)
     else:
         raise WssegError(f"{path}: unknown file type for a mask, expected {', '.join(EXTENSIONS)}")
 
@@ -134,7 +153,7 @@ def whole_file(path: Path) -> Iterator[Path]:
         part.chmod(0o644)
         part.replace(path)
     except (OSError, RuntimeError) as error:  # SimpleITK raises RuntimeError for a full disk
-        reason = error.strerror if isinstance(error, OSError) else str(error).splitlines()[-1]
+        reason = getattr(error, "strerror", None) or str(error).strip().rpartition("\n")[2]
         raise WssegError(f"{path}: cannot be written ({reason})") from error
     finally:
         if part is not None:
@@ -146,8 +165,9 @@ class SliceGrid:
     """How a volume is cut into slices, and how slices become a volume again.
 
     Slices are taken in the closest canonical (RAS+) orientation, so that the
-    network always sees the patient the same way round, along the axis of
-    coarsest spacing where that is clear and else along ``default_axis``.
+    network always sees the patient the same way round: along the one axis that
+    is a single voxel long, else along the axis of coarsest spacing where that
+    is clear, else along ``default_axis``.
     """
 
     orientation: NDArray[np.float64]
@@ -158,8 +178,12 @@ class SliceGrid:
     def of(cls, volume: Volume, default_axis: int = 2) -> SliceGrid:
         """The grid of a volume; ``default_axis`` counts 0, 1, 2 for R, A, S."""
         orientation = nib.orientations.io_orientation(volume.affine)
+        world = orientation[:, 0].astype(int)
+        single = world[np.array(volume.voxels.shape) == 1]
+        if len(single) == 1:
+            return cls(orientation, int(single[0]), volume.voxels.shape)
         spacing = np.empty(3)
-        spacing[orientation[:, 0].astype(int)] = volume.spacing
+        spacing[world] = volume.spacing
         order = np.argsort(spacing)
         clear = spacing[order[2]] >= COARSE * spacing[order[1]]
         return cls(orientation, int(order[2]) if clear else default_axis, volume.voxels.shape)
@@ -207,8 +231,9 @@ def _read_nifti(path: Path) -> Volume:
         shape = _shape_3d(image.shape, path)
         scaled = image.dataobj.slope not in (1, None) or image.dataobj.inter not in (0, None)
         voxels = image.get_fdata(dtype=np.float32) if scaled else np.asanyarray(image.dataobj)
-    except (ImageFileError, OSError, EOFError, ValueError, zlib.error) as error:
-        raise WssegError(f"{path}: cannot be read as an image, it may be damaged ({error})") from error
+    except _DAMAGED as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise WssegError(f"{path}: cannot be read as an image, it may be damaged ({reason})") from error
     return Volume(np.ascontiguousarray(voxels).reshape(shape), _affine(image.affine, path), image.header)
 
 
@@ -224,8 +249,10 @@ def _read_nrrd(path: Path) -> Volume:
 def from_itk(image: sitk.Image, source: Path) -> Volume:
     """A volume from a SimpleITK image, whose world is LPS+."""
     if image.GetNumberOfComponentsPerPixel() != 1:
-        raise WssegError(f"{source}: is a colour or vector image, expected grey values")
+        raise WssegError(f"{source}: is a colour, vector or 4-D image, expected grey values in 3-D")
     voxels = sitk.GetArrayFromImage(image).T
+    if voxels.dtype.kind == "c":
+        raise WssegError(f"{source}: holds complex values, expected real ones")
     shape = _shape_3d(voxels.shape, source)
     size = image.GetDimension()
     affine = np.eye(4)
@@ -246,13 +273,20 @@ def _shape_3d(shape: tuple[int, ...], path: Path) -> tuple[int, int, int]:
 
 
 def _affine(affine: NDArray[np.float64] | None, path: Path) -> NDArray[np.float64]:
-    if affine is None or not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-12:
+    if affine is None or not np.isfinite(affine).all() or not _spans(affine[:3, :3]):
         raise WssegError(f"{path}: its affine is not a valid transform to millimetres")
     return np.asarray(affine, np.float64)
 
 
+def _spans(axes: NDArray[np.float64]) -> bool:
+    """Whether the three axes (columns) have a length each and do not lie in one plane."""
+    lengths = np.linalg.norm(axes, axis=0)
+    return bool((lengths > 0).all() and abs(np.linalg.det(axes / lengths)) > 1e-6)
+
+
 def _as_nifti(mask: Volume) -> nib.Nifti1Image:
-    image = nib.Nifti1Image(mask.voxels.astype(np.uint8), mask.affine)
+    kind = nib.Nifti2Image if isinstance(mask.nifti, nib.Nifti2Header) else nib.Nifti1Image
+    image = kind(mask.voxels.astype(np.uint8), mask.affine)
     if mask.nifti is not None:
         # Both transforms and their codes as the scan has them, bit for bit.
         header = mask.nifti
@@ -262,6 +296,20 @@ def _as_nifti(mask: Volume) -> nib.Nifti1Image:
         for field in ("qoffset_x", "qoffset_y", "qoffset_z", "srow_x", "srow_y", "srow_z", "xyzt_units"):
             image.header[field] = header[field]
     return image
+
+
+def _write_nrrd(image: sitk.Image, path: Path) -> None:
+    """Write a uint8 image, and look whether all of it is there.
+
+    What ITK cannot write when it closes a file, as on a full disk, it drops in silence.
+    """
+    sitk.WriteImage(image, str(path), useCompression=True)
+    try:
+        voxels = gzip.decompress(path.read_bytes().partition(b"\n\n")[2])
+    except (EOFError, zlib.error) as error:
+        raise OSError("the file is cut off, the disk may be full") from error
+    if len(voxels) != image.GetNumberOfPixels():
+        raise OSError("the file is cut off, the disk may be full")
 
 
 def _as_itk(mask: Volume) -> sitk.Image:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import torch
 
-from wsseg.methods.heat import calibrate, decide_presence, smooth_over_slices, to_probability
+from wsseg.methods.heat import calibrate, decide_presence, evidence, smooth_over_slices, to_probability
 
 
 def test_probability_is_linear_through_the_threshold() -> None:
@@ -28,3 +28,11 @@ def test_given_presence_wins_where_known() -> None:
     probability = torch.tensor([[0.9], [0.9], [0.9]])
     decided = decide_presence(probability, torch.tensor([[1], [0], [-1]]))
     torch.testing.assert_close(decided, torch.tensor([[1.0], [0.0], [0.9]]))
+
+
+def test_evidence_is_positive_and_above_the_tissues_median() -> None:
+    """Median tissue is 0.4 of the range, which is -0.2 of [-1, 1]."""
+    maps = torch.tensor([[[[-1.0, 2.0, 2.0, 2.0]]]])
+    images = torch.tensor([[[[1.0, -1.0, -0.2, 0.8]]]])
+    torch.testing.assert_close(evidence(maps, images, False), torch.tensor([[[[0.0, 2.0, 2.0, 2.0]]]]))
+    torch.testing.assert_close(evidence(maps, images, True), torch.tensor([[[[0.0, 0.0, 0.0, 1.0]]]]))

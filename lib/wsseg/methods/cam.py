@@ -17,7 +17,7 @@ from torch import Tensor
 from wsseg.data.slices import Batch
 from wsseg.losses.presence import presence_loss
 from wsseg.methods.base import Method, Prediction, Progress, Settings, Stage
-from wsseg.methods.heat import blur, calibrate, decide_presence, smooth_over_slices
+from wsseg.methods.heat import blur, calibrate, decide_presence, evidence, smooth_over_slices
 
 
 class CAMSettings(Settings):
@@ -27,6 +27,8 @@ class CAMSettings(Settings):
         widths: channels of ResNet-18's four levels.
         layer: whose activations are weighted; its grid is the map's resolution.
         blur: Gaussian smoothing of the map in pixels, in plane and over slices.
+        hyperintense: findings are brighter than normal tissue; weight the map
+            by how much brighter.
         threshold: "otsu" per slice, or a calibrated value of the map in [0, 1].
         presence_threshold: probability above which a slice shows the finding.
     """
@@ -34,6 +36,7 @@ class CAMSettings(Settings):
     widths: tuple[int, int, int, int] = (32, 64, 128, 256)
     layer: Literal["layer1", "layer2", "layer3", "layer4"] = "layer3"
     blur: tuple[float, float] = (1.0, 0.0)
+    hyperintense: bool = False
     threshold: float | Literal["otsu"] = "otsu"
     presence_threshold: float = 0.5
 
@@ -68,8 +71,9 @@ class CAM(Method):
     def predict(self, images: Tensor, presence: Tensor | None, seed: int, chunk: int, progress: Progress) -> Prediction:
         decided = decide_presence(self.presence_probability(images), presence)
         maps = torch.stack([self._maps(images, k, progress) for k in range(self.classes)], dim=1)
+        heat = evidence(maps, images, self.settings.hyperintense)
         shown = decided > self.settings.presence_threshold
-        return Prediction(calibrate(maps, self.settings.threshold) * shown[:, :, None, None], decided)
+        return Prediction(calibrate(heat, self.settings.threshold) * shown[:, :, None, None], decided)
 
     def presence_probability(self, images: Tensor) -> Tensor:
         """(slices, classes), from the slice and its mirror image."""

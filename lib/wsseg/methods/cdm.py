@@ -21,7 +21,7 @@ from wsseg.diffusion import derivative
 from wsseg.diffusion.schedule import NoiseSchedule
 from wsseg.losses.presence import presence_loss
 from wsseg.methods.base import Method, Prediction, Progress, Settings, Stage
-from wsseg.methods.heat import blur, calibrate, decide_presence, smooth_over_slices
+from wsseg.methods.heat import blur, calibrate, decide_presence, evidence, smooth_over_slices
 from wsseg.networks.classifier import NoisyClassifier
 from wsseg.networks.unet import ConditionalUNet
 
@@ -41,6 +41,8 @@ class CDMSettings(Settings):
             DDIM steps (10 there).
         guidance: classifier guidance scale of CG-CDM; needs a trajectory.
         blur: Gaussian smoothing of the map in pixels, in plane and over slices.
+        hyperintense: findings are brighter than normal tissue; weight the map
+            by how much brighter.
         threshold: "otsu" per slice, or a calibrated value of the map.
         presence_threshold: probability above which a slice shows the finding.
     """
@@ -56,6 +58,7 @@ class CDMSettings(Settings):
     trajectory: int = Field(0, ge=0)
     guidance: float = Field(0.0, ge=0)
     blur: tuple[float, float] = (1.0, 0.0)
+    hyperintense: bool = False
     threshold: float | Literal["otsu"] = "otsu"
     presence_threshold: float = Field(0.5, gt=0, lt=1)
 
@@ -122,7 +125,8 @@ class CDM(Method):
         probabilities = torch.zeros(len(images), self.classes, *images.shape[2:])
         if len(slices):
             maps = self.derivative_map(images, slices, seed, chunk, progress)
-            probabilities[slices] = calibrate(maps, self.settings.threshold)
+            heat = evidence(maps, images[slices], self.settings.hyperintense)
+            probabilities[slices] = calibrate(heat, self.settings.threshold)
         return Prediction(probabilities * shown[:, :, None, None], decided)
 
     def presence_probability(self, images: Tensor) -> Tensor:

@@ -11,10 +11,29 @@ from skimage.filters import threshold_otsu
 from torch import Tensor
 from torch.nn import functional
 
+from wsseg.data.preprocess import BRIGHT
+
 
 def blur(maps: Tensor, plane: float, across: float) -> Tensor:
     """Gaussian smoothing of (slices, size, size), sigmas in pixels and in slices."""
     return torch.from_numpy(ndimage.gaussian_filter(maps.numpy(), (across, plane, plane)))
+
+
+def evidence(maps: Tensor, images: Tensor, hyperintense: bool) -> Tensor:
+    """What of a heat map speaks for a finding, (slices, classes, size, size).
+
+    The positive part; where findings are known to be brighter than normal
+    tissue (a glioma in FLAIR), times what exceeds the tissue's median, as in
+    "gradient times input".
+
+    Args:
+        maps: signed.
+        images: (slices, 1, size, size) in [-1, 1], scaled by their tissue.
+    """
+    positive = maps.clamp(min=0)
+    if not hyperintense:
+        return positive
+    return positive * ((images.cpu() + 1) / 2 - 1 / BRIGHT).clamp(min=0)
 
 
 def calibrate(maps: Tensor, threshold: float | Literal["otsu"]) -> Tensor:
@@ -29,7 +48,7 @@ def calibrate(maps: Tensor, threshold: float | Literal["otsu"]) -> Tensor:
 
 
 def otsu_thresholds(maps: Tensor) -> Tensor:
-    """Otsu's threshold of each map (slices, size, size), as (slices, 1, 1)."""
+    """Otsu's threshold of each map (slices, size, size), as (slices, 1, 1); none is passed where a map is flat."""
     found = [threshold_otsu(plane) if plane.min() < plane.max() else np.inf for plane in maps.numpy()]
     return torch.tensor(found, dtype=torch.float32).view(-1, 1, 1)
 

@@ -1,0 +1,19 @@
+"""MONAI Label's application with our routes in front: ``--uvicorn_app wsseg.app.asgi:app``."""
+
+from __future__ import annotations
+
+import logging
+
+from monailabel.app import app
+
+from wsseg.app.names import KnownNames
+from wsseg.app.replies import answer_errors
+from wsseg.app.routes import router
+
+logging.getLogger("wsseg").setLevel(logging.INFO)
+
+app.include_router(router)
+# The first route that matches answers.
+app.router.routes.insert(0, app.router.routes.pop())
+app.add_middleware(KnownNames)
+answer_errors(app)

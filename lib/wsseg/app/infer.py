@@ -1,0 +1,110 @@
+"""The infer task: a trained package as MONAI Label offers it to viewers."""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+from collections.abc import Mapping
+from itertools import pairwise
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import SimpleITK as sitk  # noqa: N813  (its own documentation's name)
+from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
+
+from wsseg.app.compute import Compute, devices
+from wsseg.app.request import InferRequest, read_states
+from wsseg.errors import WssegError
+from wsseg.package import ModelPackage
+from wsseg.scan import SEG, Scan, read_any, write_any
+from wsseg.segment import Segmentation
+from wsseg.volume import Volume
+
+logger = logging.getLogger(__name__)
+
+
+class SegmentTask(InferTask):
+    """One package, segmenting whole scans without asking for anything.
+
+    Args:
+        package: trained.
+        compute: shared by all tasks of a server.
+    """
+
+    def __init__(self, package: ModelPackage, compute: Compute) -> None:
+        super().__init__(
+            type=InferType.SEGMENTATION,
+            labels=package.labels.values(),
+            dimension=3,
+            description=package.metadata.description,
+            config={"device": devices()},
+        )
+        self.package = package
+        self._compute = compute
+
+    def info(self) -> dict[str, Any]:
+        """MONAI Label's own fields, and the classes' colours for clients that ask."""
+        colors = {name: list(label.color) for name, label in self.package.recipe.labels.items()}
+        return {**super().info(), "colors": colors, "version": self.package.metadata.version}
+
+    def is_valid(self) -> bool:
+        """Always: untrained packages never become a task."""
+        return True
+
+    def load(self) -> None:
+        """Start reading the weights in the background."""
+        self._compute.load(self.package.name, devices()[0])
+
+    def __call__(self, request: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+        """Segment ``request["image"]``.
+
+        Returns:
+            A mask file for the caller to delete, uint8 on the scan's own grid,
+            and what is known about it, ready for JSON.
+
+        Raises:
+            WssegError: the scan or a field of the request cannot be used.
+        """
+        asked = InferRequest.parse(request, devices())
+        times = [perf_counter()]
+        scan = read_any(Path(asked.image))
+        if asked.extension == SEG and scan.series is None:
+            raise WssegError(f"{asked.image}: is not a DICOM series, a DICOM SEG can be written for one only")
+        given = asked.presence
+        slices = scan.volume.voxels.shape[2]
+        presence = None if given is None else read_states(given, self.package.labels, slices)
+        times.append(perf_counter())
+        result = self._compute.segment(self.package.name, asked.device, scan.volume, presence)
+        times.append(perf_counter())
+        file = self._write(asked, result.mask, scan)
+        times.append(perf_counter())
+        logger.info("%s: %s in %.1f s", self.package.name, scan.case, times[-1] - times[0])
+        return str(file), _facts(result, asked.device, times)
+
+    def _write(self, asked: InferRequest, mask: Volume, scan: Scan) -> Path:
+        handle, name = tempfile.mkstemp(prefix="wsseg-", suffix=asked.extension)
+        os.close(handle)
+        file = Path(name)
+        try:
+            write_any(file, mask, scan, self.package)
+            if asked.extension == ".nrrd" and not asked.compress:
+                sitk.WriteImage(sitk.ReadImage(name), name, useCompression=False)
+        except BaseException:
+            file.unlink()
+            raise
+        return file
+
+
+def _facts(result: Segmentation, device: str, times: list[float]) -> dict[str, Any]:
+    rows = zip(result.labels.names, result.presence, strict=True)
+    read, infer, write = (round(end - start, 3) for start, end in pairwise(times))
+    return {
+        "label_names": result.labels.values(),
+        "presence": {name: [round(float(p), 4) for p in row] for name, row in rows},
+        "slice_axis": result.slice_axis,
+        "device": device,
+        # "infer" holds the wait for scans that came before.
+        "latencies": {"read": read, "infer": infer, "write": write, "total": round(times[-1] - times[0], 3)},
+    }

@@ -1,0 +1,42 @@
+"""A guard in front of all routes: names hold no path, and jobs are for tasks that exist."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import parse_qsl
+
+from monailabel.interfaces.utils.app import app_instance
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from wsseg.app.replies import sentence
+
+NAMES = {"image", "label", "id", "tag", "session_id"}
+"""Query parameters that MONAI Label joins to folders as they come."""
+
+JOBS = re.compile(r"/(batch/infer|train|scoring)/([^/]+)")
+"""Paths for which MONAI Label starts a process that then finds no such task."""
+
+
+class KnownNames:
+    """ASGI middleware that answers 404 to names that cannot be right."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request that names something impossible; pass on all others."""
+        reason = _refusal(scope) if scope["type"] == "http" else None
+        if reason is None:
+            await self.app(scope, receive, send)
+        else:
+            await sentence(404, reason)(scope, receive, send)
+
+
+def _refusal(scope: Scope) -> str | None:
+    for key, value in parse_qsl(scope["query_string"].decode("latin-1")):
+        if key in NAMES and (set(value) & set("/\\\0") or value in (".", "..")):
+            return f'{key} "{value}" is unknown, a name holds no path'
+    job = JOBS.fullmatch(scope["path"]) if scope["method"] == "POST" else None
+    if job and job[2] not in app_instance().tasks(job[1]):
+        return f'{job[1]}: there is no "{job[2]}"'
+    return None

@@ -1,0 +1,124 @@
+"""What all importers share: finding cases, reading with checks, writing our layout."""
+
+from __future__ import annotations
+
+import struct
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from wsseg.data.slices import PRESENCE_FILE
+from wsseg.errors import NotFoundError, WssegError
+from wsseg.labels import LabelSpace, Presence, read_presence, write_presence
+from wsseg.volume import NIFTI, Volume, read_volume, whole_file
+
+Progress = Callable[[float], None]
+"""Told the finished part of an import, in [0, 1]."""
+
+_UNREADABLE = (OSError, ValueError, SyntaxError, EOFError, struct.error, Image.DecompressionBombError)
+"""What Pillow raises for files that are damaged or no pictures."""
+
+
+def list_folder(source: Path) -> list[Path]:
+    """What lies in a folder, sorted by name.
+
+    Raises:
+        WssegError: no such folder.
+    """
+    if not source.is_dir():
+        raise NotFoundError(f"{source}: no such folder")
+    return sorted(source.iterdir())
+
+
+def case_folders(source: Path, prefix: str) -> list[Path]:
+    """The folders of a release, one per case, by how their names begin.
+
+    Raises:
+        WssegError: no such folder, or none in it begins so.
+    """
+    found = [path for path in list_folder(source) if path.is_dir() and path.name.startswith(prefix)]
+    if not found:
+        raise WssegError(f"{source}: holds no folder {prefix}..., name the folder of the release that does")
+    return found
+
+
+def each(items: list[Path], progress: Progress) -> Iterator[Path]:
+    """The items one by one; progress is told after each is done."""
+    for done, item in enumerate(items, start=1):
+        yield item
+        progress(done / len(items))
+
+
+def nifti_of(stem: Path) -> Path | None:
+    """The file ``stem.nii.gz`` or ``stem.nii``, or None where there is neither."""
+    files = (stem.with_name(stem.name + extension) for extension in NIFTI)
+    return next((file for file in files if file.is_file()), None)
+
+
+def read_picture(path: Path) -> Image.Image:
+    """A TIFF, PNG or JPEG, decoded to its end.
+
+    Raises:
+        WssegError: missing, damaged or not a picture.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's remarks on damage would stand beside our one sentence
+            with Image.open(path) as picture:
+                picture.load()
+                return picture
+    except _UNREADABLE as error:
+        raise WssegError(f"{path}: cannot be read as a picture, it may be damaged ({error})") from error
+
+
+def read_mask(path: Path, scan: Volume, values: Iterable[int]) -> NDArray[np.uint8]:
+    """A release's mask as uint8 (x, y, slice).
+
+    Raises:
+        WssegError: damaged, of another size than its scan, or with a voxel
+            value that the release does not define.
+    """
+    voxels = read_volume(path).voxels
+    if voxels.shape != scan.voxels.shape:
+        raise WssegError(f"{path}: is {_size(voxels.shape)}, but its scan is {_size(scan.voxels.shape)}")
+    strange = set(np.unique(voxels).tolist()) - set(values)
+    if strange:
+        raise WssegError(f"{path}: holds the value {min(strange)}, expected {', '.join(map(str, values))}")
+    return voxels.astype(np.uint8)
+
+
+def make_folder(out: Path) -> None:
+    """Make the folder to import into; one that exists is added to."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise WssegError(f"{out}: cannot be made ({error.strerror})") from error
+
+
+def write_nifti(path: Path, voxels: NDArray[np.generic], affine: NDArray[np.float64]) -> None:
+    """Write (x, y, slice) as a NIfTI file in millimetres, whole or not at all."""
+    image = nib.Nifti1Image(voxels, affine, dtype=voxels.dtype)
+    image.header.set_xyzt_units("mm")
+    with whole_file(path) as part:
+        nib.save(image, part)
+
+
+def presence_there(out: Path, labels: LabelSpace) -> dict[str, Presence]:
+    """The rows that ``image_labels.csv`` holds already, so that a folder can take several releases."""
+    path = out / PRESENCE_FILE
+    return read_presence(path, labels) if path.exists() else {}
+
+
+def save_presence(out: Path, cases: dict[str, Presence], labels: LabelSpace) -> None:
+    """Write ``image_labels.csv``, whole or not at all."""
+    with whole_file(out / PRESENCE_FILE) as part:
+        write_presence(part, cases, labels)
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape))
