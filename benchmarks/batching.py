@@ -65,13 +65,17 @@ def main() -> None:
     )
     for size in (64, 128):
         noisy = torch.randn(arguments.slices, 1, size, size)
-        step = SCHEDULE.step_of(0.7)
         for dtype in (torch.float32, torch.bfloat16):
-            with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
-                one = seconds(lambda: sequential(network, noisy, step), arguments.repeats)
-                many = seconds(lambda: batched(network, noisy, step), arguments.repeats)
-                apart = (sequential(network, noisy, step) - batched(network, noisy, step)).abs().max()
-            print(f"| {size} | {dtype} | {one:.2f} | {many:.2f} | {one / many:.2f} | {apart:.1e} |", flush=True)
+            _row(network, noisy, dtype, arguments.repeats)
+
+
+def _row(network: ConditionalUNet, noisy: Tensor, dtype: torch.dtype, repeats: int) -> None:
+    step = SCHEDULE.step_of(0.7)
+    with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+        one = seconds(lambda: sequential(network, noisy, step), repeats)
+        many = seconds(lambda: batched(network, noisy, step), repeats)
+        apart = (sequential(network, noisy, step) - batched(network, noisy, step)).abs().max()
+    print(f"| {noisy.shape[-1]} | {dtype} | {one:.2f} | {many:.2f} | {one / many:.2f} | {apart:.1e} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -138,5 +138,5 @@ def test_metadata_keeps_what_monai_wrote(make_package: MakePackage) -> None:
 
 
 def test_a_folder_without_metadata_is_no_package(tmp_path: Path) -> None:
-    with pytest.raises(NotFoundError, match="is .* a model package"):
+    with pytest.raises(NotFoundError, match=r"is .* a model package"):
         read_package(tmp_path)

@@ -109,7 +109,8 @@ class Segmenter:
         images = stack.images.to(self.device)
 
         def predict(chunk: int) -> Prediction:
-            with torch.no_grad(), torch.autocast(self.device.type, torch.bfloat16, self.device.type == "cuda"):
+            # float32 on every device: bf16 would move a mask's border by rounding alone.
+            with torch.no_grad():
                 return self._method.predict(images, given, seed, chunk, progress)
 
         # Halves the number of slices per pass for as long as the GPU's memory runs out.
