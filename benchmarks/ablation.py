@@ -1,6 +1,8 @@
 """Settings of a heat-map method against each other on validation cases, presence given.
 
-Every row is one set of settings. "left out" is Dice with a threshold calibrated
+Every row is one set of settings; all rows but "brightness not used" and the
+paper's settings weight the map by brightness. The last row, "brightness alone",
+needs no model: it is what the weighting is worth by itself. "left out" is Dice with a threshold calibrated
 on the other patients, "best" with the best threshold of every single slice,
 which no method can know.
 
@@ -14,52 +16,54 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import calibrate, heat_of, otsu_dice
+from common import brightness_of, calibrate, heat_of, otsu_dice
 from rich.progress import track
 
 from wsseg.evaluate import load_cases
 from wsseg.methods.registry import load_method
 from wsseg.package import find_package
 
+PLAIN: dict[str, Any] = {"sigmas": (0.7,), "draws": 2, "tau": 0.0, "trajectory": 0, "guidance": 0.0}
+"""One level, present minus absent, one step."""
+
+PAPER: dict[str, Any] = {"tau": 0.95, "trajectory": 10, "draws": 1, "hyperintense": False, "blur": (0.0, 0.0)}
+
 VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
     "cdm": {
         "as shipped": {},
-        "one level, sigma 0.6": {"sigmas": (0.6,), "draws": 4},
-        "one level, sigma 0.7": {"sigmas": (0.7,), "draws": 4},
-        "one level, sigma 0.8": {"sigmas": (0.8,), "draws": 4},
-        "one level, sigma 0.9": {"sigmas": (0.9,), "draws": 4},
-        "sigma 0.7, tau 0.95": {"sigmas": (0.7,), "draws": 4, "tau": 0.95},
-        "sigma 0.7, exact derivative": {"sigmas": (0.7,), "draws": 4, "tau": "exact"},
-        "sigma 0.7, ten DDIM steps, tau 0.95": {"sigmas": (0.7,), "draws": 4, "tau": 0.95, "trajectory": 10},
-        "published: sigma 0.32, ten steps, tau 0.95, one draw": {
-            "sigmas": (0.32,),
-            "draws": 1,
-            "tau": 0.95,
-            "trajectory": 10,
-        },
-        "CG-CDM: sigma 0.7, ten steps, guidance 1": {
-            "sigmas": (0.7,),
-            "draws": 1,
+        "as shipped, brightness not used": {"hyperintense": False},
+        "as shipped, no smoothing": {"blur": (0.0, 0.0)},
+        "as shipped, one draw per level": {"draws": 1},
+        "sigma 0.5": {**PLAIN, "sigmas": (0.5,)},
+        "sigma 0.6": {**PLAIN, "sigmas": (0.6,)},
+        "sigma 0.7": PLAIN,
+        "sigma 0.8": {**PLAIN, "sigmas": (0.8,)},
+        "sigma 0.9": {**PLAIN, "sigmas": (0.9,)},
+        "sigma 0.7, tau 0.95": {**PLAIN, "tau": 0.95},
+        "sigma 0.7, exact derivative": {**PLAIN, "tau": "exact"},
+        "sigma 0.7, tau 0.95, ten steps": {**PLAIN, "tau": 0.95, "trajectory": 10},
+        "sigma 0.7, tau 0.95, ten steps, guidance 1 (CG-CDM)": {
+            **PLAIN,
             "tau": 0.95,
             "trajectory": 10,
             "guidance": 1.0,
         },
-        "CG-CDM: sigma 0.7, ten steps, guidance 10": {
-            "sigmas": (0.7,),
-            "draws": 1,
+        "sigma 0.7, tau 0.95, ten steps, guidance 10 (CG-CDM)": {
+            **PLAIN,
             "tau": 0.95,
             "trajectory": 10,
             "guidance": 10.0,
         },
-        "as shipped, one draw": {"draws": 1},
-        "as shipped, no smoothing": {"blur": (0.0, 0.0)},
+        "the paper's settings, sigma 0.32": {**PAPER, "sigmas": (0.32,)},
+        "the paper's settings, sigma 0.71": {**PAPER, "sigmas": (0.71,)},
     },
     "cam": {
         "as shipped": {},
+        "as shipped, brightness not used": {"hyperintense": False},
+        "as shipped, no smoothing": {"blur": (0.0, 0.0)},
         "layer 2": {"layer": "layer2"},
         "layer 3": {"layer": "layer3"},
         "layer 4": {"layer": "layer4"},
-        "no smoothing": {"blur": (0.0, 0.0)},
     },
 }
 
@@ -71,7 +75,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--only", default="", help="part of a row's name")
     arguments = parser.parse_args()
-    package = find_package(Path(arguments.model) if Path(arguments.model).is_dir() else arguments.model)
+    package = find_package(arguments.model)
     method = load_method(package)
     cases, shipped = load_cases(arguments.data, package.labels), method.settings
     print("| settings | rim mm | Otsu | left out | best | threshold |\n|---|---|---|---|---|---|")
@@ -88,6 +92,12 @@ def main() -> None:
             fits = [calibrate(heats, rim) for heats in per_seed]
             row = [_mean(otsu), _mean([f.left_out for f in fits]), _mean([f.best_per_slice for f in fits])]
             print(f"| {name} | {rim:g} | {' | '.join(row)} | {np.mean([f.threshold for f in fits]):.4f} |", flush=True)
+    if arguments.only in "brightness alone":
+        heats = [brightness_of(package, case) for case in cases]
+        for rim in dict.fromkeys((package.recipe.rim_mm, 0.0)):
+            fit = calibrate(heats, rim)
+            row = [f"{value:.3f}" for value in (otsu_dice(heats, rim), fit.left_out, fit.best_per_slice)]
+            print(f"| brightness alone | {rim:g} | {' | '.join(row)} | {fit.threshold:.4f} |")
 
 
 def _mean(values: list[float]) -> str:

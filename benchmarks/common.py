@@ -8,13 +8,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy import ndimage
-from skimage.filters import threshold_otsu
+from torch import Tensor
 
-from wsseg.data.preprocess import prepare
+from wsseg.data.preprocess import Stack, prepare
 from wsseg.evaluate import Case
 from wsseg.methods.base import Method
+from wsseg.methods.heat import calibrate as calibrate_map
+from wsseg.methods.heat import evidence
 from wsseg.package import ModelPackage
-from wsseg.volume import SliceGrid
 
 
 @dataclass(frozen=True)
@@ -23,12 +24,14 @@ class Heat:
 
     Attributes:
         maps: (slices, rows, columns) float32, before any threshold.
+        otsu: (slices, rows, columns) bool, thresholded as the product does, before the rim.
         truth: (slices, rows, columns) bool.
         depth_mm: of each pixel under the outline of the tissue.
     """
 
     case: str
     maps: NDArray[np.float32]
+    otsu: NDArray[np.bool_]
     truth: NDArray[np.bool_]
     depth_mm: NDArray[np.float64]
 
@@ -44,13 +47,24 @@ def heat_of(method: Method, package: ModelPackage, case: Case, seed: int) -> Hea
     method.settings = method.settings.model_copy(update={"threshold": CEILING})
     with torch.no_grad():
         predicted = method.predict(stack.images, given, seed, 64, lambda part: None)
-    grid = SliceGrid.of(case.scan)
+    return _heat(case, stack, predicted.probabilities.double() * 2 * CEILING)
+
+
+def brightness_of(package: ModelPackage, case: Case) -> Heat:
+    """No model at all: how much brighter than the tissue's median each pixel is."""
+    stack = prepare(case.scan, package.recipe.size, package.recipe.axis)
+    return _heat(case, stack, evidence(torch.ones_like(stack.images), stack.images, hyperintense=True))
+
+
+def _heat(case: Case, stack: Stack, heat: Tensor) -> Heat:
+    grid = stack.grid
     truth = grid.cut(case.reference) > 0
     shown = np.flatnonzero(truth.any(axis=(1, 2)))
-    maps = stack.to_native(predicted.probabilities.double() * 2 * CEILING)[:, 0]
+    maps = stack.to_native(heat)[:, 0]
+    otsu = stack.to_native(calibrate_map(heat.float(), "otsu"))[:, 0] > 0.5
     spacing = [case.scan.spacing[axis] for axis in grid.plane_axes]
     depth = np.stack([ndimage.distance_transform_edt(stack.tissue[k], spacing) for k in shown])
-    return Heat(case.name, maps[shown], truth[shown], depth)
+    return Heat(case.name, maps[shown], otsu[shown], truth[shown], depth)
 
 
 def sweep(heats: list[Heat], rim_mm: float, thresholds: NDArray[np.float64]) -> list[NDArray[np.float64]]:
@@ -72,8 +86,8 @@ def otsu_dice(heats: list[Heat], rim_mm: float) -> float:
     """Mean Dice over slices with Otsu's threshold per slice."""
     scores = []
     for heat in heats:
-        for plane, truth, depth in zip(heat.maps, heat.truth, heat.depth_mm, strict=True):
-            marked = (plane > threshold_otsu(plane)) & (depth > rim_mm)
+        for otsu, truth, depth in zip(heat.otsu, heat.truth, heat.depth_mm, strict=True):
+            marked = otsu & (depth > rim_mm)
             scores.append(2 * (marked & truth).sum() / (marked.sum() + truth.sum()))
     return float(np.mean(scores))
 

@@ -16,8 +16,11 @@ from wsseg.package import Code, Label, Metadata, ModelPackage, Recipe, home, pub
 
 REPOSITORY = Path(__file__).parents[1]
 
-SMALL_CDM = CDMSettings(widths=(32, 32, 32), classifier_widths=(8, 16, 16), sigmas=(0.6,), draws=1)
-SMALL_CAM = CAMSettings(widths=(8, 8, 16, 16), layer="layer2")
+# Random weights say "absent" of most slices; so low a threshold shows them all.
+SMALL_CDM = CDMSettings(
+    widths=(32, 32, 32), classifier_widths=(8, 16, 16), sigmas=(0.6,), draws=1, presence_threshold=1e-6
+)
+SMALL_CAM = CAMSettings(widths=(8, 16, 32, 32), layer="layer2")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -41,7 +41,7 @@ def test_segment_writes_mask_preview_and_facts(published: str, scan: Path, phant
     assert written.shape == source.shape
     assert np.array_equal(written.affine, source.affine)
     told = json.loads(facts.read_text())
-    assert told["labels"] == {"tumor": 1}
+    assert told["label_names"] == {"tumor": 1}
     assert told["voxels"]["tumor"] == int((np.asanyarray(written.dataobj) == 1).sum())
     with table.open() as file:
         listed = [int(row["tumor"]) for row in csv.DictReader(file) if row["case"] == told["case"]]
@@ -49,13 +49,18 @@ def test_segment_writes_mask_preview_and_facts(published: str, scan: Path, phant
     assert min(Image.open(preview).size) > 100
 
 
-@pytest.mark.parametrize("extension", [".nii", ".nii.gz", ".nrrd"])
-def test_formats_hold_the_same_mask(published: str, scan: Path, tmp_path: Path, extension: str) -> None:
-    mask = tmp_path / f"mask{extension}"
-    wsseg("segment", scan, mask, "--model", published)
-    found, source = read_volume(mask), read_volume(scan)
-    np.testing.assert_allclose(found.affine, source.affine, atol=1e-5)
-    assert found.voxels.dtype == np.uint8
+def test_formats_hold_the_same_mask(published: str, scan: Path, phantom_data: Path, tmp_path: Path) -> None:
+    told = ("--model", published, "--presence", phantom_data / "image_labels.csv")
+    masks = []
+    for extension in (".nii", ".nii.gz", ".nrrd"):
+        wsseg("segment", scan, tmp_path / f"mask{extension}", *told)
+        masks.append(read_volume(tmp_path / f"mask{extension}"))
+    source = read_volume(scan)
+    for mask in masks:
+        assert mask.voxels.dtype == np.uint8
+        assert mask.voxels.any()
+        assert np.array_equal(mask.voxels, masks[0].voxels)
+        np.testing.assert_allclose(mask.affine, source.affine, atol=1e-5)
 
 
 def test_models_are_listed_with_licence_and_figures() -> None:
@@ -142,6 +147,8 @@ def _wrong(scan: Path, table: Path) -> list[tuple[Sequence[object], str]]:
         ((scan, out, "--device", "cuda:77"), 'device "cuda:77"'),
         ((scan, out, "--text", "a tumour"), "does not read text"),
         ((scan, out, "--presence", "none.csv"), "none.csv"),
+        ((scan, out, "--preview", "none/preview.png"), "does not exist"),
+        ((scan, out, "--json", "none/facts.json"), "does not exist"),
         ((scan, out, "--presence", table), "presence is listed for"),
         ((scan, out, "--presence", scan), "cannot be read as CSV"),
     ]
@@ -158,6 +165,12 @@ def test_wrong_options_get_one_sentence(
         options = () if "--model" in arguments else ("--model", published)
         _refused(wsseg("segment", *arguments, *options, check=False), sentence)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["short.csv"]
+
+
+def test_wrong_usage_is_one_line_too() -> None:
+    _refused(wsseg("segment", check=False), "Missing argument")
+    _refused(wsseg("train", "cdm-glioma-flair", "--data", "x", "--steps", "0", check=False), "--steps")
+    _refused(wsseg("segmentt", check=False), "No such command")
 
 
 def test_other_commands_refuse_wrong_input_too(published: str, tmp_path: Path) -> None:

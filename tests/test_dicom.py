@@ -17,7 +17,14 @@ from numpy.typing import NDArray
 from pydicom import Dataset, dcmread
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.fileset import FileSet
-from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless, generate_uid
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    RLELossless,
+    generate_uid,
+)
 from skimage.color import lab2rgb
 
 from wsseg.dicom import DicomScan, read_series, write_seg
@@ -230,12 +237,11 @@ def test_rescale_of_each_file_is_applied(tmp_path: Path) -> None:
     np.testing.assert_allclose(voxels, stored_pixels() * np.array(slopes) - 1024, rtol=1e-6)
 
 
-@pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, RLELossless], ids=["implicit", "compressed"])
+@pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, DeflatedExplicitVRLittleEndian, RLELossless])
 def test_other_encodings_are_read(syntax: UID, tmp_path: Path) -> None:
-    images = series(GEOMETRIES["axial"], syntax=ImplicitVRLittleEndian if syntax.is_implicit_VR else syntax)
+    images = series(GEOMETRIES["axial"], syntax=ExplicitVRLittleEndian if syntax.is_compressed else syntax)
     if syntax == RLELossless:
         for k, image in enumerate(images):
-            image.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
             image.compress(RLELossless, np.ascontiguousarray(stored_pixels()[:, :, k].T))
     np.testing.assert_array_equal(read_series(write(images, tmp_path)).volume.voxels, stored_pixels())
 
@@ -388,6 +394,15 @@ def test_fragment_longer_than_its_file_is_refused_unread(tmp_path: Path) -> None
     whole[second + tag : second + tag + 4] = (0xF0000000).to_bytes(4, "little")
     last.write_bytes(whole)
     with pytest.raises(WssegError, match="pixels are not all there"):
+        read_series(folder)
+
+
+def test_value_longer_than_its_file_is_refused_unread(tmp_path: Path) -> None:
+    folder = write(series(GEOMETRIES["axial"]), tmp_path)
+    padding = b"\xfc\xff\xfc\xffOB\0\0" + (0xF0000000).to_bytes(4, "little")
+    with (folder / "IM0000").open("ab") as file:
+        file.write(padding + b"\0" * 16)
+    with pytest.raises(WssegError, match="IM0000: is not a whole DICOM file"):
         read_series(folder)
 
 

@@ -2,15 +2,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 
 from conftest import MakePackage
-from wsseg.errors import NotFoundError
+from wsseg.errors import NotFoundError, WssegError
 from wsseg.evaluate import Case, dice_of, evaluate, hd95_of, load_cases, presence_auc, score_slices, score_volume
 from wsseg.labels import LabelSpace
 from wsseg.segment import Segmentation, Segmenter
-from wsseg.volume import Volume
+from wsseg.volume import SliceGrid, Volume
 
 TUMOR = LabelSpace(("tumor",))
 
@@ -46,10 +47,47 @@ def test_scores_are_taken_on_positive_slices_only() -> None:
     predicted[0:4, 0:4, 2] = 1
     scan = Volume(np.random.default_rng(0).random((16, 16, 3)), np.diag([1.0, 1.0, 5.0, 1.0]))
     case = Case("a", scan, reference, np.array([[0, 1, 0]], np.int8))
-    result = Segmentation(scan.like(predicted), TUMOR, np.array([[0.1, 0.9, 0.6]], np.float32), 2)
+    result = Segmentation(scan.like(predicted), TUMOR, np.array([[0.1, 0.9, 0.6]], np.float32), SliceGrid.of(scan))
     slices = score_slices(case, result, seed=0)
     assert [(s.slice, s.dice, s.hd95_mm) for s in slices] == [(1, 1.0, 0.0)]
     assert score_volume(case, result, 0, 1.0)[0].dice == pytest.approx(2 * 16 / 48)
+
+
+@pytest.mark.parametrize("axis", [0, 2])
+@pytest.mark.parametrize("step", [5.0, -5.0])
+def test_slices_are_counted_as_stored(axis: int, step: float) -> None:
+    """Along whatever axis they run, and reversed or not."""
+    reference = np.zeros((6, 16, 6), np.uint8)
+    index = [slice(None)] * 3
+    index[axis] = 1
+    reference[tuple(index)][2:5, 4:5] = 1
+    spacing = [1.0, 1.0, 1.0]
+    spacing[axis] = step
+    scan = Volume(np.random.default_rng(0).random(reference.shape), np.diag([*spacing, 1.0]))
+    case = Case("a", scan, reference, np.zeros((1, 6), np.int8))
+    result = Segmentation(scan.like(reference), TUMOR, np.zeros((1, 6), np.float32), SliceGrid.of(scan))
+    assert [(s.slice, s.dice) for s in score_slices(case, result, seed=0)] == [(1, 1.0)]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "sentence"),
+    [("values", "other values than 0 to 1"), ("affine", "lies elsewhere"), ("shape", "its scan is")],
+)
+def test_references_that_do_not_fit_are_refused(phantom_data: Path, tmp_path: Path, spoil: str, sentence: str) -> None:
+    for file in phantom_data.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    path = sorted(tmp_path.glob("*_label.nii.gz"))[0]
+    mask = nib.load(path)
+    voxels, affine = np.asanyarray(mask.dataobj), mask.affine.copy()
+    if spoil == "values":
+        voxels = voxels * 255
+    elif spoil == "affine":
+        affine[0, 0] *= -1
+    else:
+        voxels = voxels[:-1]
+    nib.save(nib.Nifti1Image(voxels, affine), path)
+    with pytest.raises(WssegError, match=sentence):
+        load_cases(tmp_path, TUMOR)
 
 
 def test_auc_by_hand_and_without_unknown_slices() -> None:

@@ -18,7 +18,6 @@ from wsseg.labels import (
     YES,
     LabelSpace,
     check_length,
-    label_names,
     presence_of,
     presence_of_mask,
     read_presence,
@@ -63,9 +62,6 @@ class TestLabelSpace:
     def test_unknown_name(self) -> None:
         with pytest.raises(WssegError, match='"liver" is unknown, known are: RV, Myo, LV'):
             HEART.value("liver")
-
-    def test_from_text_or_sequence(self) -> None:
-        assert label_names(" RV, Myo,LV ") == HEART == label_names(["RV", "Myo", "LV"])
 
 
 @st.composite

@@ -40,6 +40,7 @@ def test_storage_order_does_not_change_the_mask(
 ) -> None:
     """The same patient stored otherwise gets the same mask, stored otherwise."""
     plain = segmenter(scan).mask.voxels
+    assert plain.any()
     turned = scan.voxels.transpose(axes)[:: flips[0], :: flips[1], :: flips[2]]
     affine = np.eye(4)
     for new, (old, flip) in enumerate(zip(axes, flips, strict=True)):
@@ -55,8 +56,10 @@ def test_storage_order_does_not_change_the_mask(
 
 @pytest.mark.parametrize("kind", [np.uint8, np.int16, np.uint16, np.int32, np.float32, np.float64])
 def test_any_real_type_works(segmenter: Segmenter, scan: Volume, kind: type) -> None:
-    same = segmenter(Volume(scan.voxels.astype(kind), scan.affine)).mask.voxels
-    assert np.array_equal(same, segmenter(scan).mask.voxels)
+    given = np.ones((1, scan.voxels.shape[2]), np.int8)
+    same = segmenter(Volume(scan.voxels.astype(kind), scan.affine), given).mask.voxels
+    assert same.any()
+    assert np.array_equal(same, segmenter(scan, given).mask.voxels)
 
 
 def test_a_single_slice_works(segmenter: Segmenter, scan: Volume) -> None:

@@ -8,12 +8,13 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from conftest import SMALL_CDM, MakePackage
+from conftest import SMALL_CDM, MakePackage, small_package
 from wsseg.data.slices import LabelledSlices, load_slices
 from wsseg.errors import WssegError
 from wsseg.labels import LabelSpace
@@ -36,10 +37,10 @@ def _method() -> CDM:
 
 def test_losses_fall(slices: LabelledSlices, tmp_path: Path) -> None:
     seen: list[Stats] = []
-    train(_method(), slices, TrainSettings(folder=tmp_path, steps=150), seen.append)
-    for stage, name in (("classifier", "presence"), ("diffusion", "velocity")):
+    train(_method(), slices, TrainSettings(folder=tmp_path, steps=160), seen.append)
+    for stage, name, part in (("classifier", "presence", 0.9), ("diffusion", "velocity", 0.6)):
         losses = [s.losses[name] for s in seen if s.stage == stage and s.losses]
-        assert losses[-1] < 0.75 * losses[0], (stage, losses)
+        assert sum(losses[-3:]) / 3 < part * losses[0], (stage, losses)
 
 
 def test_progress_file_reads_as_viewers_expect(slices: LabelledSlices, tmp_path: Path) -> None:
@@ -51,25 +52,37 @@ def test_progress_file_reads_as_viewers_expect(slices: LabelledSlices, tmp_path:
     assert list((tmp_path / "curves").rglob("events.out.tfevents*"))
 
 
-def test_resumed_run_ends_where_an_uninterrupted_one_does(slices: LabelledSlices, tmp_path: Path) -> None:
-    whole, cut = _method(), _method()
-    train(whole, slices, TrainSettings(folder=tmp_path / "whole", steps=12, mixed=False))
+@pytest.mark.parametrize("stop_at", [20, 60])
+def test_resumed_run_ends_where_an_uninterrupted_one_does(slices: LabelledSlices, tmp_path: Path, stop_at: int) -> None:
+    """Stopped in the middle of the first stage (20 of 40 steps) and of the second (60 of 80)."""
+    whole, cut, resumed = _method(), _method(), _method()
+    train(whole, slices, TrainSettings(folder=tmp_path / "whole", steps=40, mixed=False))
+    settings = TrainSettings(folder=tmp_path / "cut", steps=40, save_every=0, mixed=False)
 
-    def stop_in_the_second_stage(stats: Stats) -> None:
-        raise KeyboardInterrupt
+    def stop(stats: Stats) -> None:
+        if stats.epoch == stop_at:
+            raise KeyboardInterrupt
 
-    # Every step is saved; the report of the first stage's last step comes before its checkpoint.
     with pytest.raises(KeyboardInterrupt):
-        train(
-            cut,
-            slices,
-            TrainSettings(folder=tmp_path / "cut", steps=12, save_every=0, mixed=False),
-            stop_in_the_second_stage,
-        )
-    resumed = _method()
-    train(resumed, slices, TrainSettings(folder=tmp_path / "cut", steps=12, save_every=0, mixed=False))
+        train(cut, slices, settings, stop)
+    saved = torch.load(tmp_path / "cut" / CHECKPOINT, weights_only=True)
+    assert (saved["stage"], saved["step"]) == (stop_at // 40, stop_at % 40 - 1)
+    train(resumed, slices, settings)
     for name, tensor in whole.state_dict().items():
         torch.testing.assert_close(resumed.state_dict()[name], tensor, atol=1e-6, rtol=1e-5, msg=name)
+
+
+def test_a_run_is_not_resumed_under_other_terms(slices: LabelledSlices, tmp_path: Path) -> None:
+    settings = TrainSettings(folder=tmp_path, steps=20, save_every=0)
+
+    def stop(stats: Stats) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(_method(), slices, settings, stop)
+    for changed in ({"seed": 7}, {"steps": 10}):
+        with pytest.raises(WssegError, match="interrupted under other terms"):
+            train(_method(), slices, replace(settings, **changed))
 
 
 @pytest.mark.long
@@ -78,7 +91,7 @@ def test_kill_9_and_resume_through_the_command_line(
 ) -> None:
     package, models = make_package(), tmp_path / "models"
     command = [sys.executable, "-m", "wsseg.cli", "train", "small", "--data", str(phantom_data), "--out", str(models)]
-    command += ["--steps", "120", "--save-every", "0"]
+    command += ["--steps", "60", "--save-every", "0"]
     environment = {**os.environ, "WSSEG_HOME": str(_home_with(package, tmp_path))}
     checkpoint = models / "small" / "run" / CHECKPOINT
     for _ in range(2):
@@ -98,39 +111,28 @@ def test_kill_9_and_resume_through_the_command_line(
 
 @pytest.mark.long
 def test_two_processes_train_the_model_of_one(phantom_data: Path, tmp_path: Path) -> None:
-    """torchrun with 2 CPU processes of 8 samples against one process of 16, in float32."""
-    script = tmp_path / "job.py"
-    script.write_text(_JOB)
+    """The README's torchrun line on 2 CPU processes against 1, which has the doubled batch, in float32.
+
+    150 steps pass the warm-up, so the weights have moved far more than the two runs may differ.
+    """
+    trained = []
+    small_package(tmp_path / "small")
     for processes in (1, 2):
+        models = tmp_path / f"{processes}"
         launcher = [sys.executable, "-m", "torch.distributed.run", f"--nproc_per_node={processes}", "--standalone"]
-        command = [*launcher, str(script), str(phantom_data), str(tmp_path / str(processes))]
+        command = [*launcher, "-m", "wsseg.cli", "train", f"{tmp_path}/small", "--data", str(phantom_data)]
+        command += ["--out", str(models), "--steps", "150", "--no-mixed"]
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
         assert done.returncode == 0, done.stderr[-3000:]
-    one, two = (torch.load(tmp_path / n / "weights.pt", weights_only=True) for n in ("1", "2"))
-    start = _method().state_dict()
+        version = (models / "small" / "CURRENT").read_text().strip()
+        trained.append(read_package(models / "small" / version).weights())
+    start = read_package(tmp_path / "small").weights()
+    one, two = trained
     moved = max(float((one[name] - start[name]).abs().max()) for name in one)
     apart = max(float((one[name] - two[name]).abs().max()) for name in one)
-    assert moved > 1e-3
-    assert apart < 2e-4, (apart, moved)
-
-
-_JOB = """
-import sys
-from pathlib import Path
-import torch
-from wsseg.data.slices import load_slices
-from wsseg.labels import LabelSpace
-from wsseg.methods.cdm import CDM, CDMSettings
-from wsseg.train import TrainSettings, train
-
-torch.manual_seed(0)
-method = CDM(CDMSettings(widths=(32, 32, 32), classifier_widths=(8, 16, 16), sigmas=(0.6,), draws=1), 1)
-folder = Path(sys.argv[2])
-slices = load_slices(Path(sys.argv[1]), LabelSpace(("tumor",)), 32, 2)
-train(method, slices, TrainSettings(folder=folder, steps=10, mixed=False))
-torch.save(method.state_dict(), folder / "weights.pt")
-"""
+    assert moved > 1e-2
+    assert apart < 0.02 * moved, (apart, moved)
 
 
 def test_trained_package_says_what_it_was_trained_on(
@@ -147,28 +149,13 @@ def test_trained_package_says_what_it_was_trained_on(
     assert json.loads((new.folder / METADATA).read_text())["wsseg"]["trained"] == trained
 
 
-def test_more_processes_than_a_batch_can_share_are_refused(slices: LabelledSlices) -> None:
-    from accelerate import Accelerator
-
-    from wsseg.train import _share
-
-    accelerator = Accelerator()
-    assert list(_share(4, accelerator)) == [0, 1, 2, 3]
-    accelerator.state.__dict__["num_processes"] = 3
-    try:
-        with pytest.raises(WssegError, match="3 processes cannot share a batch of 4"):
-            _share(4, accelerator)
-    finally:
-        accelerator.state.__dict__["num_processes"] = 1
-
-
 def test_a_checkpoint_that_does_not_fit_is_named(slices: LabelledSlices, tmp_path: Path) -> None:
     (tmp_path / CHECKPOINT).write_bytes(b"PK not a checkpoint")
     with pytest.raises(WssegError, match="checkpoint is damaged"):
         train(_method(), slices, TrainSettings(folder=tmp_path, steps=1))
     train(_method(), slices, TrainSettings(folder=tmp_path, steps=1, fresh=True))
     wider = CDM(SMALL_CDM.model_copy(update={"widths": (32, 32, 64)}), 1)
-    with pytest.raises(WssegError, match="of another network"):
+    with pytest.raises(WssegError, match="is of another network"):
         train(wider, slices, TrainSettings(folder=tmp_path, steps=1))
 
 

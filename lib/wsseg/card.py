@@ -11,7 +11,7 @@ def model_card(name: str, metadata: Metadata) -> str:
     lines = [f"# {name} {metadata.version}", "", metadata.description, ""]
     lines += [f"- Method: {recipe.method}", f"- Classes: {', '.join(recipe.labels)}", f"- Reads: {recipe.modality}"]
     lines += [f"- Licence: {recipe.licence}", f"- Authors: {metadata.authors}"]
-    for field in ("intended_use", "data_source", "known_failures"):
+    for field in ("intended_use", "data_source", "known_failures", "ablation"):
         if text := (metadata.model_extra or {}).get(field):
             lines += ["", f"## {field.replace('_', ' ').capitalize()}", "", text]
     if recipe.trained:

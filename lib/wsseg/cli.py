@@ -11,9 +11,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NoReturn
 
 import typer
+from click import Abort, ClickException
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
@@ -31,12 +32,18 @@ _out = Console(width=None if sys.stdout.isatty() else 160)
 def main() -> None:
     """Run the command line; every known error is one line and exit code 2."""
     try:
-        app()
+        sys.exit(app(standalone_mode=False) or 0)
     except WssegError as error:
-        _errors.print(f"wsseg: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
-        sys.exit(2)
-    except KeyboardInterrupt:
+        _fail(str(error))
+    except ClickException as error:
+        _fail(error.format_message())
+    except (KeyboardInterrupt, Abort):
         sys.exit(130)
+
+
+def _fail(sentence: str) -> NoReturn:
+    _errors.print(f"wsseg: {sentence}", style="red", markup=False, highlight=False, soft_wrap=True)
+    sys.exit(2)
 
 
 @app.command()
@@ -74,6 +81,9 @@ def segment(
     started = time.perf_counter()
     source = read_any(scan)
     source.check_output(out)
+    for file in (preview, json_file):
+        if file is not None and not file.parent.is_dir():
+            raise WssegError(f"{file}: the folder {file.parent} does not exist")
     package = find_package(model)
     known = None
     if presence is not None:
@@ -83,7 +93,7 @@ def segment(
         result = segmenter(source.volume, known, progress=progress)
     write_any(out, result.mask, source, package)
     if preview is not None:
-        save_preview(preview, source.volume, result.mask.voxels, package)
+        save_preview(preview, source.volume, result.mask, result.grid, package)
     if json_file is not None:
         _write_json(
             json_file, _facts(source.case, package.metadata.version, model, result, time.perf_counter() - started)
@@ -100,6 +110,7 @@ def train(
     steps: Annotated[int | None, typer.Option(min=1, help="Steps of each stage instead of its own.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of weights, batches and noise.")] = 0,
     save_every: Annotated[float, typer.Option(min=0, help="Seconds between checkpoints.")] = 120.0,
+    mixed: Annotated[bool, typer.Option("--mixed/--no-mixed", help="bf16 where the hardware has it.")] = True,
     compile: Annotated[bool, typer.Option("--compile", help="Fuse the networks first; needs a C++ compiler.")] = False,
 ) -> None:
     """Train a model on weak labels; an interrupted run is resumed."""
@@ -108,8 +119,15 @@ def train(
 
     package = find_package(name)
     models = out or home() / "models"
-    folder = models / name / "run"
-    settings = TrainSettings(folder=folder, seed=seed, fresh=fresh, steps=steps, save_every=save_every, compile=compile)
+    settings = TrainSettings(
+        folder=models / package.name / "run",
+        seed=seed,
+        fresh=fresh,
+        steps=steps,
+        save_every=save_every,
+        mixed=mixed,
+        compile=compile,
+    )
     with _progress() as bars:
         reading, training = bars.add_task("reading scans", total=1.0), bars.add_task("training", total=None)
 
@@ -156,7 +174,7 @@ def evaluate(
         from wsseg.evaluate import evaluate as score
         from wsseg.segment import Segmenter
 
-    segmenter = Segmenter(Path(name) if Path(name).is_dir() else name, device)
+    segmenter = Segmenter(name, device)
     with _bar("evaluating") as progress:
         found = score(segmenter, data, given, seeds, out, progress)
     table = Table(title=f"{segmenter.package.name} {segmenter.package.metadata.version}, given {given}, {seeds} seeds")
@@ -174,7 +192,11 @@ def list_models() -> None:
     for column in ("model", "version", "classes", "reads", "licence", "figures"):
         table.add_column(column, no_wrap=column == "model")
     for name in package_names():
-        package = find_package(name)
+        try:
+            package = find_package(name)
+        except WssegError as error:
+            table.add_row(name, "", "", "", "", f"damaged: {error}")
+            continue
         recipe = package.recipe
         figures = "\n".join(f"{f.what}: {f.value:.3f} ± {f.spread:.3f}" for f in recipe.figures)
         if not package.trained:
@@ -192,14 +214,9 @@ def _facts(case: str, version: str, model: str, result: Any, seconds: float) -> 
         "case": case,
         "model": model,
         "version": version,
-        "labels": result.labels.values(),
+        **result.facts(),
         "voxels": voxels,
         "millilitres": {name: round(count * millilitres, 3) for name, count in voxels.items()},
-        "slice_axis": result.slice_axis,
-        "presence": {
-            name: [round(float(p), 4) for p in row]
-            for name, row in zip(result.labels.names, result.presence, strict=True)
-        },
         "seconds": round(seconds, 3),
     }
 

@@ -28,7 +28,7 @@ from wsseg.errors import WssegError
 from wsseg.labels import LabelSpace, Presence, presence_of, presence_of_mask
 from wsseg.preview import contact_sheet, save_picture
 from wsseg.segment import Segmentation, Segmenter
-from wsseg.volume import SliceGrid, Volume, read_scan, read_volume, whole_file
+from wsseg.volume import Volume, make_folder, read_scan, read_volume, whole_file
 
 Given = Literal["nothing", "presence"]
 
@@ -50,7 +50,7 @@ class Case:
 
 @dataclass(frozen=True)
 class SliceScore:
-    """One positive slice of one class under one seed."""
+    """One positive slice of one class under one seed; ``slice`` counts as stored."""
 
     seed: int
     case: str
@@ -127,7 +127,7 @@ def evaluate(
     """
     cases = load_cases(folder, segmenter.package.labels)
     if out is not None:
-        _make_folder(out)
+        make_folder(out)
     slices: list[SliceScore] = []
     volumes: list[VolumeScore] = []
     auc: dict[int, float] = {}
@@ -139,7 +139,7 @@ def evaluate(
             took = time.perf_counter() - started
             slices += score_slices(case, result, seed)
             volumes += score_volume(case, result, seed, took)
-            decided.append((case.presence, result.presence))
+            decided.append((_true_presence(case, result), result.presence))
             if out is not None and seed == 0:
                 save_picture(out / f"{case.name}.png", _overlay(case, result, segmenter))
             progress((seed * len(cases) + index + 1) / (seeds * len(cases)))
@@ -158,9 +158,8 @@ def load_cases(folder: Path, labels: LabelSpace) -> list[Case]:
     cases = []
     for name, file in scan_files(folder).items():
         reference_file = reference_of(file)
-        scan, reference = read_scan(file), read_volume(reference_file).voxels.astype(np.uint8)
-        if reference.shape != scan.voxels.shape:
-            raise WssegError(f"{reference_file}: is {reference.shape}, its scan is {scan.voxels.shape}")
+        scan = read_scan(file)
+        reference = _reference(reference_file, scan, len(labels))
         table = folder / PRESENCE_FILE
         listed = table.exists()
         count = reference.shape[2]
@@ -171,14 +170,15 @@ def load_cases(folder: Path, labels: LabelSpace) -> list[Case]:
 
 def score_slices(case: Case, result: Segmentation, seed: int) -> list[SliceScore]:
     """Dice and HD95 of every positive slice of every class."""
-    grid = SliceGrid.of(case.scan)
+    grid = result.grid
     spacing = [case.scan.spacing[axis] for axis in grid.plane_axes]
     scores = []
     for name, value in result.labels.values().items():
         predicted, truth = grid.cut(result.mask.voxels) == value, grid.cut(case.reference) == value
         for index in np.flatnonzero(truth.any(axis=(1, 2))):
             dice, distance = dice_of(predicted[index], truth[index]), hd95_of(predicted[index], truth[index], spacing)
-            scores.append(SliceScore(seed, case.name, name, int(index), dice, distance))
+            stored = len(truth) - 1 - index if grid.reversed else index
+            scores.append(SliceScore(seed, case.name, name, int(stored), dice, distance))
     return scores
 
 
@@ -217,18 +217,30 @@ def presence_auc(decided: list[tuple[Presence, NDArray[np.float32]]]) -> float:
 
 def _overlay(case: Case, result: Segmentation, segmenter: Segmenter) -> Image.Image:
     colors = [label.color for label in segmenter.package.recipe.labels.values()]
-    return contact_sheet(case.scan, result.mask.voxels, colors, case.reference)
+    return contact_sheet(case.scan, result.mask.voxels, result.grid, colors, case.reference)
+
+
+def _reference(path: Path, scan: Volume, classes: int) -> NDArray[np.uint8]:
+    """A complete mask, checked to lie on its scan's grid and to hold classes only."""
+    reference = read_volume(path)
+    if reference.voxels.shape != scan.voxels.shape:
+        raise WssegError(f"{path}: is {reference.voxels.shape}, its scan is {scan.voxels.shape}")
+    if not np.allclose(reference.affine, scan.affine, atol=1e-2):
+        raise WssegError(f"{path}: lies elsewhere than its scan, their affines differ")
+    if not np.isin(reference.voxels, range(classes + 1)).all():
+        raise WssegError(f"{path}: holds other values than 0 to {classes}, the model's classes")
+    return reference.voxels.astype(np.uint8)
+
+
+def _true_presence(case: Case, result: Segmentation) -> Presence:
+    """As listed, or where slices run along another axis than lists count, as the reference shows."""
+    if result.grid.stored_axis == 2:
+        return case.presence
+    return presence_of_mask(np.moveaxis(case.reference, result.grid.stored_axis, 2), len(result.labels))
 
 
 def _mean(values: list[float]) -> float:
     return float(np.mean(values)) if values else float("nan")
-
-
-def _make_folder(path: Path) -> None:
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise WssegError(f"{path}: cannot be made ({error.strerror})") from error
 
 
 def _write_csv(path: Path, rows: list[dict[str, object]]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,8 +27,9 @@ class LabelSpace:
     convention that 3D Slicer, OHIF and MITK all read rightly.
 
     Raises:
-        WssegError: no class, an empty or repeated name, "background", or more
-            than 254 classes (255 is the scribbles' background).
+        WssegError: no class, an empty, repeated or over-long name,
+            "background", or more than 254 classes (255 is the scribbles'
+            background).
     """
 
     names: tuple[str, ...]
@@ -39,6 +39,8 @@ class LabelSpace:
             raise WssegError(f"labels: {len(self.names)} given, between 1 and 254 are possible")
         if len(set(self.names)) != len(self.names) or "" in self.names:
             raise WssegError(f"labels: names must be distinct and not empty, not {list(self.names)}")
+        if any(len(name) > 64 for name in self.names):
+            raise WssegError("labels: a name is longer than the 64 characters that DICOM allows")
         if "background" in self.names:
             raise WssegError('labels: "background" is always 0 and must not be listed')
 
@@ -147,9 +149,3 @@ def _dense(slices: dict[int, list[int]], classes: int) -> Presence:
     for index, states in slices.items():
         presence[:, index] = states
     return presence
-
-
-def label_names(text: str | Sequence[str]) -> LabelSpace:
-    """A label space from ``"a,b"`` or from a sequence of names."""
-    names = text.split(",") if isinstance(text, str) else text
-    return LabelSpace(tuple(name.strip() for name in names))

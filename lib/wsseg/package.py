@@ -27,7 +27,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from wsseg.errors import NotFoundError, WssegError
 from wsseg.labels import LabelSpace
-from wsseg.volume import whole_file
+from wsseg.volume import make_folder, whole_file
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,6 +36,7 @@ METADATA = Path("configs/metadata.json")
 INFERENCE = Path("configs/inference.json")
 WEIGHTS = Path("models/model.safetensors")
 CARD = Path("docs/README.md")
+LICENCE = Path("LICENSE")
 CURRENT = "CURRENT"
 
 DEFAULT_MODEL = "cdm-glioma-flair"
@@ -49,11 +50,11 @@ class _Strict(BaseModel):
 
 
 class Code(_Strict):
-    """A coded meaning, as DICOM SEG asks for it."""
+    """A coded meaning, as DICOM SEG asks for it, in the lengths that DICOM allows."""
 
-    scheme: str
-    value: str
-    meaning: str
+    scheme: str = Field(min_length=1, max_length=16)
+    value: str = Field(min_length=1, max_length=16)
+    meaning: str = Field(min_length=1, max_length=64)
 
 
 class Label(_Strict):
@@ -184,7 +185,8 @@ def read_package(folder: Path, name: str | None = None) -> ModelPackage:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"])) or "the file"
         raise WssegError(f"{path}: {field}: {first['msg']}") from error
-    package = ModelPackage(name or folder.name, folder, metadata)
+    version = (folder.parent / CURRENT).exists()  # then the folder above bears the name
+    package = ModelPackage(name or (folder.parent if version else folder).name, folder, metadata)
     _ = package.labels  # refuses names that no viewer could show
     return package
 
@@ -194,9 +196,10 @@ def write_package(folder: Path, metadata: Metadata, weights: dict[str, Tensor], 
 
     Weights are stored in half precision.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(folder.parent)
     try:
         draft = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".draft-"))
     except OSError as error:
@@ -207,12 +210,12 @@ def write_package(folder: Path, metadata: Metadata, weights: dict[str, Tensor], 
         (draft / METADATA).write_text(metadata.model_dump_json(indent=2) + "\n")
         (draft / INFERENCE).write_text(json.dumps(_inference(), indent=2) + "\n")
         (draft / CARD).write_text(card)
-        (draft / "LICENSE").write_text(licence)
+        (draft / LICENCE).write_text(licence)
         save_file({name: _half(tensor) for name, tensor in weights.items()}, draft / WEIGHTS)
         draft.chmod(0o755)
         draft.rename(folder)
-    except OSError as error:
-        raise WssegError(f"{folder}: cannot be written ({error.strerror})") from error
+    except (OSError, SafetensorError) as error:  # safetensors has its own name for a full disk
+        raise WssegError(f"{folder}: cannot be written ({getattr(error, 'strerror', error)})") from error
     finally:
         shutil.rmtree(draft, ignore_errors=True)
 
@@ -255,11 +258,13 @@ def package_names() -> list[str]:
 def find_package(name: str | Path) -> ModelPackage:
     """A package by name, the version trained here before the shipped one, or by its folder.
 
+    A string that holds a slash is a folder too, since names hold none.
+
     Raises:
         NotFoundError: there is no such model.
     """
-    if isinstance(name, Path):
-        return read_package(name)
+    if isinstance(name, Path) or "/" in name:
+        return read_package(Path(name))
     if name not in package_names():
         raise NotFoundError(f'model "{name}" is unknown, known are: {", ".join(package_names())}')
     trained = home() / "models" / name

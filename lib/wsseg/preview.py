@@ -22,6 +22,7 @@ _HEIGHT = 192
 def contact_sheet(
     scan: Volume,
     mask: NDArray[np.uint8],
+    grid: SliceGrid,
     colors: Sequence[tuple[int, int, int]],
     reference: NDArray[np.uint8] | None = None,
     most: int = 12,
@@ -33,13 +34,13 @@ def contact_sheet(
 
     Args:
         scan: the scan.
-        mask: (x, y, slice) on its grid.
+        mask: (x, y, slice) as the scan is stored.
+        grid: how the scan is cut into slices.
         colors: red, green, blue of classes 1..N.
         reference: outlined in yellow where given.
         most: number of slices shown, evenly among those with something marked,
             or among all of them where nothing is.
     """
-    grid = SliceGrid.of(scan)
     slices, marked = grid.cut(scan.voxels), grid.cut(mask)
     truth = grid.cut(reference) if reference is not None else np.zeros_like(marked)
     shown = np.flatnonzero((marked > 0).any(axis=(1, 2)) | (truth > 0).any(axis=(1, 2)))
@@ -56,10 +57,10 @@ def contact_sheet(
     return _mosaic(tiles)
 
 
-def save_preview(path: Path, scan: Volume, mask: NDArray[np.uint8], package: ModelPackage) -> None:
+def save_preview(path: Path, scan: Volume, mask: Volume, grid: SliceGrid, package: ModelPackage) -> None:
     """Write a contact sheet as PNG, in the package's colours."""
-    sheet = contact_sheet(scan, mask, [label.color for label in package.recipe.labels.values()])
-    save_picture(path, sheet)
+    colors = [label.color for label in package.recipe.labels.values()]
+    save_picture(path, contact_sheet(scan, mask.voxels, grid, colors))
 
 
 def save_picture(path: Path, picture: Image.Image) -> None:

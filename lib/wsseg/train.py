@@ -15,16 +15,19 @@ from typing import Any, cast
 
 import torch
 from accelerate import Accelerator, PartialState
+from accelerate.utils import broadcast_object_list
 from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
+from torch.utils.tensorboard import SummaryWriter
 
 from wsseg.card import model_card
 from wsseg.data.slices import Batch, LabelledSlices, load_slices
 from wsseg.errors import WssegError
+from wsseg.labels import YES
 from wsseg.methods.base import Method, Stage
 from wsseg.methods.registry import create_method, load_method
-from wsseg.package import Metadata, ModelPackage, find_package, home, publish, read_package, write_package
-from wsseg.volume import whole_file
+from wsseg.package import LICENCE, Metadata, ModelPackage, publish, read_package, write_package
+from wsseg.volume import PART, make_folder, whole_file
 
 CHECKPOINT = "checkpoint.pt"
 
@@ -94,12 +97,13 @@ class Stats:
 class _Objective(nn.Module):
     """One stage as a module, so that DistributedDataParallel can wrap it."""
 
-    def __init__(self, method: Method, stage: Stage) -> None:
+    def __init__(self, method: Method, stage: Stage, mixed: bool) -> None:
         super().__init__()
-        self.method, self.stage = method, stage
+        self.method, self.stage, self.mixed = method, stage, mixed
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        return self.method.losses(self.stage, batch)
+        with torch.autocast(batch.images.device.type, torch.bfloat16, enabled=self.mixed):
+            return self.method.losses(self.stage, batch)
 
 
 @dataclass
@@ -111,6 +115,7 @@ class _Run:
     settings: TrainSettings
     accelerator: Accelerator
     report: Callable[[Stats], None]
+    curves: SummaryWriter
     done: int = 0
     total: int = 0
     origin: str = ""
@@ -145,41 +150,64 @@ def train_package(
         loading: told the read part of the data, in [0, 1].
     """
     recipe = package.recipe
+    licence = (package.folder / LICENCE).read_text() if (package.folder / LICENCE).exists() else recipe.licence
     scratch = settings.fresh or not package.trained
     method = create_method(package, settings.seed) if scratch else load_method(package)
     slices = load_slices(data, package.labels, recipe.size, recipe.axis, loading)
+    if PartialState().is_main_process:
+        _clean_folder(settings)
+    PartialState().wait_for_everyone()
     settings = replace(settings, origin="random weights" if scratch else package.metadata.version)
     outcome = train(method, slices, settings, report)
-    version = f"{package.metadata.version.split('+')[0]}+{datetime.now():%Y%m%d.%H%M%S}"
+    stamp = f"{package.metadata.version.split('+')[0]}+{datetime.now():%Y%m%d.%H%M%S}"
+    version: str = broadcast_object_list([stamp])[0]
     folder = models / package.name / version
     if PartialState().is_main_process:
-        metadata = _trained_metadata(package, version, slices, settings, outcome)
-        licence = (package.folder / "LICENSE").read_text()
+        metadata = _trained_metadata(package, version, method, slices, settings, outcome)
         write_package(folder, metadata, method.state_dict(), model_card(package.name, metadata), licence)
         publish(models, package.name, version)
         (settings.folder / CHECKPOINT).unlink()
     PartialState().wait_for_everyone()
-    return find_package(package.name) if models == home() / "models" else read_package(folder, package.name)
+    return read_package(folder, package.name)
 
 
 def _trained_metadata(
-    package: ModelPackage, version: str, data: LabelledSlices, settings: TrainSettings, outcome: Outcome
+    package: ModelPackage,
+    version: str,
+    method: Method,
+    data: LabelledSlices,
+    settings: TrainSettings,
+    outcome: Outcome,
 ) -> Metadata:
-    """The parent's metadata with this training's facts; its figures no longer hold."""
-    metadata = package.metadata.model_copy(deep=True)
-    metadata.version = version
-    metadata.changelog = {**metadata.changelog, version: f"trained from {package.metadata.version}"}
-    metadata.wsseg.figures = []
-    metadata.wsseg.trained = {
-        "scans": data.cases,
-        "slices": len(data.images),
-        "positive slices": int((data.presence == 1).any(dim=1).sum()),
-        "seed": settings.seed,
-        "started from": outcome.origin,
-        "wall time": str(timedelta(seconds=int(outcome.seconds))),
-        "hardware": _hardware(),
+    """The parent's metadata with this training's facts; what was true of the parent's data is replaced."""
+    content = package.metadata.model_dump(mode="json")
+    content |= {
+        "version": version,
+        "changelog": {**package.metadata.changelog, version: f"trained from {outcome.origin}"},
+        "data_source": f"{data.cases} scans that were named to `wsseg train`, with presence labels per slice.",
+        "known_failures": "Not examined.",
+        "ablation": "",
     }
-    return metadata
+    content["wsseg"] |= {
+        "settings": method.settings.model_dump(mode="json"),
+        "licence": "follows from the data it was trained on",
+        "figures": [],
+        "trained": {
+            "scans": data.cases,
+            "slices": len(data.images),
+            "positive slices": int((data.presence == YES).any(dim=1).sum()),
+            "seed": settings.seed,
+            "started from": outcome.origin,
+            **{f"stage {stage.name}": _in_words(stage, settings) for stage in method.stages()},
+            "wall time": str(timedelta(seconds=int(outcome.seconds))),
+            "hardware": _hardware(),
+        },
+    }
+    return Metadata.model_validate(content)
+
+
+def _in_words(stage: Stage, settings: TrainSettings) -> str:
+    return f"{settings.steps or stage.steps} steps of {stage.batch} slices, learning rate {stage.rate:g}"
 
 
 def _hardware() -> str:
@@ -194,7 +222,7 @@ def train(
     settings: TrainSettings,
     report: Callable[[Stats], None] = lambda stats: None,
 ) -> Outcome:
-    """Train all stages of a method in place; goes on from a checkpoint in the folder.
+    """Train all stages of a method in place; goes on from a checkpoint in the folder, unless ``fresh``.
 
     The result holds the exponential moving average of the weights after the
     last step: no mask and no validation score takes part in choosing it.
@@ -202,18 +230,14 @@ def train(
     Under ``torchrun`` every process takes its share of each step's samples, and
     the result is that of one process within rounding.
     """
-    _make_folder(settings)
-    accelerator = Accelerator(
-        mixed_precision=_precision(settings.mixed), log_with="tensorboard", project_dir=settings.folder
-    )
-    accelerator.init_trackers("curves")
-    run = _Run(method, data, settings, accelerator, report)
+    accelerator = Accelerator()
+    run = _Run(method, data, settings, accelerator, report, SummaryWriter(settings.folder / "curves"))
     stages = method.stages()
     run.origin = settings.origin
     run.total = sum(settings.steps or stage.steps for stage in stages)
-    saved = load_checkpoint(run.checkpoint)
+    saved = None if settings.fresh else load_checkpoint(run.checkpoint)
     if saved:
-        _restore(method, saved, run.checkpoint)
+        _restore(run, saved)
         run.seconds, run.origin = saved["seconds"], saved["origin"]
     method.to(accelerator.device)
     first = saved["stage"] if saved else 0
@@ -224,46 +248,56 @@ def train(
         run.done += length
     method.requires_grad_(False).eval().cpu()
     _report(run, stages[-1], {}, finished=True)
-    accelerator.end_training()
+    run.curves.close()
     return Outcome(run.origin, run.elapsed())
 
 
-def _make_folder(settings: TrainSettings) -> None:
-    try:
-        settings.folder.mkdir(parents=True, exist_ok=True)
-        if settings.fresh:
-            (settings.folder / CHECKPOINT).unlink(missing_ok=True)
-    except OSError as error:
-        raise WssegError(f"{settings.folder}: cannot be made ({error.strerror})") from error
+def _clean_folder(settings: TrainSettings) -> None:
+    """Make the run's folder; remove what a kill left half-written, and with ``fresh`` the checkpoint."""
+    make_folder(settings.folder)
+    for part in settings.folder.glob(f"{PART}*"):
+        part.unlink()
+    if settings.fresh:
+        (settings.folder / CHECKPOINT).unlink(missing_ok=True)
 
 
-def load_checkpoint(path: Path) -> dict | None:
+def load_checkpoint(path: Path) -> dict[str, Any] | None:
     """The state an interrupted run left, read without unpickling code."""
     if not path.exists():
         return None
     try:
-        return cast(dict, torch.load(path, map_location="cpu", weights_only=True))
+        return cast(dict[str, Any], torch.load(path, map_location="cpu", weights_only=True))
     except (RuntimeError, EOFError, OSError, UnpicklingError) as error:
         raise WssegError(f"{path}: the checkpoint is damaged; start again with --fresh") from error
 
 
-def _restore(method: Method, saved: dict, path: Path) -> None:
+def _plan(run: _Run) -> dict[str, Any]:
+    """What must not change between the parts of an interrupted run."""
+    stages = {stage.name: run.settings.steps or stage.steps for stage in run.method.stages()}
+    positive = int((run.data.presence == YES).sum())
+    return {"seed": run.settings.seed, "steps": stages, "slices": len(run.data.images), "positive slices": positive}
+
+
+def _restore(run: _Run, saved: dict[str, Any]) -> None:
+    plan = _plan(run)
+    other = [key for key, value in plan.items() if saved["plan"][key] != value]
+    if other:
+        told = ", ".join(f"{key} {saved['plan'][key]} then, {plan[key]} now" for key in other)
+        raise WssegError(f"{run.checkpoint}: was interrupted under other terms ({told}); start again with --fresh")
     try:
-        method.load_state_dict(saved["method"])
+        run.method.load_state_dict(saved["method"])
     except RuntimeError as error:
-        raise WssegError(f"{path}: the checkpoint is of another network; start again with --fresh") from error
+        raise WssegError(f"{run.checkpoint}: is of another network; start again with --fresh") from error
 
 
-def _precision(mixed: bool) -> str:
-    """bf16 where a GPU has it, or the CPU computes in it (AVX512-BF16, AMX)."""
-    if not mixed:
-        return "no"
+def _has_bf16() -> bool:
+    """Whether the hardware computes in bf16: a recent GPU, or a CPU with AVX512-BF16 or AMX."""
     if torch.cuda.is_available():
-        return "bf16" if torch.cuda.is_bf16_supported() else "no"
-    return "bf16" if torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported() else "no"
+        return torch.cuda.is_bf16_supported()
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
-def _train_stage(run: _Run, index: int, stage: Stage, length: int, saved: dict | None) -> None:
+def _train_stage(run: _Run, index: int, stage: Stage, length: int, saved: dict[str, Any] | None) -> None:
     run.method.requires_grad_(False).eval()
     stage.module.requires_grad_(True).train()
     stage.module.to(memory_format=torch.channels_last)
@@ -272,13 +306,14 @@ def _train_stage(run: _Run, index: int, stage: Stage, length: int, saved: dict |
     weights = list(stage.module.parameters())
     optimizer = torch.optim.AdamW(weights, lr=stage.rate, weight_decay=1e-4)
     average = EMAModel(weights, decay=0.999, use_ema_warmup=True, power=0.75)
-    average.to(run.accelerator.device)
-    objective, optimizer = run.accelerator.prepare(_Objective(run.method, stage), optimizer)
+    mixed = run.settings.mixed and _has_bf16()
+    objective, optimizer = run.accelerator.prepare(_Objective(run.method, stage, mixed), optimizer)
     begin = 0
     if saved and saved["step"]:
         optimizer.load_state_dict(saved["optimizer"])
         average.load_state_dict(saved["average"])
         begin = saved["step"]
+    average.to(run.accelerator.device)
     share = _share(stage.batch, run.accelerator)
     for step in range(begin, length):
         batch = _to_device(run.data.batch(_stage_seed(run.settings.seed, index), step, share), run.accelerator)
@@ -291,7 +326,7 @@ def _train_stage(run: _Run, index: int, stage: Stage, length: int, saved: dict |
         optimizer.zero_grad()
         average.step(weights)
         if (step + 1) % REPORT_EVERY == 0 or step + 1 == length:
-            _report(run, stage, _finite(losses, stage, step), step + 1)
+            _report(run, stage, _mean_losses(run, losses, stage, step), step + 1)
         if time.monotonic() - run.saved > run.settings.save_every:
             _save(run, index, step + 1, optimizer, average)
     average.copy_to(weights)
@@ -303,15 +338,17 @@ def _share(batch: int, accelerator: Accelerator) -> range:
     """This process's positions in the global batch."""
     if batch % accelerator.num_processes:
         raise WssegError(f"{accelerator.num_processes} processes cannot share a batch of {batch} evenly")
-    return range(accelerator.process_index, batch, accelerator.num_processes)
+    own = batch // accelerator.num_processes
+    return range(own * accelerator.process_index, own * (accelerator.process_index + 1))
 
 
 def _stage_seed(seed: int, index: int) -> int:
     return 1000 * seed + index
 
 
-def _finite(losses: dict[str, Tensor], stage: Stage, step: int) -> dict[str, float]:
-    values = {name: float(loss.detach()) for name, loss in losses.items()}
+def _mean_losses(run: _Run, losses: dict[str, Tensor], stage: Stage, step: int) -> dict[str, float]:
+    """The losses as means over all processes, which all have to call this."""
+    values = {name: float(run.accelerator.reduce(loss.detach(), "mean")) for name, loss in losses.items()}
     if not all(map(math.isfinite, values.values())):
         raise WssegError(f"training diverged in stage {stage.name}, step {step}: the losses are {values}")
     return values
@@ -334,6 +371,7 @@ def _save(run: _Run, stage: int, step: int, optimizer: Any, average: EMAModel | 
         "step": step,
         "seconds": run.elapsed(),
         "origin": run.origin,
+        "plan": _plan(run),
         "optimizer": optimizer.state_dict() if step else None,
         "average": average.state_dict() if average and step else None,
     }
@@ -348,5 +386,6 @@ def _report(run: _Run, stage: Stage, losses: dict[str, float], step: int = 0, fi
     total_time = str(timedelta(seconds=int(took))) if finished else None
     stats = Stats(run.done + step, run.total, stage.name, losses, round(took, 1), total_time)
     stats.write(run.settings.folder / "train_stats.json")
-    run.accelerator.log({f"{stage.name}/{name}": loss for name, loss in losses.items()}, step)
+    for name, loss in losses.items():
+        run.curves.add_scalar(f"{stage.name}/{name}", loss, step)
     run.report(stats)

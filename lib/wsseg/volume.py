@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import gzip
 import logging
-import os
-import tempfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
+from uuid import uuid4
 
 import nibabel as nib
 import numpy as np
@@ -27,6 +26,9 @@ NIFTI = (".nii.gz", ".nii")
 NRRD = (".nrrd",)
 EXTENSIONS = (*NIFTI, *NRRD)
 """File name endings that :func:`read_volume` and :func:`write_mask` know."""
+
+PART = ".wsseg-"
+"""How names of files begin that are still being written."""
 
 COARSE = 1.5
 """An axis is the slice axis where its spacing is this many times the others'."""
@@ -143,21 +145,26 @@ def whole_file(path: Path) -> Iterator[Path]:
     Nobody ever sees half a file; a full disk or a read-only folder becomes one
     sentence, and nothing is left behind.
     """
-    part: Path | None = None
+    suffix = next((e for e in EXTENSIONS if path.name.lower().endswith(e)), path.suffix)
+    part = path.parent / f"{PART}{uuid4().hex}{suffix}"
     try:
-        suffix = next((e for e in EXTENSIONS if path.name.lower().endswith(e)), path.suffix)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".wsseg-", suffix=suffix)
-        os.close(handle)
-        part = Path(name)
+        part.touch(exist_ok=False)
         yield part
-        part.chmod(0o644)
         part.replace(path)
     except (OSError, RuntimeError) as error:  # SimpleITK raises RuntimeError for a full disk
         reason = getattr(error, "strerror", None) or str(error).strip().rpartition("\n")[2]
         raise WssegError(f"{path}: cannot be written ({reason})") from error
     finally:
-        if part is not None:
+        with suppress(OSError):
             part.unlink(missing_ok=True)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it, if they are not there yet."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise WssegError(f"{path}: the folder cannot be made ({error.strerror})") from error
 
 
 @dataclass(frozen=True)
@@ -313,7 +320,7 @@ def _write_nrrd(image: sitk.Image, path: Path) -> None:
 
 
 def _as_itk(mask: Volume) -> sitk.Image:
-    image = sitk.GetImageFromArray(mask.voxels.astype(np.uint8).T)
+    image = sitk.GetImageFromArray(np.ascontiguousarray(mask.voxels.T, np.uint8))
     affine = _LPS @ mask.affine
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     image.SetSpacing(spacing.tolist())

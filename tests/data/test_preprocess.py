@@ -33,9 +33,18 @@ def test_unit_and_offset_of_the_scan_cancel(factor: float, offset: float) -> Non
 def test_window_is_a_square_around_the_head() -> None:
     stack = prepare(_volume(_head()), 32)
     assert stack.images.shape == (6, 1, 32, 32)
-    assert abs(stack.box.side - 80) <= 2
-    assert abs(stack.box.top + stack.box.side / 2 - 60) <= 2
-    assert abs(stack.box.left + stack.box.side / 2 - 50) <= 2
+    assert abs(stack.box.height - 80) <= 2
+    assert stack.box.width == stack.box.height
+    assert abs(stack.box.top + stack.box.height / 2 - 60) <= 2
+    assert abs(stack.box.left + stack.box.width / 2 - 50) <= 2
+
+
+def test_window_is_square_in_millimetres() -> None:
+    """A head sampled half as densely along its rows looks the same to the network."""
+    plain = prepare(_volume(_head()), 32)
+    coarse = prepare(Volume(np.ascontiguousarray(_head()[::2]), np.diag([2.0, 1.0, 5.0, 1.0])), 32)
+    assert abs(2 * coarse.box.height - coarse.box.width) <= 2
+    assert (coarse.images - plain.images).abs().mean() < 0.05
 
 
 def test_maps_come_back_to_where_they_were() -> None:

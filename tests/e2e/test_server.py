@@ -227,6 +227,7 @@ def test_unknown_image_or_label_is_not_found(server: Server, method: str, path: 
         ('{"presence": "yes"}', "presence: must be"),
         ('{"presence": {"tumor": 1}}', "tumor must be a list"),
         ('{"device": "cuda:99"}', '"cuda:99" is not there'),
+        ('{"label_tag": "../../out", "save_label": true}', "label_tag"),
         ('{"result_extension": ".png"}', '".png" is unknown'),
         ('{"image": "/etc/passwd", "model": "other", "presence": []}', "given for 0 slices"),
     ],

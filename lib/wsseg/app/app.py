@@ -18,14 +18,14 @@ from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
 from monailabel.interfaces.tasks.strategy import Strategy
 from monailabel.tasks.activelearning.first import First
 from monailabel.tasks.activelearning.random import Random
-from monailabel.utils.others.generic import strtobool
 
 from wsseg.app.compute import Compute
 from wsseg.app.infer import SegmentTask
 from wsseg.app.interrupt import when_interrupted
 from wsseg.app.models import offered_packages
 from wsseg.app.replies import naming
-from wsseg.errors import NotFoundError
+from wsseg.app.request import is_plain
+from wsseg.errors import NotFoundError, WssegError
 from wsseg.scan import SEG
 from wsseg.volume import case_name
 
@@ -95,16 +95,22 @@ class WssegApp(MONAILabelApp):
         store = datastore or self.datastore()
         task = self.task(request.get("model"))
         image = str(request.get("image") or "")
+        tag = str(request.get("label_tag") or DefaultLabelTag.ORIGINAL.value)
+        if not is_plain(tag):
+            raise WssegError(f'label_tag "{tag}": must be the name of a folder, not a path')
         known = self.image_path(image, store)
         path = known or self._uploaded(image)
         if request.get("result_extension") == SEG:
             path = _series_of(path)
         with naming(path, Path(image).name):
             file, params = task({**request, "image": str(path)})
-        tag = request.get("label_tag") or DefaultLabelTag.ORIGINAL
         label = file
-        if known and strtobool(request.get("save_label")):
-            label = store.save_label(image, file, tag, {"model": request["model"], "params": params})
+        if known and request.get("save_label") in (True, "true"):
+            try:
+                label = store.save_label(image, file, tag, {"model": request["model"], "params": params})
+            except OSError as error:
+                Path(file).unlink()
+                raise WssegError(f"{image}: its mask cannot be stored ({error.strerror})") from error
         return {"label": label, "tag": tag, "file": file, "params": params}
 
     def batch_infer(self, request: dict[str, Any], datastore: Datastore | None = None) -> dict[str, Any]:
@@ -127,7 +133,10 @@ class WssegApp(MONAILabelApp):
         store = store or self.datastore()
         if isinstance(store, DICOMWebDatastore) and not _UID.fullmatch(image):
             return None
-        path = store.get_image_uri(image)
+        try:
+            path = store.get_image_uri(image)
+        except IndexError:  # MONAI Label takes the first of the series that an archive found
+            return None
         return Path(path) if path else None
 
     def _uploaded(self, image: str) -> Path:

@@ -57,7 +57,14 @@ class Compute:
 
     def load(self, model: str, device: str) -> None:
         """Read a model into memory, in the background, before the first scan asks for it."""
-        self._thread(device).submit(self._segmenter, model, device)
+
+        def read() -> None:
+            try:
+                self._segmenter(model, device)
+            except WssegError as error:
+                logger.warning("cannot be used: %s", error)
+
+        self._thread(device).submit(read)
 
     def stop(self) -> None:
         """Give up what is being computed; without this, Ctrl-C would wait for it."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import tempfile
 from collections.abc import Mapping
-from itertools import pairwise
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -98,12 +98,9 @@ class SegmentTask(InferTask):
 
 
 def _facts(result: Segmentation, device: str, times: list[float]) -> dict[str, Any]:
-    rows = zip(result.labels.names, result.presence, strict=True)
-    read, infer, write = (round(end - start, 3) for start, end in pairwise(times))
+    read, infer, write = (round(end - start, 3) for start, end in itertools.pairwise(times))
     return {
-        "label_names": result.labels.values(),
-        "presence": {name: [round(float(p), 4) for p in row] for name, row in rows},
-        "slice_axis": result.slice_axis,
+        **result.facts(),
         "device": device,
         # "infer" holds the wait for scans that came before.
         "latencies": {"read": read, "infer": infer, "write": write, "total": round(times[-1] - times[0], 3)},

@@ -9,6 +9,7 @@ from monailabel.interfaces.utils.app import app_instance
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from wsseg.app.replies import sentence
+from wsseg.app.request import is_plain
 
 NAMES = {"image", "label", "id", "tag", "session_id"}
 """Query parameters that MONAI Label joins to folders as they come."""
@@ -34,7 +35,7 @@ class KnownNames:
 
 def _refusal(scope: Scope) -> str | None:
     for key, value in parse_qsl(scope["query_string"].decode("latin-1")):
-        if key in NAMES and (set(value) & set("/\\\0") or value in (".", "..")):
+        if key in NAMES and not is_plain(value):
             return f'{key} "{value}" is unknown, a name holds no path'
     job = JOBS.fullmatch(scope["path"]) if scope["method"] == "POST" else None
     if job and job[2] not in app_instance().tasks(job[1]):

@@ -50,6 +50,11 @@ class InferRequest:
         )
 
 
+def is_plain(name: str) -> bool:
+    """Whether a name, joined to a folder, stays in it."""
+    return not set(name) & set("/\\\0") and name not in ("", ".", "..")
+
+
 def read_states(given: Any, labels: LabelSpace, slices: int) -> Presence:
     """Presence labels from JSON.
 

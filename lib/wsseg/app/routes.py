@@ -118,9 +118,10 @@ def add_image(
 def image_info(image: str) -> dict[str, Any]:
     """What is known about an image."""
     store = _app().datastore()
-    if image not in store.list_images():
+    info = store.get_image_info(image)
+    if not info and image not in store.list_images():
         raise NotFoundError(f'image "{image}" is unknown')
-    return store.get_image_info(image)
+    return info
 
 
 @router.get("/datastore/label/info", dependencies=[_user], summary="Get label info")
@@ -163,7 +164,10 @@ def _saved(upload: UploadFile) -> Iterator[Path]:
     """An upload as a file under its own name, which errors then speak of."""
     with tempfile.TemporaryDirectory(prefix="wsseg-") as folder:
         path = Path(folder) / (Path(upload.filename or "").name or "scan.nii.gz")
-        with path.open("wb") as out:
-            shutil.copyfileobj(upload.file, out)
+        try:
+            with path.open("wb") as out:
+                shutil.copyfileobj(upload.file, out)
+        except (OSError, ValueError) as error:
+            raise WssegError(f"the uploaded file cannot be stored ({getattr(error, 'strerror', error)})") from error
         with replies.naming(path, path.name):
             yield path

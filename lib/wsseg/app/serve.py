@@ -89,7 +89,7 @@ def demo_studies() -> str:
     from wsseg.data.phantom import write_demo_study
 
     folder = home() / "studies"
-    if not folder.exists():
+    if not any(folder.glob("*.nii.gz")):
         write_demo_study(folder)
     return str(folder)
 

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from wsseg.data.importers.release import make_folder, save_presence, write_nifti
+from wsseg.data.importers.release import save_presence, write_nifti
 from wsseg.labels import LabelSpace, Presence, presence_of_mask
-from wsseg.volume import Volume
+from wsseg.volume import Volume, make_folder
 
 LABELS = LabelSpace(("tumor",))
 

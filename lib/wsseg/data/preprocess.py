@@ -7,6 +7,7 @@ the opposite way to the scan's native pixels.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,11 +33,12 @@ FLAIR glioma lies at 1.4 to 2.2 medians, so this keeps it inside the range.
 
 @dataclass(frozen=True)
 class Box:
-    """A square window of the slices, in pixels; it may reach over the border."""
+    """A window of the slices in pixels, square in millimetres; it may reach over the border."""
 
     top: int
     left: int
-    side: int
+    height: int
+    width: int
 
 
 @dataclass(frozen=True)
@@ -70,10 +72,10 @@ class Stack:
         Bilinear; pixels outside the window are 0.
         """
         rows, columns = self.tissue.shape[1:]
-        side, top, left = self.box.side, self.box.top, self.box.left
-        window = functional.interpolate(maps.float(), size=(side, side), mode="bilinear", align_corners=False)
-        native = functional.pad(window, (left, columns - left - side, top, rows - top - side))
-        return native.numpy()
+        box, shape = self.box, (self.box.height, self.box.width)
+        window = functional.interpolate(maps.float(), size=shape, mode="bilinear", align_corners=False)
+        right, bottom = columns - box.left - box.width, rows - box.top - box.height
+        return functional.pad(window, (box.left, right, box.top, bottom)).numpy()
 
 
 def prepare(volume: Volume, size: int, default_axis: int = 2) -> Stack:
@@ -81,10 +83,10 @@ def prepare(volume: Volume, size: int, default_axis: int = 2) -> Stack:
     grid = SliceGrid.of(volume, default_axis)
     slices = np.ascontiguousarray(grid.cut(volume.voxels), dtype=np.float32)
     scaled, tissue = scale_intensity(slices)
-    box = _window(tissue)
+    box = _window(tissue, [volume.spacing[axis] for axis in grid.plane_axes])
     native = torch.from_numpy(scaled)[:, None]
     rows, columns = tissue.shape[1:]
-    pad = (-box.left, box.left + box.side - columns, -box.top, box.top + box.side - rows)
+    pad = (-box.left, box.left + box.width - columns, -box.top, box.top + box.height - rows)
     window = functional.pad(native, pad, value=-1.0)
     images = functional.interpolate(window, size=(size, size), mode="bilinear", antialias=True, align_corners=False)
     return Stack(images.clamp(-1, 1), tissue, grid, box)
@@ -119,8 +121,8 @@ def _solid(bright: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return solid
 
 
-def _window(tissue: NDArray[np.bool_]) -> Box:
-    """The smallest square around what is tissue in a quarter of the slices.
+def _window(tissue: NDArray[np.bool_], spacing: Sequence[float]) -> Box:
+    """The smallest square, in mm, around what is tissue in a quarter of the slices.
 
     A nose or a table seen in few slices does not widen it.
     """
@@ -129,5 +131,6 @@ def _window(tissue: NDArray[np.bool_]) -> Box:
         plane = np.ones_like(plane)
     rows, columns = np.flatnonzero(plane.any(axis=1)), np.flatnonzero(plane.any(axis=0))
     top, bottom, left, right = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
-    side = int(max(bottom - top, right - left))
-    return Box(int(top + bottom - side) // 2, int(left + right - side) // 2, side)
+    side = max((bottom - top) * spacing[0], (right - left) * spacing[1])
+    height, width = (max(1, round(side / step)) for step in spacing)
+    return Box(int(top + bottom - height) // 2, int(left + right - width) // 2, height, width)

@@ -67,6 +67,7 @@ class Method(nn.Module, ABC):
     """
 
     settings_type: ClassVar[type[Settings]]
+    settings: Any
 
     @abstractmethod
     def __init__(self, settings: Any, classes: int) -> None:
@@ -78,7 +79,11 @@ class Method(nn.Module, ABC):
 
     @abstractmethod
     def losses(self, stage: Stage, batch: Batch) -> dict[str, Tensor]:
-        """One training step's losses, means over the batch; their sum is minimised."""
+        """One training step's losses, means over the batch; their sum is minimised.
+
+        Called inside DistributedDataParallel with this process's share of the
+        step's batch, half of it positive; randomness comes from ``batch`` alone.
+        """
 
     @abstractmethod
     def predict(self, images: Tensor, presence: Tensor | None, seed: int, chunk: int, progress: Progress) -> Prediction:

@@ -7,17 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import deepcopy
-from typing import Literal, cast
+from typing import Annotated, Literal, cast
 
 import torch
 from monai.networks.nets.resnet import ResNet, ResNetBlock
 from monai.visualize import GradCAMpp
+from pydantic import Field
 from torch import Tensor
 
 from wsseg.data.slices import Batch
 from wsseg.losses.presence import presence_loss
 from wsseg.methods.base import Method, Prediction, Progress, Settings, Stage
-from wsseg.methods.heat import blur, calibrate, decide_presence, evidence, smooth_over_slices
+from wsseg.methods.heat import blur, calibrate, decide_presence, evidence, mirrored_presence
 
 
 class CAMSettings(Settings):
@@ -37,8 +38,8 @@ class CAMSettings(Settings):
     layer: Literal["layer1", "layer2", "layer3", "layer4"] = "layer3"
     blur: tuple[float, float] = (1.0, 0.0)
     hyperintense: bool = False
-    threshold: float | Literal["otsu"] = "otsu"
-    presence_threshold: float = 0.5
+    threshold: Annotated[float, Field(gt=0)] | Literal["otsu"] = "otsu"
+    presence_threshold: float = Field(0.5, gt=0, lt=1)
 
 
 class CAM(Method):
@@ -69,16 +70,15 @@ class CAM(Method):
         return {"presence": presence_loss(self.classifier(batch.images), batch.presence)}
 
     def predict(self, images: Tensor, presence: Tensor | None, seed: int, chunk: int, progress: Progress) -> Prediction:
-        decided = decide_presence(self.presence_probability(images), presence)
-        maps = torch.stack([self._maps(images, k, progress) for k in range(self.classes)], dim=1)
-        heat = evidence(maps, images, self.settings.hyperintense)
+        decided = decide_presence(mirrored_presence(self.classifier, images, chunk), presence)
         shown = decided > self.settings.presence_threshold
-        return Prediction(calibrate(heat, self.settings.threshold) * shown[:, :, None, None], decided)
-
-    def presence_probability(self, images: Tensor) -> Tensor:
-        """(slices, classes), from the slice and its mirror image."""
-        logits = self.classifier(images) + self.classifier(images.flip(2))
-        return torch.sigmoid(smooth_over_slices(logits / 2))
+        slices = torch.nonzero(shown.any(dim=1))[:, 0]
+        probabilities = torch.zeros(len(images), self.classes, *images.shape[2:])
+        if len(slices):
+            maps = torch.stack([self._maps(images[slices], k, progress) for k in range(self.classes)], dim=1)
+            heat = evidence(maps, images[slices], self.settings.hyperintense)
+            probabilities[slices] = calibrate(heat, self.settings.threshold)
+        return Prediction(probabilities * shown[:, :, None, None], decided)
 
     def _maps(self, images: Tensor, k: int, progress: Progress) -> Tensor:
         """Grad-CAM++ of one class, each slice scaled to [0, 1], smoothed.

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import product
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 from torch.nn import functional
 
@@ -21,9 +21,11 @@ from wsseg.diffusion import derivative
 from wsseg.diffusion.schedule import NoiseSchedule
 from wsseg.losses.presence import presence_loss
 from wsseg.methods.base import Method, Prediction, Progress, Settings, Stage
-from wsseg.methods.heat import blur, calibrate, decide_presence, evidence, smooth_over_slices
+from wsseg.methods.heat import blur, calibrate, decide_presence, evidence, mirrored_presence
 from wsseg.networks.classifier import NoisyClassifier
 from wsseg.networks.unet import ConditionalUNet
+
+_Sigma = Annotated[float, Field(gt=0, lt=1)]
 
 
 class CDMSettings(Settings):
@@ -33,7 +35,7 @@ class CDMSettings(Settings):
         widths, classifier_widths: channels per level of the two networks.
         sigma_range: noise levels trained on.
         condition_dropout: part of the training slices shown without a label.
-        sigmas: noise levels of the derivative, summed.
+        sigmas: noise levels of the derivative, each in (0, 1), summed.
         draws: noise draws per level, averaged.
         tau: mixing of the second condition, 0.95 in the paper, 0 is plain
             present minus absent; "exact" takes the limit tau to 1.
@@ -49,18 +51,26 @@ class CDMSettings(Settings):
 
     widths: tuple[int, ...] = (32, 64, 128, 128)
     classifier_widths: tuple[int, ...] = (24, 48, 96, 128, 128)
-    sigma_range: tuple[float, float] = (0.15, 0.98)
+    sigma_range: tuple[_Sigma, _Sigma] = (0.15, 0.98)
     condition_dropout: float = Field(0.0, ge=0, lt=1)
 
-    sigmas: tuple[float, ...] = (0.6, 0.7, 0.8, 0.9)
-    draws: int = Field(4, ge=1)
-    tau: float | Literal["exact"] = 0.0
-    trajectory: int = Field(0, ge=0)
+    sigmas: tuple[_Sigma, ...] = Field((0.5, 0.6, 0.7, 0.8, 0.9), min_length=1)
+    draws: int = Field(2, ge=1)
+    tau: Annotated[float, Field(ge=0, lt=1)] | Literal["exact"] = 0.0
+    trajectory: int = Field(0, ge=0, le=50)
     guidance: float = Field(0.0, ge=0)
     blur: tuple[float, float] = (1.0, 0.0)
     hyperintense: bool = False
-    threshold: float | Literal["otsu"] = "otsu"
+    threshold: Annotated[float, Field(gt=0)] | Literal["otsu"] = "otsu"
     presence_threshold: float = Field(0.5, gt=0, lt=1)
+
+    @model_validator(mode="after")
+    def _fits(self) -> CDMSettings:
+        if self.guidance and not self.trajectory:
+            raise ValueError("guidance needs a trajectory")
+        if self.trajectory and self.tau == "exact":
+            raise ValueError("a trajectory has no exact derivative, set tau to a number")
+        return self
 
 
 class CDM(Method):
@@ -102,7 +112,8 @@ class CDM(Method):
 
     def _diffusion_loss(self, batch: Batch) -> Tensor:
         """Mean squared error of the velocity under each slice's own label."""
-        steps = self.schedule.timesteps_between(*self.settings.sigma_range, batch.uniform[:, 0])
+        low, high = self.settings.sigma_range
+        steps = self.schedule.timesteps_between(low, high, batch.uniform[:, 0])
         noisy = self.schedule.add_noise(batch.images, batch.noise, steps)
         condition = self.diffusion.rows(self._training_rows(batch))
         velocity = self.diffusion(noisy, steps, condition)
@@ -119,7 +130,7 @@ class CDM(Method):
         return torch.where(unlabelled, 2 * self.classes, 2 * chosen + state.clamp(min=0))
 
     def predict(self, images: Tensor, presence: Tensor | None, seed: int, chunk: int, progress: Progress) -> Prediction:
-        decided = decide_presence(self.presence_probability(images), presence)
+        decided = decide_presence(self.presence_probability(images, chunk), presence)
         shown = decided > self.settings.presence_threshold
         slices = torch.nonzero(shown.any(dim=1))[:, 0]
         probabilities = torch.zeros(len(images), self.classes, *images.shape[2:])
@@ -129,11 +140,9 @@ class CDM(Method):
             probabilities[slices] = calibrate(heat, self.settings.threshold)
         return Prediction(probabilities * shown[:, :, None, None], decided)
 
-    def presence_probability(self, images: Tensor) -> Tensor:
-        """p(y | x_0, t = 0) of slices, (slices, classes), from the slice and its mirror image."""
-        steps = torch.zeros(len(images), device=images.device, dtype=torch.long)
-        logits = self.classifier(images, steps) + self.classifier(images.flip(2), steps)
-        return torch.sigmoid(smooth_over_slices(logits / 2))
+    def presence_probability(self, images: Tensor, chunk: int) -> Tensor:
+        """p(y | x_0, t = 0) of slices, (slices, classes)."""
+        return mirrored_presence(lambda part: self.classifier(part, part.new_zeros(len(part)).long()), images, chunk)
 
     def derivative_map(self, images: Tensor, slices: Tensor, seed: int, chunk: int, progress: Progress) -> Tensor:
         """The condition derivative of some slices, (slices, classes, size, size), not yet thresholded.

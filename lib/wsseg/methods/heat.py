@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
@@ -70,6 +71,18 @@ def smooth_over_slices(logits: Tensor) -> Tensor:
     logits = logits.float().cpu()
     padded = functional.pad(logits.T[None], (1, 1), mode="replicate")[0].T
     return (padded[:-2] + 2 * padded[1:-1] + padded[2:]) / 4
+
+
+def mirrored_presence(classifier: Callable[[Tensor], Tensor], images: Tensor, chunk: int) -> Tensor:
+    """Presence probability (slices, classes), from each slice, its mirror image and its neighbours.
+
+    Args:
+        classifier: slices (n, 1, size, size) to logits (n, classes).
+        images: (slices, 1, size, size), neighbours in order.
+        chunk: slices at a time.
+    """
+    logits = [(classifier(part) + classifier(part.flip(2))) / 2 for part in images.split(chunk)]
+    return torch.sigmoid(smooth_over_slices(torch.cat(logits)))
 
 
 def decide_presence(probability: Tensor, given: Tensor | None) -> Tensor:

@@ -34,7 +34,10 @@ def create_method(package: ModelPackage, seed: int = 0) -> Method:
         raise WssegError(f"{path}: settings.{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return kind(settings, len(package.labels))
+        try:
+            return kind(settings, len(package.labels))
+        except (ValueError, RuntimeError) as error:  # how libraries refuse widths that cannot be built
+            raise WssegError(f"{path}: settings: no network can be built from them ({error})") from error
 
 
 def load_method(package: ModelPackage) -> Method:

@@ -13,14 +13,13 @@ from wsseg.data.importers.release import (
     case_folders,
     each,
     list_folder,
-    make_folder,
     nifti_of,
     read_mask,
     write_nifti,
 )
 from wsseg.errors import WssegError
 from wsseg.labels import LabelSpace
-from wsseg.volume import NIFTI, Volume, case_name, read_scan
+from wsseg.volume import NIFTI, Volume, case_name, make_folder, read_scan
 
 LABELS = LabelSpace(("RV", "Myo", "LV"))
 

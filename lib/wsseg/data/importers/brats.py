@@ -11,7 +11,6 @@ from wsseg.data.importers.release import (
     Progress,
     case_folders,
     each,
-    make_folder,
     nifti_of,
     presence_there,
     read_mask,
@@ -20,7 +19,7 @@ from wsseg.data.importers.release import (
 )
 from wsseg.errors import NotFoundError
 from wsseg.labels import NO, UNKNOWN, YES, LabelSpace, Presence
-from wsseg.volume import read_scan
+from wsseg.volume import make_folder, read_scan
 
 LABELS = LabelSpace(("tumor",))
 

@@ -13,7 +13,6 @@ from wsseg.data.importers.release import (
     Progress,
     case_folders,
     each,
-    make_folder,
     presence_there,
     read_picture,
     save_presence,
@@ -21,6 +20,7 @@ from wsseg.data.importers.release import (
 )
 from wsseg.errors import NotFoundError, WssegError
 from wsseg.labels import LabelSpace, presence_of_mask
+from wsseg.volume import make_folder
 
 LABELS = LabelSpace(("tumor",))
 

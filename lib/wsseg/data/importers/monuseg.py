@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from skimage.draw import polygon
 
-from wsseg.data.importers.release import Progress, each, list_folder, make_folder, read_picture
+from wsseg.data.importers.release import Progress, each, list_folder, read_picture
 from wsseg.errors import NotFoundError, WssegError
 from wsseg.labels import LabelSpace
-from wsseg.volume import whole_file
+from wsseg.volume import make_folder, whole_file
 
 LABELS = LabelSpace(("nucleus",))
 

@@ -92,14 +92,6 @@ def read_mask(path: Path, scan: Volume, values: Iterable[int]) -> NDArray[np.uin
     return voxels.astype(np.uint8)
 
 
-def make_folder(out: Path) -> None:
-    """Make the folder to import into; one that exists is added to."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise WssegError(f"{out}: cannot be made ({error.strerror})") from error
-
-
 def write_nifti(path: Path, voxels: NDArray[np.generic], affine: NDArray[np.float64]) -> None:
     """Write (x, y, slice) as a NIfTI file in millimetres, whole or not at all."""
     image = nib.Nifti1Image(voxels, affine, dtype=voxels.dtype)
