@@ -1,7 +1,8 @@
 """Settings of a heat-map method against each other on validation cases, presence given.
 
-Every row is one set of settings; all rows but "brightness not used" and the
-paper's settings weight the map by brightness. The last row, "brightness alone",
+Every row is one set of settings. CDM's rows but "brightness not used" and the
+paper's settings weight the map by brightness, CAM's only where the row says so.
+The last row, "brightness alone",
 needs no model: it is what the weighting is worth by itself. "left out" is Dice with a threshold calibrated
 on the other patients, "best" with the best threshold of every single slice,
 which no method can know.
@@ -59,7 +60,7 @@ VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
     },
     "cam": {
         "as shipped": {},
-        "as shipped, brightness not used": {"hyperintense": False},
+        "as shipped, brightness used": {"hyperintense": True},
         "as shipped, no smoothing": {"blur": (0.0, 0.0)},
         "layer 2": {"layer": "layer2"},
         "layer 3": {"layer": "layer3"},

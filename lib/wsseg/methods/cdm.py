@@ -94,7 +94,7 @@ class CDM(Method):
     def stages(self) -> Sequence[Stage]:
         return (
             Stage("classifier", self.classifier, steps=1000, rate=5e-4, batch=32),
-            Stage("diffusion", self.diffusion, steps=8000, rate=3e-4, batch=16),
+            Stage("diffusion", self.diffusion, steps=5500, rate=3e-4, batch=16),
         )
 
     def losses(self, stage: Stage, batch: Batch) -> dict[str, Tensor]:
