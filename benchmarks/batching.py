@@ -3,7 +3,8 @@
 The published code runs two sequential passes for each slice; wsseg runs both
 branches of many slices together. Same network, steps, pixels, dtype and noise,
 the sequential passes in PyTorch's default memory format and ours in the
-channels-last format that the product computes in; a first pass of each that does not count. The product infers in float32.
+channels-last format that the product computes in; a first pass of each does
+not count. The product infers in float32.
 
     python benchmarks/batching.py
 """

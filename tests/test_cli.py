@@ -21,7 +21,7 @@ from wsseg.volume import read_volume
 
 def wsseg(*arguments: object, check: bool = True) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(
-        [sys.executable, "-m", "wsseg.cli", *map(str, arguments)], capture_output=True, text=True, timeout=300
+        [sys.executable, "-m", "wsseg.cli", *map(str, arguments)], capture_output=True, encoding="utf-8", timeout=300
     )
     assert not check or done.returncode == 0, done.stderr
     return done

@@ -30,7 +30,7 @@ HEART = LabelSpace(("RV", "Myo", "LV"))
 
 def csv(folder: Path, text: str) -> Path:
     path = folder / "image_labels.csv"
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     return path
 
 

@@ -51,7 +51,7 @@ def test_wrong_fields_are_named(
 ) -> None:
     package = make_package()
     path = package.folder / METADATA
-    content = json.loads(path.read_text())
+    content = json.loads(path.read_text(encoding="utf-8"))
     place = content
     for key in field[:-1]:
         place = place[key]
@@ -95,7 +95,7 @@ def test_publish_and_roll_back_swap_one_small_file(published: str) -> None:
     publish(models, published, "0.2")
     assert find_package(published).folder.name == "0.2"
     publish(models, published, "0.1")
-    assert (models / published / CURRENT).read_text() == "0.1\n"
+    assert (models / published / CURRENT).read_text(encoding="utf-8") == "0.1\n"
     with pytest.raises(NotFoundError, match="no version 9"):
         publish(models, published, "9")
     assert find_package(published).folder.name == "0.1"
@@ -118,7 +118,7 @@ def test_shipped_packages_are_whole_small_and_honest(name: str) -> None:
     assert package.recipe.trained["scans"] == 64
     for part in ("LICENSE", "docs/README.md", "configs/inference.json"):
         assert (package.folder / part).stat().st_size
-    card = (package.folder / "docs" / "README.md").read_text()
+    card = (package.folder / "docs" / "README.md").read_text(encoding="utf-8")
     for figure in package.recipe.figures:
         assert f"{figure.value:.3f}" in card
 
@@ -130,7 +130,7 @@ def test_every_method_has_settings_that_stand_by_themselves() -> None:
 
 def test_metadata_keeps_what_monai_wrote(make_package: MakePackage) -> None:
     package = make_package()
-    content = json.loads((package.folder / METADATA).read_text())
+    content = json.loads((package.folder / METADATA).read_text(encoding="utf-8"))
     content["network_data_format"] = {"inputs": {}}
     (package.folder / METADATA).write_text(json.dumps(content))
     again = json.loads(read_package(package.folder).metadata.model_dump_json())

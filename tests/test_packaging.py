@@ -20,14 +20,14 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     source = tmp_path_factory.mktemp("source") / "wsseg"
     # From a copy: setuptools leaves its build folder beside the sources.
     listed = subprocess.run(
-        ["git", "ls-files", "-co", "--exclude-standard"], cwd=REPOSITORY, capture_output=True, text=True
+        ["git", "ls-files", "-co", "--exclude-standard"], cwd=REPOSITORY, capture_output=True, encoding="utf-8"
     )
     for name in listed.stdout.splitlines():
         if (REPOSITORY / name).is_file():
             (source / name).parent.mkdir(parents=True, exist_ok=True)
             (source / name).write_bytes((REPOSITORY / name).read_bytes())
     command = [sys.executable, "-m", "build", "--wheel", "--outdir", str(out), str(source)]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8")
     assert done.returncode == 0, done.stderr[-2000:]
     return next(out.glob("*.whl"))
 
@@ -73,6 +73,6 @@ def test_the_library_works_without_monailabel(phantom_data: Path, tmp_path: Path
 
 
 def _run(command: list[str], environment: dict[str, str], folder: Path) -> str:
-    done = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True)
+    done = subprocess.run(command, env=environment, cwd=folder, capture_output=True, encoding="utf-8")
     assert done.returncode == 0, done.stderr[-2000:]
     return done.stdout

@@ -106,7 +106,7 @@ def test_the_bundle_runs_with_monai(make_package: MakePackage, phantom_data: Pat
     command = [sys.executable, "-m", "monai.bundle", "run"]
     command += ["--config_file", str(package.folder / "configs" / "inference.json")]
     command += ["--bundle_root", str(package.folder), "--scan", str(scan), "--mask", str(mask)]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8")
     assert done.returncode == 0, done.stderr[-2000:]
     again = tmp_path / "again.nii.gz"
     segment_file(scan, again, package.folder)

@@ -101,7 +101,7 @@ def test_kill_9_and_resume_through_the_command_line(
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         assert torch.load(checkpoint, weights_only=True)["stage"] in (0, 1)
-    finished = subprocess.run(command, env=environment, capture_output=True, text=True)
+    finished = subprocess.run(command, env=environment, capture_output=True, encoding="utf-8")
     assert finished.returncode == 0, finished.stderr
     new = read_package(Path(finished.stdout.strip()))
     assert new.recipe.trained["scans"] == 4
@@ -123,7 +123,7 @@ def test_two_processes_train_the_model_of_one(phantom_data: Path, tmp_path: Path
         command = [*launcher, "-m", "wsseg.cli", "train", f"{tmp_path}/small", "--data", str(phantom_data)]
         command += ["--out", str(models), "--steps", "150", "--no-mixed"]
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
+        done = subprocess.run(command, env=environment, capture_output=True, encoding="utf-8", timeout=600)
         assert done.returncode == 0, done.stderr[-3000:]
         version = (models / "small" / "CURRENT").read_text().strip()
         trained.append(read_package(models / "small" / version).weights())

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
 
 import typer
-from click import Abort, ClickException
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
@@ -25,6 +24,9 @@ from wsseg.package import DEFAULT_MODEL, find_package, home, package_names
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 
+_UsageError: Any = typer.BadParameter.__bases__[0]
+"""What wrong usage raises; typer brings its own copy of click and does not export the name."""
+
 _errors = Console(stderr=True)
 _out = Console(width=None if sys.stdout.isatty() else 160)
 
@@ -32,12 +34,12 @@ _out = Console(width=None if sys.stdout.isatty() else 160)
 def main() -> None:
     """Run the command line; every known error is one line and exit code 2."""
     try:
-        sys.exit(app(standalone_mode=False) or 0)
+        sys.exit(app(sys.argv[1:] or ["--help"], standalone_mode=False) or 0)
     except WssegError as error:
         _fail(str(error))
-    except ClickException as error:
+    except _UsageError as error:
         _fail(error.format_message())
-    except (KeyboardInterrupt, Abort):
+    except (KeyboardInterrupt, typer.Abort):
         sys.exit(130)
 
 

@@ -246,7 +246,7 @@ def _mean(values: list[float]) -> float:
 def _write_csv(path: Path, rows: list[dict[str, object]]) -> None:
     if not rows:
         return
-    with whole_file(path) as part, part.open("w", newline="") as file:
+    with whole_file(path) as part, part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)

@@ -207,10 +207,10 @@ def write_package(folder: Path, metadata: Metadata, weights: dict[str, Tensor], 
     try:
         for part in (METADATA, WEIGHTS, CARD):
             (draft / part).parent.mkdir(exist_ok=True)
-        (draft / METADATA).write_text(metadata.model_dump_json(indent=2) + "\n")
+        (draft / METADATA).write_text(metadata.model_dump_json(indent=2) + "\n", encoding="utf-8")
         (draft / INFERENCE).write_text(json.dumps(_inference(), indent=2) + "\n")
-        (draft / CARD).write_text(card)
-        (draft / LICENCE).write_text(licence)
+        (draft / CARD).write_text(card, encoding="utf-8")
+        (draft / LICENCE).write_text(licence, encoding="utf-8")
         save_file({name: _half(tensor) for name, tensor in weights.items()}, draft / WEIGHTS)
         draft.chmod(0o755)
         draft.rename(folder)

@@ -150,7 +150,11 @@ def train_package(
         loading: told the read part of the data, in [0, 1].
     """
     recipe = package.recipe
-    licence = (package.folder / LICENCE).read_text() if (package.folder / LICENCE).exists() else recipe.licence
+    licence = (
+        (package.folder / LICENCE).read_text(encoding="utf-8")
+        if (package.folder / LICENCE).exists()
+        else recipe.licence
+    )
     scratch = settings.fresh or not package.trained
     method = create_method(package, settings.seed) if scratch else load_method(package)
     slices = load_slices(data, package.labels, recipe.size, recipe.axis, loading)

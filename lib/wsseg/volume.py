@@ -164,7 +164,7 @@ def make_folder(path: Path) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise WssegError(f"{path}: the folder cannot be made ({error.strerror})") from error
+        raise WssegError(f"{path}: cannot be made ({error.strerror})") from error
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,9 @@ def test_unknown_model(free: int, published: str, tmp_path: Path) -> None:
 
 
 def test_errors_are_one_line_of_the_command(taken: int, tmp_path: Path) -> None:
-    done = subprocess.run((*SERVE, "--studies", str(tmp_path), "--port", str(taken)), capture_output=True, text=True)
+    done = subprocess.run(
+        (*SERVE, "--studies", str(tmp_path), "--port", str(taken)), capture_output=True, encoding="utf-8"
+    )
     assert done.returncode == 2
     assert done.stderr.startswith(f"wsseg: --port {taken}: ")
     assert done.stderr.count("\n") == 1
