@@ -65,6 +65,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.manual_seed(0)
     network = ConditionalUNet(CDMSettings().widths, rows=3).requires_grad_(False).eval()
+    torch.nn.init.normal_(network.unet.conv_out.weight, std=0.1)  # its last layer starts at zero
     ours = deepcopy(network).to(memory_format=torch.channels_last)
     print(f"{arguments.slices} slices, one step, {torch.get_num_threads()} threads")
     print(
