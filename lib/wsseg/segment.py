@@ -22,10 +22,10 @@ from wsseg.package import DEFAULT_MODEL, ModelPackage, find_package
 from wsseg.volume import SliceGrid, Volume, check_scan, read_scan, write_mask
 
 _CPU_BYTES = 1 << 30
-"""What activations may take on a CPU: more slices at once are not faster there."""
+"""What activations may take on a CPU, so that a server stays small."""
 
 _BYTES_PER_PIXEL = 2500
-"""Activations of one slice and one branch per pixel of the network's input, rounded up."""
+"""Activations of one slice and one branch per pixel of the network's input: an estimate, not measured."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Segmenter:
     def __init__(self, model: str | Path = DEFAULT_MODEL, device: str | None = None) -> None:
         self.package: ModelPackage = find_package(model)
         self.device = pick_device(device)
-        # Channels-last convolutions are twice as fast on a CPU, and what tensor cores want.
+        # Convolutions are faster in channels-last, on CPUs and on tensor cores.
         self._method = load_method(self.package).to(self.device).to(memory_format=torch.channels_last)
 
     def __call__(
