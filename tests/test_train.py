@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 
 from conftest import SMALL_CDM, MakePackage, small_package
 from wsseg.data.slices import LabelledSlices, load_slices
@@ -113,7 +114,8 @@ def test_kill_9_and_resume_through_the_command_line(
 def test_two_processes_train_the_model_of_one(phantom_data: Path, tmp_path: Path) -> None:
     """The README's torchrun line on 2 CPU processes against 1, which has the doubled batch, in float32.
 
-    150 steps pass the warm-up, so the weights have moved far more than the two runs may differ.
+    150 steps pass the warm-up, so the weights have moved far more than the two runs may differ. Compared over all
+    weights together: a bias in front of a normalisation has no gradient but rounding, and Adam makes steps of that.
     """
     trained = []
     small_package(tmp_path / "small")
@@ -122,17 +124,21 @@ def test_two_processes_train_the_model_of_one(phantom_data: Path, tmp_path: Path
         launcher = [sys.executable, "-m", "torch.distributed.run", f"--nproc_per_node={processes}", "--standalone"]
         command = [*launcher, "-m", "wsseg.cli", "train", f"{tmp_path}/small", "--data", str(phantom_data)]
         command += ["--out", str(models), "--steps", "150", "--no-mixed"]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         done = subprocess.run(command, env=environment, capture_output=True, encoding="utf-8", timeout=600)
         assert done.returncode == 0, done.stderr[-3000:]
         version = (models / "small" / "CURRENT").read_text().strip()
         trained.append(read_package(models / "small" / version).weights())
     start = read_package(tmp_path / "small").weights()
     one, two = trained
-    moved = max(float((one[name] - start[name]).abs().max()) for name in one)
-    apart = max(float((one[name] - two[name]).abs().max()) for name in one)
-    assert moved > 1e-2
-    assert apart < 0.02 * moved, (apart, moved)
+    moved, apart = _distance(one, start), _distance(one, two)
+    assert moved > 1
+    assert apart < 0.01 * moved, (apart, moved)
+
+
+def _distance(one: dict[str, Tensor], other: dict[str, Tensor]) -> float:
+    """Euclidean, over all weights."""
+    return sum(float((one[name] - other[name]).square().sum()) for name in one) ** 0.5
 
 
 def test_trained_package_says_what_it_was_trained_on(

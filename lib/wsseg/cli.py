@@ -131,16 +131,23 @@ def train(
         compile=compile,
     )
     with _progress() as bars:
-        reading, training = bars.add_task("reading scans", total=1.0), bars.add_task("training", total=None)
+        reading, training = (
+            bars.add_task("reading scans", total=1.0, visible=False),
+            bars.add_task("training", visible=False),
+        )
 
         def report(stats: Stats) -> None:
             losses = ", ".join(f"{key} {value:.3f}" for key, value in stats.losses.items())
             bars.update(
-                training, completed=stats.epoch, total=stats.total_epochs, description=f"{stats.stage} {losses}"
+                training,
+                completed=stats.epoch,
+                total=stats.total_epochs,
+                description=f"{stats.stage} {losses}",
+                visible=True,
             )
 
         trained = train_package(
-            package, data, models, settings, report, lambda part: bars.update(reading, completed=part)
+            package, data, models, settings, report, lambda part: bars.update(reading, completed=part, visible=True)
         )
     _out.print(f"{trained.folder}", highlight=False, soft_wrap=True)
 
@@ -243,10 +250,10 @@ def _progress() -> Progress:
 
 @contextmanager
 def _bar(description: str) -> Iterator[Callable[[float], None]]:
-    """A progress bar on stderr, told the finished part in [0, 1]."""
+    """A progress bar on stderr, told the finished part in [0, 1]; unseen until then, so an error is one line."""
     with _progress() as bars:
-        task = bars.add_task(description, total=1.0)
-        yield lambda part: bars.update(task, completed=part)
+        task = bars.add_task(description, total=1.0, visible=False)
+        yield lambda part: bars.update(task, completed=part, visible=True)
 
 
 if __name__ == "__main__":

@@ -158,20 +158,21 @@ def train_package(
     scratch = settings.fresh or not package.trained
     method = create_method(package, settings.seed) if scratch else load_method(package)
     slices = load_slices(data, package.labels, recipe.size, recipe.axis, loading)
-    if PartialState().is_main_process:
+    processes = PartialState(cpu=not torch.cuda.is_available())
+    if processes.is_main_process:
         _clean_folder(settings)
-    PartialState().wait_for_everyone()
+    processes.wait_for_everyone()
     settings = replace(settings, origin="random weights" if scratch else package.metadata.version)
     outcome = train(method, slices, settings, report)
     stamp = f"{package.metadata.version.split('+')[0]}+{datetime.now():%Y%m%d.%H%M%S}"
     version: str = broadcast_object_list([stamp])[0]
     folder = models / package.name / version
-    if PartialState().is_main_process:
+    if processes.is_main_process:
         metadata = _trained_metadata(package, version, method, slices, settings, outcome)
         write_package(folder, metadata, method.state_dict(), model_card(package.name, metadata), licence)
         publish(models, package.name, version)
         (settings.folder / CHECKPOINT).unlink()
-    PartialState().wait_for_everyone()
+    processes.wait_for_everyone()
     return read_package(folder, package.name)
 
 
@@ -234,7 +235,7 @@ def train(
     Under ``torchrun`` every process takes its share of each step's samples, and
     the result is that of one process within rounding.
     """
-    accelerator = Accelerator()
+    accelerator = Accelerator(cpu=not torch.cuda.is_available())
     run = _Run(method, data, settings, accelerator, report, SummaryWriter(settings.folder / "curves"))
     stages = method.stages()
     run.origin = settings.origin
