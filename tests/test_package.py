@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 
 from conftest import REPOSITORY, MakePackage, metadata_of
 from wsseg.errors import NotFoundError, WssegError
-from wsseg.methods.registry import METHODS, create_method, load_method
+from wsseg.methods.registry import METHODS, create_method, load_method, method_class
 from wsseg.package import CURRENT, METADATA, WEIGHTS, find_package, home, package_names, publish, read_package
 
 
@@ -124,8 +124,8 @@ def test_shipped_packages_are_whole_small_and_honest(name: str) -> None:
 
 
 def test_every_method_has_settings_that_stand_by_themselves() -> None:
-    for method in METHODS.values():
-        metadata_of("cdm", method.settings_type().model_dump(mode="json"))
+    for name in METHODS:
+        metadata_of(name, method_class(name).settings_type().model_dump(mode="json"))
 
 
 def test_metadata_keeps_what_monai_wrote(make_package: MakePackage) -> None:

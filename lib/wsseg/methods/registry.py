@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import cast
+
 import torch
 from pydantic import ValidationError
 
 from wsseg.errors import WssegError
 from wsseg.methods.base import Method
-from wsseg.methods.cam import CAM
-from wsseg.methods.cdm import CDM
 from wsseg.package import METADATA, ModelPackage
 
-METHODS: dict[str, type[Method]] = {
-    "cam": CAM,
-    "cdm": CDM,
+METHODS = {
+    "cam": "CAM",
+    "cdm": "CDM",
 }
+"""The file beside this one, and the class in it."""
+
+
+def method_class(name: str) -> type[Method]:
+    """A method's class; its file is imported on first use: MONAI's networks take seconds that others need not wait."""
+    return cast(type[Method], getattr(import_module(f"wsseg.methods.{name}"), METHODS[name]))
 
 
 def create_method(package: ModelPackage, seed: int = 0) -> Method:
@@ -26,7 +33,7 @@ def create_method(package: ModelPackage, seed: int = 0) -> Method:
     recipe, path = package.recipe, package.folder / METADATA
     if recipe.method not in METHODS:
         raise WssegError(f'{path}: method "{recipe.method}" is unknown, known are: {", ".join(METHODS)}')
-    kind = METHODS[recipe.method]
+    kind = method_class(recipe.method)
     try:
         settings = kind.settings_type.model_validate(recipe.settings)
     except ValidationError as error:
