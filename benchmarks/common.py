@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import ndimage
 from torch import Tensor
 
 from wsseg.data.preprocess import Stack, prepare
@@ -33,7 +32,7 @@ class Heat:
     maps: NDArray[np.float32]
     otsu: NDArray[np.bool_]
     truth: NDArray[np.bool_]
-    depth_mm: NDArray[np.float64]
+    depth_mm: NDArray[np.float32]
 
 
 CEILING = 1e6
@@ -62,9 +61,7 @@ def _heat(case: Case, stack: Stack, heat: Tensor) -> Heat:
     shown = np.flatnonzero(truth.any(axis=(1, 2)))
     maps = stack.to_native(heat)[:, 0]
     otsu = stack.to_native(calibrate_map(heat.float(), "otsu"))[:, 0] > 0.5
-    spacing = [case.scan.spacing[axis] for axis in grid.plane_axes]
-    depth = np.stack([ndimage.distance_transform_edt(stack.tissue[k], spacing) for k in shown])
-    return Heat(case.name, maps[shown], otsu[shown], truth[shown], depth)
+    return Heat(case.name, maps[shown], otsu[shown], truth[shown], stack.depth_mm()[shown])
 
 
 def sweep(heats: list[Heat], rim_mm: float, thresholds: NDArray[np.float64]) -> list[NDArray[np.float64]]:

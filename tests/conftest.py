@@ -10,8 +10,10 @@ import pytest
 import torch
 
 from wsseg.data.phantom import write_phantom_data
-from wsseg.methods.cam import CAM, CAMSettings
-from wsseg.methods.cdm import CDM, CDMSettings
+from wsseg.methods.cam import CAMSettings
+from wsseg.methods.cdm import CDMSettings
+from wsseg.methods.cldf import CLDFSettings
+from wsseg.methods.registry import method_class
 from wsseg.package import Code, Label, Metadata, ModelPackage, Recipe, home, publish, read_package, write_package
 
 REPOSITORY = Path(__file__).parents[1]
@@ -21,6 +23,20 @@ SMALL_CDM = CDMSettings(
     widths=(32, 32, 32), classifier_widths=(8, 16, 16), sigmas=(0.6,), draws=1, presence_threshold=1e-6
 )
 SMALL_CAM = CAMSettings(widths=(8, 16, 32, 32), layer="layer2")
+
+SMALL_CLDF = CLDFSettings(
+    widths=SMALL_CDM.widths,
+    classifier_widths=SMALL_CDM.classifier_widths,
+    cam_widths=SMALL_CAM.widths,
+    cam_layer=SMALL_CAM.layer,
+    diffusion_size=16,
+    sigmas=(0.2, 0.5),
+    levels=(0, 1, 2),
+    width=16,
+    embedding=8,
+    presence_threshold=1e-6,
+)
+SMALL = {"cdm": SMALL_CDM, "cam": SMALL_CAM, "cldf": SMALL_CLDF}
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -87,9 +103,9 @@ def make_package(tmp_path: Path) -> MakePackage:
 
 def small_package(folder: Path, method: str = "cdm", labels: tuple[str, ...] = ("tumor",)) -> ModelPackage:
     """A package of the smallest networks with random weights that do not cancel."""
-    settings = {"cdm": SMALL_CDM, "cam": SMALL_CAM}[method]
+    settings = SMALL[method]
     torch.manual_seed(0)
-    network = (CDM if method == "cdm" else CAM)(settings, len(labels))
+    network = method_class(method)(settings, len(labels))
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, std=0.05)
     metadata = metadata_of(method, settings.model_dump(mode="json"), labels)

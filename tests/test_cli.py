@@ -36,6 +36,7 @@ def test_segment_writes_mask_preview_and_facts(published: str, scan: Path, phant
     table = phantom_data / "image_labels.csv"
     mask, preview, facts = tmp_path / "mask.nii.gz", tmp_path / "preview.png", tmp_path / "facts.json"
     options = ("--model", published, "--presence", table, "--preview", preview, "--json", facts, "--device", "cpu")
+    options += ("--uncertainty", tmp_path / "doubt.nii.gz")
     wsseg("segment", scan, mask, *options)
     written, source = nib.load(mask), nib.load(scan)
     assert written.shape == source.shape
@@ -46,6 +47,10 @@ def test_segment_writes_mask_preview_and_facts(published: str, scan: Path, phant
     with table.open() as file:
         listed = [int(row["tumor"]) for row in csv.DictReader(file) if row["case"] == told["case"]]
     assert told["presence"]["tumor"] == [float(state) for state in listed]
+    assert 0 <= told["confidence"] <= 1
+    doubt = read_volume(tmp_path / "doubt.nii.gz")
+    assert doubt.voxels.shape == source.shape
+    assert doubt.voxels.max() <= 100
     assert min(Image.open(preview).size) > 100
 
 
@@ -148,6 +153,7 @@ def _wrong(scan: Path, table: Path) -> list[tuple[Sequence[object], str]]:
         ((scan, out, "--text", "a tumour"), "does not read text"),
         ((scan, out, "--presence", "none.csv"), "none.csv"),
         ((scan, out, "--preview", "none/preview.png"), "does not exist"),
+        ((scan, out, "--uncertainty", "doubt.png"), "unknown file type"),
         ((scan, out, "--json", "none/facts.json"), "does not exist"),
         ((scan, out, "--presence", table), "presence is listed for"),
         ((scan, out, "--presence", scan), "cannot be read as CSV"),

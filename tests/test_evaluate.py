@@ -5,11 +5,25 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
 
 from conftest import MakePackage
+from wsseg.data.preprocess import prepare
 from wsseg.errors import NotFoundError, WssegError
-from wsseg.evaluate import Case, dice_of, evaluate, hd95_of, load_cases, presence_auc, score_slices, score_volume
+from wsseg.evaluate import (
+    Case,
+    check_pixel_labels,
+    dice_of,
+    evaluate,
+    hd95_of,
+    label_quality,
+    load_cases,
+    presence_auc,
+    score_slices,
+    score_volume,
+)
 from wsseg.labels import LabelSpace
+from wsseg.methods.registry import load_method
 from wsseg.segment import Segmentation, Segmenter
 from wsseg.volume import SliceGrid, Volume
 
@@ -20,6 +34,11 @@ def _square(top: int, left: int, side: int = 10) -> np.ndarray:
     mask = np.zeros((64, 48), bool)
     mask[top : top + side, left : left + side] = True
     return mask
+
+
+def _result(scan: Volume, mask: np.ndarray, presence: np.ndarray) -> Segmentation:
+    doubt = scan.like(np.zeros(scan.voxels.shape, np.uint8))
+    return Segmentation(scan.like(mask), TUMOR, presence, doubt, 1.0, SliceGrid.of(scan))
 
 
 def test_dice_by_hand() -> None:
@@ -47,7 +66,7 @@ def test_scores_are_taken_on_positive_slices_only() -> None:
     predicted[0:4, 0:4, 2] = 1
     scan = Volume(np.random.default_rng(0).random((16, 16, 3)), np.diag([1.0, 1.0, 5.0, 1.0]))
     case = Case("a", scan, reference, np.array([[0, 1, 0]], np.int8))
-    result = Segmentation(scan.like(predicted), TUMOR, np.array([[0.1, 0.9, 0.6]], np.float32), SliceGrid.of(scan))
+    result = _result(scan, predicted, np.array([[0.1, 0.9, 0.6]], np.float32))
     slices = score_slices(case, result, seed=0)
     assert [(s.slice, s.dice, s.hd95_mm) for s in slices] == [(1, 1.0, 0.0)]
     assert score_volume(case, result, 0, 1.0)[0].dice == pytest.approx(2 * 16 / 48)
@@ -65,7 +84,7 @@ def test_slices_are_counted_as_stored(axis: int, step: float) -> None:
     spacing[axis] = step
     scan = Volume(np.random.default_rng(0).random(reference.shape), np.diag([*spacing, 1.0]))
     case = Case("a", scan, reference, np.zeros((1, 6), np.int8))
-    result = Segmentation(scan.like(reference), TUMOR, np.zeros((1, 6), np.float32), SliceGrid.of(scan))
+    result = _result(scan, reference, np.zeros((1, 6), np.float32))
     assert [(s.slice, s.dice) for s in score_slices(case, result, seed=0)] == [(1, 1.0)]
 
 
@@ -116,3 +135,27 @@ def test_a_scan_without_reference_cannot_be_scored(phantom_data: Path, tmp_path:
             (tmp_path / file.name).write_bytes(file.read_bytes())
     with pytest.raises(NotFoundError, match="_label mask beside it"):
         load_cases(tmp_path, TUMOR)
+
+
+def test_quality_of_pixel_labels_is_counted_per_class() -> None:
+    """Six pixels: of two marked as tumour one is, of four that are one is marked; unlabelled ones count in recall."""
+    made = torch.tensor([[[1, 1, 0, 255, 255, 0]]], dtype=torch.uint8)
+    truth = torch.tensor([[[1, 0, 1, 1, 0, 1]]], dtype=torch.uint8)
+    tumor, background = label_quality(made, truth, TUMOR)
+    assert (tumor.label, tumor.precision, tumor.recall) == ("tumor", 0.5, 0.25)
+    assert (background.label, background.precision, background.recall) == ("background", 0.5, 0.5)
+
+
+def test_labels_a_method_makes_are_checked_on_the_scans_masks(make_package: MakePackage, phantom_data: Path) -> None:
+    """A method whose labels are the masks, as its own grid has them, is right everywhere."""
+    package = make_package("cldf")
+    method = load_method(package)
+    truth = torch.cat(
+        [
+            prepare(case.scan, 32, 2).to_network(prepare(case.scan, 32, 2).grid.cut(case.reference).astype(np.float32))
+            for case in load_cases(phantom_data, TUMOR)
+        ]
+    )
+    method.pixel_labels = lambda *given: torch.where(truth > 0.5, 1, 255).to(torch.uint8)
+    for row in check_pixel_labels(method, package, phantom_data, 8, lambda part: None):
+        assert (row.precision, row.recall) == (1.0, 1.0)

@@ -10,7 +10,8 @@ import torch
 from conftest import MakePackage
 from wsseg.data.slices import scan_files
 from wsseg.errors import WssegError
-from wsseg.segment import Segmenter, largest_components, pick_device, segment_file
+from wsseg.methods.base import Prediction
+from wsseg.segment import Segmenter, expected_dice, largest_components, pick_device, segment_file
 from wsseg.volume import Volume, read_scan, read_volume
 
 
@@ -111,6 +112,33 @@ def test_the_bundle_runs_with_monai(make_package: MakePackage, phantom_data: Pat
     again = tmp_path / "again.nii.gz"
     segment_file(scan, again, package.folder)
     assert np.array_equal(read_volume(mask).voxels, read_volume(again).voxels)
+
+
+def test_doubt_is_on_the_scans_grid_and_greatest_at_one_half(
+    segmenter: Segmenter, scan: Volume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    count = scan.voxels.shape[2]
+    probabilities = torch.zeros(count, 1, 32, 32)
+    probabilities[0], probabilities[1], probabilities[2] = 0.9, 0.5, 0.4
+    found = Prediction(probabilities, torch.ones(count, 1))
+    monkeypatch.setattr(segmenter._method, "predict", lambda *given: found)
+    result = segmenter(scan)
+    doubt = result.uncertainty.voxels
+    assert doubt.shape == scan.voxels.shape
+    assert [int(doubt[..., k].max()) for k in range(4)] == [20, 100, 80, 0]
+    assert result.mask.voxels.any(axis=(0, 1)).tolist() == [True] + [False] * (count - 1)
+    inside = int((doubt[..., 0] > 0).sum())
+    voxel = abs(np.linalg.det(scan.affine[:3, :3])) / 1000
+    assert result.facts()["uncertain_ml"][0] == pytest.approx(0.2 * inside * voxel, abs=1e-3)
+
+
+def test_confidence_is_the_dice_that_probabilities_promise() -> None:
+    """One slice of 4 pixels, 2 marked: 2 (0.9 + 0.7) / (2 + 0.9 + 0.7 + 0.4)."""
+    maps = np.array([[[[0.9, 0.7, 0.4, 0.0]]]], np.float32)
+    mask = np.array([[[1, 1, 0, 0]]], np.uint8)
+    assert expected_dice(maps, mask, np.ones((1, 1), np.float32)) == pytest.approx(3.2 / 4.0)
+    assert expected_dice(maps, np.zeros_like(mask), np.full((1, 1), 0.3, np.float32)) == pytest.approx(0.7)
+    assert expected_dice(np.round(maps), mask, np.ones((1, 1), np.float32)) == 1.0
 
 
 @pytest.mark.gpu

@@ -13,15 +13,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
-from conftest import SMALL_CDM, MakePackage, small_package
+from conftest import SMALL_CDM, SMALL_CLDF, MakePackage, small_package
 from wsseg.data.slices import LabelledSlices, load_slices
 from wsseg.errors import WssegError
 from wsseg.labels import LabelSpace
 from wsseg.methods.cdm import CDM
-from wsseg.package import METADATA, ModelPackage, read_package
-from wsseg.train import CHECKPOINT, Stats, TrainSettings, train, train_package
+from wsseg.methods.cldf import CLDF
+from wsseg.package import METADATA, ModelPackage, Parent, read_package
+from wsseg.train import CHECKPOINT, LABELS, Stats, TrainSettings, train, train_package
 
 TUMOR = LabelSpace(("tumor",))
 
@@ -84,6 +86,57 @@ def test_a_run_is_not_resumed_under_other_terms(slices: LabelledSlices, tmp_path
     for changed in ({"seed": 7}, {"steps": 10}):
         with pytest.raises(WssegError, match="interrupted under other terms"):
             train(_method(), slices, replace(settings, **changed))
+
+
+def _cldf() -> CLDF:
+    torch.manual_seed(0)
+    return CLDF(SMALL_CLDF.model_copy(update={"hyperintense": False, "seed_rim_mm": 0.0}), 1)
+
+
+def test_a_resumed_stage_goes_on_with_the_labels_it_began_with(slices: LabelledSlices, tmp_path: Path) -> None:
+    """A method that labels pixels by its own predictions would make others once it has trained on."""
+    whole, cut, resumed = _cldf(), _cldf(), _cldf()
+    train(whole, slices, TrainSettings(folder=tmp_path / "whole", steps=20, mixed=False))
+    settings = TrainSettings(folder=tmp_path / "cut", steps=20, save_every=0, mixed=False)
+
+    def stop(stats: Stats) -> None:
+        if stats.epoch == 40:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(cut, slices, settings, stop)
+    began_with = load_file(tmp_path / "cut" / LABELS)["pixels"]
+    assert set(began_with.unique().tolist()) <= {0, 1, 255}
+    train(resumed, slices, settings)
+    assert torch.equal(load_file(tmp_path / "cut" / LABELS)["pixels"], began_with)
+    for name, tensor in whole.state_dict().items():
+        torch.testing.assert_close(resumed.state_dict()[name], tensor, atol=1e-6, rtol=1e-5, msg=name)
+
+
+def test_frozen_parts_come_from_their_packages(phantom_data: Path, tmp_path: Path) -> None:
+    """They are copied, stay as they were through training, and the new package says where they came from."""
+    cdm, cam = small_package(tmp_path / "a" / "cdm", "cdm"), small_package(tmp_path / "a" / "cam", "cam")
+    child = small_package(tmp_path / "a" / "cldf", "cldf")
+    parents = {
+        "diffusion": Parent(package=f"{cdm.folder}", part="diffusion"),
+        "classifier": Parent(package=f"{cdm.folder}", part="classifier"),
+        "cam": Parent(package=f"{cam.folder}", part="classifier"),
+    }
+    child = replace(child, metadata=child.metadata.model_copy(deep=True))
+    child.metadata.wsseg.parents = parents
+    settings = TrainSettings(folder=tmp_path / "run", fresh=True, steps=2)
+    trained = train_package(child, phantom_data, tmp_path / "models", settings, check=phantom_data)
+    weights, own = trained.weights(), cdm.weights()
+    for name in own:
+        assert torch.equal(weights[name], own[name]), name
+    assert torch.equal(weights["cam.conv1.weight"], cam.weights()["classifier.conv1.weight"])
+    told = trained.recipe.trained
+    assert told["frozen diffusion"] == f"diffusion of cdm 0.1, sha256 {cdm.checksum()}"
+    assert "precision" in told["labels of tumor"]
+    assert not (tmp_path / "run" / LABELS).exists()
+    child.metadata.wsseg.parents = {"diffusion": Parent(package=f"{cam.folder}", part="classifier")}
+    with pytest.raises(WssegError, match=r"parents\.diffusion: .* has no such part"):
+        train_package(child, phantom_data, tmp_path / "models", settings)
 
 
 @pytest.mark.long

@@ -6,6 +6,7 @@ Errors are one line and exit code 2.
 from __future__ import annotations
 
 import json
+import logging
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -15,7 +16,16 @@ from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.logging import RichHandler
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskID,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 from wsseg.errors import WssegError
@@ -70,6 +80,7 @@ def segment(
     text: Annotated[str | None, typer.Option(help="Sentence for models that read one.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N; a GPU where there is one.")] = None,
     preview: Annotated[Path | None, typer.Option(help="PNG of slices with the mask.")] = None,
+    uncertainty: Annotated[Path | None, typer.Option(help="Volume of doubt per voxel, percent.")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Facts about the result.")] = None,
 ) -> None:
     """Segment a scan; the mask comes on the scan's own grid."""
@@ -77,13 +88,16 @@ def segment(
         from wsseg.preview import save_preview
         from wsseg.scan import read_any, write_any
         from wsseg.segment import Segmenter
+        from wsseg.volume import check_extension, write_mask
 
+    if uncertainty is not None:
+        check_extension(uncertainty)
     if text is not None:
         raise WssegError(f"--text: the model {model} does not read text")
     started = time.perf_counter()
     source = read_any(scan)
     source.check_output(out)
-    for file in (preview, json_file):
+    for file in (preview, uncertainty, json_file):
         if file is not None and not file.parent.is_dir():
             raise WssegError(f"{file}: the folder {file.parent} does not exist")
     package = find_package(model)
@@ -96,6 +110,8 @@ def segment(
     write_any(out, result.mask, source, package)
     if preview is not None:
         save_preview(preview, source.volume, result.mask, result.grid, package)
+    if uncertainty is not None:
+        write_mask(uncertainty, result.uncertainty)
     if json_file is not None:
         _write_json(
             json_file, _facts(source.case, package.metadata.version, model, result, time.perf_counter() - started)
@@ -113,6 +129,9 @@ def train(
     seed: Annotated[int, typer.Option(min=0, help="Of weights, batches and noise.")] = 0,
     save_every: Annotated[float, typer.Option(min=0, help="Seconds between checkpoints.")] = 120.0,
     mixed: Annotated[bool, typer.Option("--mixed/--no-mixed", help="bf16 where the hardware has it.")] = True,
+    check: Annotated[
+        Path | None, typer.Option(help="Scans with masks: measure the pixel labels the method makes for itself.")
+    ] = None,
     compile: Annotated[bool, typer.Option("--compile", help="Fuse the networks first; needs a C++ compiler.")] = False,
 ) -> None:
     """Train a model on weak labels; an interrupted run is resumed."""
@@ -130,25 +149,24 @@ def train(
         mixed=mixed,
         compile=compile,
     )
+    shown = RichHandler(console=_errors, show_time=False, show_level=False, show_path=False)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[shown])
+    logging.getLogger("wsseg").setLevel(logging.INFO)
     with _progress() as bars:
-        reading, training = (
-            bars.add_task("reading scans", total=1.0, visible=False),
-            bars.add_task("training", visible=False),
-        )
+        training = bars.add_task("training", visible=False)
+        tasks: dict[str, TaskID] = {}
 
         def report(stats: Stats) -> None:
             losses = ", ".join(f"{key} {value:.3f}" for key, value in stats.losses.items())
-            bars.update(
-                training,
-                completed=stats.epoch,
-                total=stats.total_epochs,
-                description=f"{stats.stage} {losses}",
-                visible=True,
-            )
+            described = f"{stats.stage} {losses}"
+            bars.update(training, completed=stats.epoch, total=stats.total_epochs, description=described, visible=True)
 
-        trained = train_package(
-            package, data, models, settings, report, lambda part: bars.update(reading, completed=part, visible=True)
-        )
+        def preparing(what: str, part: float) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(what, total=1.0)
+            bars.update(tasks[what], completed=part)
+
+        trained = train_package(package, data, models, settings, report, preparing, check)
     _out.print(f"{trained.folder}", highlight=False, soft_wrap=True)
 
 

@@ -22,10 +22,14 @@ import torch
 from monai.metrics import compute_hausdorff_distance, compute_roc_auc
 from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor
 
-from wsseg.data.slices import PRESENCE_FILE, reference_of, scan_files
+from wsseg.data.preprocess import prepare
+from wsseg.data.slices import PRESENCE_FILE, load_slices, reference_of, scan_files
 from wsseg.errors import WssegError
-from wsseg.labels import LabelSpace, Presence, presence_of, presence_of_mask
+from wsseg.labels import BACKGROUND, LabelSpace, Presence, presence_of, presence_of_mask
+from wsseg.methods.base import Method
+from wsseg.package import ModelPackage
 from wsseg.preview import contact_sheet, save_picture
 from wsseg.segment import Segmentation, Segmenter
 from wsseg.volume import Volume, make_folder, read_scan, read_volume, whole_file
@@ -151,6 +155,53 @@ def evaluate(
         _write_csv(out / "volumes.csv", [asdict(score) for score in volumes])
         _write_csv(out / "table.csv", [asdict(row) for row in found.table()])
     return found
+
+
+@dataclass(frozen=True)
+class LabelQuality:
+    """How right the pixels are that a method labels for itself: one class, or background, over all slices."""
+
+    label: str
+    precision: float
+    recall: float
+
+
+def check_pixel_labels(
+    method: Method, package: ModelPackage, folder: Path, chunk: int, progress: Callable[[float], None]
+) -> list[LabelQuality]:
+    """Measure, on scans that have masks, the pixel labels that a method's first stage would learn from.
+
+    Nothing is trained on them. At the resolution of the network's input.
+
+    Args:
+        folder: scans, ``*_label`` masks and ``image_labels.csv``.
+    """
+    recipe, labels = package.recipe, package.labels
+    data = load_slices(folder, labels, recipe.size, recipe.axis)
+    truth = torch.cat([_network_truth(case, recipe.size, recipe.axis) for case in load_cases(folder, labels)])
+    with torch.no_grad():
+        made = method.pixel_labels(method.stages()[0], data, chunk, progress)
+    return label_quality(made, truth, labels)
+
+
+def label_quality(made: Tensor, truth: Tensor, labels: LabelSpace) -> list[LabelQuality]:
+    """Pixel labels (1..N, 255 background, 0 none) against masks (0 background, 1..N), both (slices, rows, columns)."""
+    rows = []
+    for name, value, true_value in [*((n, v, v) for n, v in labels.values().items()), ("background", BACKGROUND, 0)]:
+        marked, right = made == value, truth == true_value
+        hits = int((marked & right).sum())
+        rows.append(LabelQuality(name, hits / max(1, int(marked.sum())), hits / max(1, int(right.sum()))))
+    return rows
+
+
+def _network_truth(case: Case, size: int, axis: int) -> Tensor:
+    """A case's mask as the network's grid has it, (slices, size, size) uint8."""
+    stack = prepare(case.scan, size, axis)
+    native = stack.grid.cut(case.reference)
+    truth = torch.zeros(len(native), size, size, dtype=torch.uint8)
+    for value in range(1, int(native.max(initial=0)) + 1):
+        truth[stack.to_network((native == value).astype(np.float32)) > 0.5] = value
+    return truth
 
 
 def load_cases(folder: Path, labels: LabelSpace) -> list[Case]:

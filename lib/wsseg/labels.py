@@ -15,6 +15,9 @@ from wsseg.errors import WssegError
 YES, NO, UNKNOWN = 1, 0, -1
 """States of one class on one slice, as stored in a presence array."""
 
+BACKGROUND = 255
+"""Background in pixel labels, where 0 is "not labelled" and 1..N are the classes."""
+
 Presence = NDArray[np.int8]
 """(classes, slices) of YES, NO or UNKNOWN; slices along the third stored axis."""
 

@@ -15,6 +15,7 @@ the one in use; replacing that small file publishes a model or rolls one back.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -86,12 +87,27 @@ class Figure(_Strict):
     seeds: int
 
 
+class Parent(_Strict):
+    """Where a frozen part of a method comes from.
+
+    Attributes:
+        package: name of a trained model.
+        part: of that model's method.
+    """
+
+    package: str
+    part: str
+
+
 class Recipe(_Strict):
     """What only wsseg needs to know of a model: the key ``wsseg`` of the metadata.
 
     Attributes:
         method: name in the method registry.
         settings: of the method, checked by it.
+        parents: frozen parts of the method, taken from other packages when
+            training starts from random weights; copied, so that the package
+            stands by itself.
         labels: classes in order of their voxel values.
         size: in-plane size of the network's input in pixels.
         axis: of slices where spacing does not tell: 0, 1, 2 for R, A, S.
@@ -106,6 +122,7 @@ class Recipe(_Strict):
     format: Literal[1]
     method: str
     settings: dict[str, Any]
+    parents: dict[str, Parent] = {}
     labels: dict[str, Label]
     size: int = Field(ge=16, le=1024)
     axis: Literal[0, 1, 2] = 2
@@ -168,6 +185,10 @@ class ModelPackage:
             return {name: tensor.float() for name, tensor in load_file(path).items()}
         except (SafetensorError, OSError) as error:
             raise WssegError(f"{path}: not a readable safetensors file ({error})") from error
+
+    def checksum(self) -> str:
+        """SHA-256 of the weights' file."""
+        return hashlib.sha256((self.folder / WEIGHTS).read_bytes()).hexdigest()
 
 
 def read_package(folder: Path, name: str | None = None) -> ModelPackage:

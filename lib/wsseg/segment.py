@@ -37,12 +37,20 @@ class Segmentation:
         labels: the classes' names in order.
         presence: (classes, slices) float32, probability that a slice shows the
             class; slices as stored, along axis ``grid.stored_axis``.
+        uncertainty: uint8 on the scan's own grid, percent; 100 where the model
+            cannot decide, 0 where it has no doubt: 1 - |2 p - 1| of the most
+            probable class.
+        confidence: expected Dice of the mask, in [0, 1], mean over classes: what
+            it would be if the model's probabilities were right. Low is a scan
+            worth looking at.
         grid: how the scan was cut into slices.
     """
 
     mask: Volume
     labels: LabelSpace
     presence: NDArray[np.float32]
+    uncertainty: Volume
+    confidence: float
     grid: SliceGrid
 
     def facts(self) -> dict[str, Any]:
@@ -52,7 +60,15 @@ class Segmentation:
             "label_names": self.labels.values(),
             "presence": {name: [round(float(p), 4) for p in row] for name, row in rows},
             "slice_axis": self.grid.stored_axis,
+            "confidence": round(self.confidence, 4),
+            "uncertain_ml": [round(float(u), 3) for u in self._uncertain_ml()],
         }
+
+    def _uncertain_ml(self) -> NDArray[np.floating]:
+        """Millilitres of doubt on every slice as stored: the uncertainty summed over its voxels."""
+        voxel = abs(float(np.linalg.det(self.mask.affine[:3, :3]))) / 1000
+        others = tuple(axis for axis in range(3) if axis != self.grid.stored_axis)
+        return self.uncertainty.voxels.sum(axis=others, dtype=np.float64) / 100 * voxel
 
 
 class Segmenter:
@@ -101,13 +117,22 @@ class Segmenter:
         stack = prepare(scan, recipe.size, recipe.axis)
         given = None if presence is None else self._given(stack, presence)
         predicted = self._predict(stack, given, seed, progress)
-        classes = _decide(stack, predicted, recipe.rim_mm, scan)
-        mask: NDArray[np.uint8] = stack.grid.join(classes)
+        maps = _inside(stack, stack.to_native(predicted.probabilities.cpu()), recipe.rim_mm)
+        best = maps.max(axis=1)
+        mask: NDArray[np.uint8] = stack.grid.join(np.where(best > 0.5, maps.argmax(axis=1) + 1, 0).astype(np.uint8))
         if recipe.largest_component:
             mask = largest_components(mask)
+        doubt: NDArray[np.uint8] = stack.grid.join(np.round(100 * (1 - np.abs(2 * best - 1))).astype(np.uint8))
+        presence_probability = predicted.presence.float().cpu().numpy()
         order = slice(None, None, -1) if stack.grid.reversed else slice(None)
-        probability = predicted.presence.float().cpu().numpy().T[:, order]
-        return Segmentation(scan.like(mask), self.package.labels, probability, stack.grid)
+        return Segmentation(
+            scan.like(mask),
+            self.package.labels,
+            presence_probability.T[:, order],
+            scan.like(doubt),
+            expected_dice(maps, stack.grid.cut(mask), presence_probability),
+            stack.grid,
+        )
 
     def _given(self, stack: Stack, presence: Presence) -> torch.Tensor:
         expected = (len(self.package.labels), stack.images.shape[0])
@@ -187,15 +212,26 @@ def largest_components(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return kept
 
 
-def _decide(stack: Stack, predicted: Prediction, rim_mm: float, scan: Volume) -> NDArray[np.uint8]:
-    """Class of every native pixel: the most probable one above 0.5, inside the tissue."""
-    maps = stack.to_native(predicted.probabilities.cpu())
-    best = maps.argmax(axis=1)
-    classes = np.where(maps.max(axis=1) > 0.5, best + 1, 0).astype(np.uint8)
-    return np.where(_inside(stack, rim_mm, scan), classes, 0).astype(np.uint8)
+def expected_dice(maps: NDArray[np.float32], mask: NDArray[np.uint8], presence: NDArray[np.float32]) -> float:
+    """Dice of a mask if the probabilities were right, 2 sum_{mask} p / (|mask| + sum p), mean over classes.
+
+    A class that is marked nowhere counts as sure as it is absent.
+
+    Args:
+        maps: (slices, classes, rows, columns), probabilities where the slice shows the class.
+        mask: (slices, rows, columns).
+        presence: (slices, classes), probability that the slice does.
+    """
+    expected = []
+    for k in range(maps.shape[1]):
+        probability, marked = maps[:, k] * presence[:, k, None, None], mask == k + 1
+        if marked.any():
+            expected.append(2 * probability[marked].sum() / (marked.sum() + probability.sum()))
+        else:
+            expected.append(1 - presence[:, k].max())
+    return float(np.mean(expected))
 
 
-def _inside(stack: Stack, rim_mm: float, scan: Volume) -> NDArray[np.bool_]:
-    """Pixels deeper than ``rim_mm`` under the outline of the tissue, slice by slice."""
-    in_plane = [scan.spacing[axis] for axis in stack.grid.plane_axes]
-    return np.stack([ndimage.distance_transform_edt(plane, in_plane) > rim_mm for plane in stack.tissue])
+def _inside(stack: Stack, maps: NDArray[np.float32], rim_mm: float) -> NDArray[np.float32]:
+    """Probabilities (slices, classes, rows, columns), 0 in air and in the rim under the skin."""
+    return np.where((stack.depth_mm() > rim_mm)[:, None], maps, 0)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, cast
@@ -17,19 +19,30 @@ import torch
 from accelerate import Accelerator, PartialState
 from accelerate.utils import broadcast_object_list
 from diffusers.training_utils import EMAModel
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
 from wsseg.card import model_card
 from wsseg.data.slices import Batch, LabelledSlices, load_slices
 from wsseg.errors import WssegError
+from wsseg.evaluate import check_pixel_labels
 from wsseg.labels import YES
-from wsseg.methods.base import Method, Stage
-from wsseg.methods.registry import create_method, load_method
+from wsseg.methods.base import Method, Progress, Stage
+from wsseg.methods.registry import adopt_parents, create_method, load_method
 from wsseg.package import LICENCE, Metadata, ModelPackage, publish, read_package, write_package
+from wsseg.segment import slices_per_pass
 from wsseg.volume import PART, make_folder, whole_file
 
+log = logging.getLogger(__name__)
+
 CHECKPOINT = "checkpoint.pt"
+
+LABELS = "labels.safetensors"
+"""The pixel labels of the running stage, which the method made for itself."""
+
+Preparing = Callable[[str, float], None]
+"""Told what is being prepared and its finished part, in [0, 1]."""
 
 WARM_UP = 100
 """Steps over which the learning rate rises from 0."""
@@ -138,7 +151,8 @@ def train_package(
     models: Path,
     settings: TrainSettings,
     report: Callable[[Stats], None] = lambda stats: None,
-    loading: Callable[[float], None] = lambda part: None,
+    preparing: Preparing = lambda what, part: None,
+    check: Path | None = None,
 ) -> ModelPackage:
     """Train a package's method on a data folder and publish the result as a new version.
 
@@ -147,7 +161,10 @@ def train_package(
 
     Args:
         models: the new version becomes ``models/<name>/<version>`` and CURRENT.
-        loading: told the read part of the data, in [0, 1].
+        report: told the state of training now and then.
+        preparing: told what comes before training and its finished part.
+        check: scans with masks, never trained on, against which the pixel
+            labels are measured that the method makes for itself.
     """
     recipe = package.recipe
     licence = (
@@ -157,23 +174,42 @@ def train_package(
     )
     scratch = settings.fresh or not package.trained
     method = create_method(package, settings.seed) if scratch else load_method(package)
-    slices = load_slices(data, package.labels, recipe.size, recipe.axis, loading)
+    frozen = adopt_parents(method, package) if scratch else {}
+    slices = load_slices(data, package.labels, recipe.size, recipe.axis, partial(preparing, "reading scans"))
+    checked = _checked(method, package, check, partial(preparing, "checking labels")) if check else {}
     processes = PartialState(cpu=not torch.cuda.is_available())
     if processes.is_main_process:
         _clean_folder(settings)
     processes.wait_for_everyone()
     settings = replace(settings, origin="random weights" if scratch else package.metadata.version)
-    outcome = train(method, slices, settings, report)
+    outcome = train(method, slices, settings, report, preparing)
     stamp = f"{package.metadata.version.split('+')[0]}+{datetime.now():%Y%m%d.%H%M%S}"
     version: str = broadcast_object_list([stamp])[0]
     folder = models / package.name / version
     if processes.is_main_process:
-        metadata = _trained_metadata(package, version, method, slices, settings, outcome)
+        facts = {f"frozen {part}": words for part, words in frozen.items()} or _frozen_facts(package)
+        metadata = _trained_metadata(package, version, method, slices, settings, outcome, facts | checked)
         write_package(folder, metadata, method.state_dict(), model_card(package.name, metadata), licence)
         publish(models, package.name, version)
-        (settings.folder / CHECKPOINT).unlink()
+        for left in (CHECKPOINT, LABELS):
+            (settings.folder / left).unlink(missing_ok=True)
     processes.wait_for_everyone()
     return read_package(folder, package.name)
+
+
+def _frozen_facts(package: ModelPackage) -> dict[str, str]:
+    """Where the frozen parts of a trained package came from, as it says itself."""
+    return {key: value for key, value in package.recipe.trained.items() if key.startswith("frozen ")}
+
+
+def _checked(method: Method, package: ModelPackage, folder: Path, progress: Progress) -> dict[str, str]:
+    """The quality of the pixel labels a method makes for itself, logged and in words for the model card."""
+    chunk = slices_per_pass(torch.device("cpu"), package.recipe.size)
+    rows = check_pixel_labels(method, package, folder, chunk, progress)
+    found = {f"labels of {row.label}": f"precision {row.precision:.3f}, recall {row.recall:.3f}" for row in rows}
+    for label, words in found.items():
+        log.info("%s that %s makes for itself: %s on %s", label, package.recipe.method, words, folder)
+    return found
 
 
 def _trained_metadata(
@@ -183,6 +219,7 @@ def _trained_metadata(
     data: LabelledSlices,
     settings: TrainSettings,
     outcome: Outcome,
+    facts: dict[str, str],
 ) -> Metadata:
     """The parent's metadata with this training's facts; what was true of the parent's data is replaced."""
     content = package.metadata.model_dump(mode="json")
@@ -206,6 +243,7 @@ def _trained_metadata(
             **{f"stage {stage.name}": _in_words(stage, settings) for stage in method.stages()},
             "wall time": str(timedelta(seconds=int(outcome.seconds))),
             "hardware": _hardware(),
+            **facts,
         },
     }
     return Metadata.model_validate(content)
@@ -226,6 +264,7 @@ def train(
     data: LabelledSlices,
     settings: TrainSettings,
     report: Callable[[Stats], None] = lambda stats: None,
+    preparing: Preparing = lambda what, part: None,
 ) -> Outcome:
     """Train all stages of a method in place; goes on from a checkpoint in the folder, unless ``fresh``.
 
@@ -249,12 +288,30 @@ def train(
     for index, stage in enumerate(stages):
         length = settings.steps or stage.steps
         if index >= first:
-            _train_stage(run, index, stage, length, saved if index == first else None)
+            resumed = saved if saved and index == first and saved["step"] else None
+            run.data = replace(data, pixels=_pixel_labels(run, stage, data, resumed is not None, preparing))
+            _train_stage(run, index, stage, length, resumed)
         run.done += length
     method.requires_grad_(False).eval().cpu()
     _report(run, stages[-1], {}, finished=True)
     run.curves.close()
     return Outcome(run.origin, run.elapsed())
+
+
+def _pixel_labels(run: _Run, stage: Stage, data: LabelledSlices, resumed: bool, preparing: Preparing) -> Tensor:
+    """What a stage learns from; on a resume what it began with, as the weights have changed since."""
+    file = run.settings.folder / LABELS
+    if resumed and file.exists():
+        return load_file(file)["pixels"]
+    run.method.requires_grad_(False).eval()
+    chunk = slices_per_pass(torch.device("cpu"), data.images.shape[-1])
+    with torch.no_grad():
+        pixels = run.method.pixel_labels(stage, data, chunk, partial(preparing, f"labels for {stage.name}"))
+    if run.accelerator.is_main_process:
+        with whole_file(file) as part:
+            save_file({"pixels": pixels}, part)
+    run.accelerator.wait_for_everyone()
+    return pixels
 
 
 def _clean_folder(settings: TrainSettings) -> None:
@@ -263,7 +320,8 @@ def _clean_folder(settings: TrainSettings) -> None:
     for part in settings.folder.glob(f"{PART}*"):
         part.unlink()
     if settings.fresh:
-        (settings.folder / CHECKPOINT).unlink(missing_ok=True)
+        for left in (CHECKPOINT, LABELS):
+            (settings.folder / left).unlink(missing_ok=True)
 
 
 def load_checkpoint(path: Path) -> dict[str, Any] | None:
@@ -314,7 +372,7 @@ def _train_stage(run: _Run, index: int, stage: Stage, length: int, saved: dict[s
     mixed = run.settings.mixed and _has_bf16()
     objective, optimizer = run.accelerator.prepare(_Objective(run.method, stage, mixed), optimizer)
     begin = 0
-    if saved and saved["step"]:
+    if saved:
         optimizer.load_state_dict(saved["optimizer"])
         average.load_state_dict(saved["average"])
         begin = saved["step"]
@@ -362,7 +420,8 @@ def _mean_losses(run: _Run, losses: dict[str, Tensor], stage: Stage, step: int) 
 def _to_device(batch: Batch, accelerator: Accelerator) -> Batch:
     device = accelerator.device
     images = batch.images.to(device, memory_format=torch.channels_last)
-    return Batch(images, batch.presence.to(device), batch.noise.to(device), batch.uniform.to(device))
+    others = (batch.presence, batch.pixels, batch.noise, batch.uniform)
+    return Batch(images, *(tensor.to(device) for tensor in others))
 
 
 def _save(run: _Run, stage: int, step: int, optimizer: Any, average: EMAModel | None) -> None:

@@ -128,13 +128,22 @@ def check_scan(volume: Volume, source: object) -> None:
 
 def write_mask(path: Path, mask: Volume) -> None:
     """Write a uint8 mask in the format of the extension, whole or not at all."""
-    if path.name.lower().endswith(NIFTI):
-        with whole_file(path) as part:
+    check_extension(path)
+    with whole_file(path) as part:
+        if path.name.lower().endswith(NIFTI):
             nib.save(_as_nifti(mask), part)
-    elif path.name.lower().endswith(NRRD):
-        with whole_file(path) as part:
+        else:
             _write_nrrd(_as_itk(mask), part)
-    else:
+
+
+def nifti_bytes(mask: Volume) -> bytes:
+    """A uint8 volume as the content of a .nii.gz file."""
+    return gzip.compress(_as_nifti(mask).to_bytes(), compresslevel=1)
+
+
+def check_extension(path: Path) -> None:
+    """Refuse a file name that no volume can be written to."""
+    if not path.name.lower().endswith(EXTENSIONS):
         raise WssegError(f"{path}: unknown file type for a mask, expected {', '.join(EXTENSIONS)}")
 
 

@@ -12,20 +12,35 @@ def _images() -> torch.Tensor:
     return torch.rand(1, 1, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
 
 
+NO_LABELS = torch.zeros(1, 16, 16, dtype=torch.uint8)
+
+
 def test_nothing_drawn_changes_nothing() -> None:
-    torch.testing.assert_close(augment(_images(), [NONE]), _images(), atol=1e-5, rtol=0)
+    torch.testing.assert_close(augment(_images(), NO_LABELS, [NONE])[0], _images(), atol=1e-5, rtol=0)
 
 
 def test_flip_mirrors_left_and_right_only() -> None:
     """Rows of a slice run along the patient's left and right."""
-    flipped = augment(_images(), [Augmentation(True, 0.0, 1.0, (0.0, 0.0), 1.0, 1.0)])
+    flipped = augment(_images(), NO_LABELS, [Augmentation(True, 0.0, 1.0, (0.0, 0.0), 1.0, 1.0)])[0]
     torch.testing.assert_close(flipped, _images().flip(2), atol=1e-5, rtol=0)
 
 
 def test_what_moves_in_is_air() -> None:
-    moved = augment(torch.ones(1, 1, 16, 16), [Augmentation(False, 0.0, 1.0, (1.0, 0.0), 1.0, 1.0)])
+    moved = augment(torch.ones(1, 1, 16, 16), NO_LABELS, [Augmentation(False, 0.0, 1.0, (1.0, 0.0), 1.0, 1.0)])[0]
     assert (moved[0, 0, 8:] == -1).all()
     assert (moved[0, 0, :7] == 1).all()
+
+
+def test_labels_move_with_their_image() -> None:
+    """Labels painted where the image is bright stay there; no value in between arises."""
+    images = torch.full((1, 1, 32, 32), -1.0)
+    images[0, 0, 8:14, 10:24] = 1.0
+    pixels = torch.where(images[:, 0] > 0, 3, 255).to(torch.uint8)
+    moved, labels = augment(images, pixels, [Augmentation(True, 0.2, 1.1, (0.05, -0.03), 1.0, 1.0)])
+    assert set(labels.unique().tolist()) <= {0, 3, 255}
+    inside = (moved[:, 0] > 0) == (labels == 3)
+    assert inside.float().mean() > 0.99
+    assert (labels == 3).sum() > 60
 
 
 def test_draws_stay_in_their_ranges_and_differ() -> None:

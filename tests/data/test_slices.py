@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -61,7 +62,7 @@ def test_folders_without_scans_or_labels_are_refused(phantom_data: Path, tmp_pat
 def test_labels_of_one_kind_only_teach_nothing(slices: LabelledSlices) -> None:
     for state, word in ((1, "absent"), (0, "present")):
         with pytest.raises(WssegError, match=f"tumor marked {word}"):
-            LabelledSlices(slices.images, torch.full_like(slices.presence, state), 1).check(TUMOR)
+            replace(slices, presence=torch.full_like(slices.presence, state)).check(TUMOR)
 
 
 def test_presence_of_the_wrong_length_is_refused(phantom_data: Path, tmp_path: Path) -> None:

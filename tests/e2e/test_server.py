@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import importlib.util
 import json
@@ -103,6 +104,18 @@ def test_server_and_library_give_the_same_mask(client: MONAILabelClient, publish
     assert np.array_equal(np.asarray(mask.dataobj), expected.mask.voxels)
     assert np.array_equal(mask.affine, scan.affine)
     assert np.allclose(params["presence"]["tumor"], expected.presence[0], atol=1e-3)
+    assert params["confidence"] == pytest.approx(expected.confidence, abs=1e-3)
+    assert len(params["uncertain_ml"]) == scan.voxels.shape[2]
+    assert "uncertainty_nifti" not in params
+
+
+def test_doubt_per_voxel_comes_where_it_is_asked_for(client: MONAILabelClient, published: str, studies: Path) -> None:
+    expected = Segmenter(published, "cpu")(read_scan(studies / "oblique.nii.gz")).uncertainty
+    asked = {"result_extension": ".nii.gz", "device": ["cpu"], "uncertainty": True}
+    _, params = client.infer(published, "oblique", asked)
+    doubt = nib.Nifti1Image.from_bytes(gzip.decompress(base64.b64decode(params["uncertainty_nifti"])))
+    assert np.array_equal(np.asarray(doubt.dataobj), expected.voxels)
+    assert np.array_equal(doubt.affine, expected.affine)
 
 
 def test_nrrd_studies_work(client: MONAILabelClient, published: str, studies: Path) -> None:

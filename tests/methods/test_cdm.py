@@ -25,7 +25,13 @@ def images() -> Tensor:
 def _batch(images: Tensor, presence: Tensor) -> Batch:
     generator = torch.Generator().manual_seed(2)
     noise = torch.randn(images.shape, generator=generator)
-    return Batch(images, presence, noise, torch.rand(len(images), 4, generator=generator))
+    return Batch(
+        images,
+        presence,
+        torch.zeros(len(images), *images.shape[2:], dtype=torch.uint8),
+        noise,
+        torch.rand(len(images), 4, generator=generator),
+    )
 
 
 def test_result_does_not_depend_on_how_slices_are_batched(images: Tensor) -> None:

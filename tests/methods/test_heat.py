@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import torch
 
-from wsseg.methods.heat import calibrate, decide_presence, evidence, smooth_over_slices, to_probability
+from wsseg.methods.heat import calibrate, evidence, to_probability
 
 
 def test_probability_is_linear_through_the_threshold() -> None:
@@ -16,18 +16,6 @@ def test_otsu_separates_two_levels_and_leaves_a_flat_map_empty() -> None:
     found = calibrate(maps, "otsu") > 0.5
     assert torch.equal(found[0, 0], maps[0, 0] > 0)
     assert not found[1].any()
-
-
-def test_neighbours_outvote_a_single_slice() -> None:
-    logits = torch.tensor([[2.0], [2.0], [-1.0], [2.0], [2.0]])
-    assert (smooth_over_slices(logits) > 0).all()
-    assert smooth_over_slices(torch.ones(1, 2)).tolist() == [[1.0, 1.0]]
-
-
-def test_given_presence_wins_where_known() -> None:
-    probability = torch.tensor([[0.9], [0.9], [0.9]])
-    decided = decide_presence(probability, torch.tensor([[1], [0], [-1]]))
-    torch.testing.assert_close(decided, torch.tensor([[1.0], [0.0], [0.9]]))
 
 
 def test_evidence_is_positive_and_above_the_tissues_median() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import itertools
 import logging
 import os
@@ -20,7 +21,7 @@ from wsseg.errors import WssegError
 from wsseg.package import ModelPackage
 from wsseg.scan import SEG, Scan, read_any, write_any
 from wsseg.segment import Segmentation
-from wsseg.volume import Volume
+from wsseg.volume import Volume, nifti_bytes
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +82,10 @@ class SegmentTask(InferTask):
         file = self._write(asked, result.mask, scan)
         times.append(perf_counter())
         logger.info("%s: %s in %.1f s", self.package.name, scan.case, times[-1] - times[0])
-        return str(file), _facts(result, asked.device, times)
+        facts = _facts(result, asked.device, times)
+        if asked.uncertainty:
+            facts["uncertainty_nifti"] = base64.b64encode(nifti_bytes(result.uncertainty)).decode()
+        return str(file), facts
 
     def _write(self, asked: InferRequest, mask: Volume, scan: Scan) -> Path:
         handle, name = tempfile.mkstemp(prefix="wsseg-", suffix=asked.extension)

@@ -26,6 +26,7 @@ class InferRequest:
         extension: of the result, with its dot.
         compress: whether an NRRD result is compressed; OHIF reads raw ones only.
         presence: as sent, see :func:`read_states`; None where nothing was.
+        uncertainty: whether the reply's parameters hold the doubt per voxel.
     """
 
     image: str
@@ -33,6 +34,7 @@ class InferRequest:
     extension: str
     compress: bool
     presence: Any
+    uncertainty: bool
 
     @classmethod
     def parse(cls, request: Mapping[str, Any], devices: Sequence[str]) -> InferRequest:
@@ -47,6 +49,7 @@ class InferRequest:
             extension=_extension(request.get("result_extension")),
             compress=request.get("result_compress") not in (False, "false"),
             presence=request.get("presence"),
+            uncertainty=request.get("uncertainty") in (True, "true"),
         )
 
 

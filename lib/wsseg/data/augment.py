@@ -51,11 +51,16 @@ class Augmentation:
         return [[cos, -sin, self.shift[1]], [mirror * sin, mirror * cos, self.shift[0]]]
 
 
-def augment(images: Tensor, draws: Sequence[Augmentation]) -> Tensor:
-    """Apply one augmentation to each slice (batch, 1, size, size) in [-1, 1]."""
+def augment(images: Tensor, pixels: Tensor, draws: Sequence[Augmentation]) -> tuple[Tensor, Tensor]:
+    """Apply one augmentation to each slice (batch, 1, size, size) in [-1, 1] and its pixel labels.
+
+    Args:
+        pixels: (batch, size, size) uint8, moved without interpolation; 0 moves in.
+    """
     matrices = torch.tensor([draw.matrix() for draw in draws], dtype=images.dtype)
     grid = functional.affine_grid(matrices, list(images.shape), align_corners=False)
     moved = functional.grid_sample(images + 1, grid, align_corners=False) / 2
     gamma = torch.tensor([draw.gamma for draw in draws], dtype=images.dtype).view(-1, 1, 1, 1)
     gain = torch.tensor([draw.gain for draw in draws], dtype=images.dtype).view(-1, 1, 1, 1)
-    return (moved.clamp(0, 1) ** gamma * gain).clamp(0, 1) * 2 - 1
+    labels = functional.grid_sample(pixels[:, None].to(images.dtype), grid, mode="nearest", align_corners=False)
+    return (moved.clamp(0, 1) ** gamma * gain).clamp(0, 1) * 2 - 1, labels[:, 0].round().to(torch.uint8)

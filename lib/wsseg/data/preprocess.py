@@ -50,12 +50,14 @@ class Stack:
         tissue: (slices, rows, columns) bool at native pixels, holes filled.
         grid: how the volume was cut.
         box: the window of each slice that ``images`` shows.
+        spacing: of native rows and columns in mm.
     """
 
     images: Tensor
     tissue: NDArray[np.bool_]
     grid: SliceGrid
     box: Box
+    spacing: tuple[float, float]
 
     def order_presence(self, presence: Presence, source: object) -> Tensor:
         """Labels (classes, slices) along the third stored axis to (slices, classes) as cut."""
@@ -66,6 +68,16 @@ class Stack:
         ordered = presence[:, ::-1] if self.grid.reversed else presence
         return torch.from_numpy(np.ascontiguousarray(ordered.T))
 
+    def depth_mm(self) -> NDArray[np.float32]:
+        """In-plane depth of every native pixel under the outline of the tissue, (slices, rows, columns); 0 in air."""
+        planes = [ndimage.distance_transform_edt(plane, self.spacing) for plane in self.tissue]
+        return np.stack(planes).astype(np.float32)
+
+    def to_network(self, maps: NDArray[np.float32]) -> Tensor:
+        """Native maps (slices, rows, columns) as the network would see them, (slices, size, size); 0 around them."""
+        window = functional.pad(torch.from_numpy(maps)[:, None], _padding(self.box, maps.shape[1:]))
+        return functional.interpolate(window, self.images.shape[2:], mode="bilinear", antialias=True)[:, 0]
+
     def to_native(self, maps: Tensor) -> NDArray[np.float32]:
         """Maps (slices, classes, size, size) to (slices, classes, rows, columns).
 
@@ -74,8 +86,8 @@ class Stack:
         rows, columns = self.tissue.shape[1:]
         box, shape = self.box, (self.box.height, self.box.width)
         window = functional.interpolate(maps.float(), size=shape, mode="bilinear", align_corners=False)
-        right, bottom = columns - box.left - box.width, rows - box.top - box.height
-        return functional.pad(window, (box.left, right, box.top, bottom)).numpy()
+        outwards = [-side for side in _padding(box, (rows, columns))]
+        return functional.pad(window, outwards).numpy()
 
 
 def prepare(volume: Volume, size: int, default_axis: int = 2) -> Stack:
@@ -83,13 +95,17 @@ def prepare(volume: Volume, size: int, default_axis: int = 2) -> Stack:
     grid = SliceGrid.of(volume, default_axis)
     slices = np.ascontiguousarray(grid.cut(volume.voxels), dtype=np.float32)
     scaled, tissue = scale_intensity(slices)
-    box = _window(tissue, [volume.spacing[axis] for axis in grid.plane_axes])
-    native = torch.from_numpy(scaled)[:, None]
-    rows, columns = tissue.shape[1:]
-    pad = (-box.left, box.left + box.width - columns, -box.top, box.top + box.height - rows)
-    window = functional.pad(native, pad, value=-1.0)
+    down, right = (volume.spacing[axis] for axis in grid.plane_axes)
+    box = _window(tissue, (down, right))
+    window = functional.pad(torch.from_numpy(scaled)[:, None], _padding(box, tissue.shape[1:]), value=-1.0)
     images = functional.interpolate(window, size=(size, size), mode="bilinear", antialias=True, align_corners=False)
-    return Stack(images.clamp(-1, 1), tissue, grid, box)
+    return Stack(images.clamp(-1, 1), tissue, grid, box, (down, right))
+
+
+def _padding(box: Box, shape: Sequence[int]) -> list[int]:
+    """What turns slices of ``shape`` into their window, as ``pad`` wants it; negative crops."""
+    rows, columns = shape
+    return [-box.left, box.left + box.width - columns, -box.top, box.top + box.height - rows]
 
 
 def scale_intensity(slices: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:

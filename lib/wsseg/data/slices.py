@@ -29,12 +29,15 @@ class Batch:
     Attributes:
         images: (batch, 1, size, size) in [-1, 1], augmented.
         presence: (batch, classes) of 1 yes, 0 no, -1 unknown.
+        pixels: (batch, size, size) uint8 pixel labels, 0 not labelled, 1..N the
+            classes, 255 background; drawn by people or made by the method.
         noise: standard normal, shape of ``images``.
         uniform: (batch, 4) in [0, 1).
     """
 
     images: Tensor
     presence: Tensor
+    pixels: Tensor
     noise: Tensor
     uniform: Tensor
 
@@ -46,11 +49,15 @@ class LabelledSlices:
     Attributes:
         images: (slices, 1, size, size) float32 in [-1, 1].
         presence: (slices, classes) of 1, 0, -1.
+        depth_mm: (slices, size, size), under the outline of the tissue.
+        pixels: (slices, size, size) uint8 as in :class:`Batch`.
         cases: number of scans they come from.
     """
 
     images: Tensor
     presence: Tensor
+    depth_mm: Tensor
+    pixels: Tensor
     cases: int
 
     def check(self, labels: LabelSpace) -> None:
@@ -69,10 +76,11 @@ class LabelledSlices:
         """
         draws = [np.random.default_rng([seed, step, sample]) for sample in samples]
         chosen = [self._choose(sample, rng) for sample, rng in zip(samples, draws, strict=True)]
-        images = augment(self.images[chosen], [Augmentation.draw(rng) for rng in draws])
+        drawn = [Augmentation.draw(rng) for rng in draws]
+        images, pixels = augment(self.images[chosen], self.pixels[chosen], drawn)
         noise = np.stack([rng.standard_normal(images.shape[1:], np.float32) for rng in draws])
         uniform = np.stack([rng.random(4, np.float32) for rng in draws])
-        return Batch(images, self.presence[chosen], torch.from_numpy(noise), torch.from_numpy(uniform))
+        return Batch(images, self.presence[chosen], pixels, torch.from_numpy(noise), torch.from_numpy(uniform))
 
     def _choose(self, sample: int, rng: np.random.Generator) -> int:
         column = self.presence[:, rng.integers(self.presence.shape[1])]
@@ -120,14 +128,16 @@ def load_slices(
     scans = {case: file for case, file in scan_files(folder).items() if case in listed}
     if not scans:
         raise WssegError(f"{folder / PRESENCE_FILE}: names none of the folder's scans")
-    images, presence = [], []
+    images, presence, depth = [], [], []
     for done, (case, file) in enumerate(scans.items()):
         volume = read_scan(file)
         states = check_length(listed[case], volume.voxels.shape[2], case, folder / PRESENCE_FILE)
         stack = prepare(volume, size, axis)
         images.append(stack.images)
         presence.append(stack.order_presence(states, file))
+        depth.append(stack.to_network(stack.depth_mm()))
         progress((done + 1) / len(scans))
-    found = LabelledSlices(torch.cat(images), torch.cat(presence), len(scans))
+    pixels = torch.zeros(sum(map(len, images)), size, size, dtype=torch.uint8)
+    found = LabelledSlices(torch.cat(images), torch.cat(presence), torch.cat(depth), pixels, len(scans))
     found.check(labels)
     return found

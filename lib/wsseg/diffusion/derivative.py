@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from wsseg.diffusion.schedule import NoiseSchedule
@@ -96,6 +97,21 @@ def trajectory(
         both = schedule.add_noise(clean, noise, steps - 1)
         total += both[:batch] - both[batch:]
     return total / (1 - tau)
+
+
+def class_gradient(classifier: Callable[[Tensor, Tensor], Tensor], noisy: Tensor, step: int, k: int) -> Tensor:
+    """|grad_{x_t} log p(y_k = 1 | x_t, t)| of the noise-conditioned classifier, each slice divided by its mean.
+
+    Args:
+        classifier: noisy slices and steps to logits (batch, classes).
+    """
+
+    def log_probability(point: Tensor, steps: Tensor, state: Tensor) -> Tensor:
+        return functional.logsigmoid(classifier(point, steps)[:, k].float())
+
+    steps = torch.full((len(noisy),), step, device=noisy.device)
+    found = _gradient(log_probability, noisy, steps, steps).abs()
+    return found / found.mean(dim=(1, 2, 3), keepdim=True).clamp(min=1e-12)
 
 
 def _gradient(guide: LogProbability, noisy: Tensor, steps: Tensor, state: Tensor) -> Tensor:

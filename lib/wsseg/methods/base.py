@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
-from wsseg.data.slices import Batch
+from wsseg.data.slices import Batch, LabelledSlices
 
 
 class Settings(BaseModel):
@@ -84,6 +84,13 @@ class Method(nn.Module, ABC):
         Called inside DistributedDataParallel with this process's share of the
         step's batch, half of it positive; randomness comes from ``batch`` alone.
         """
+
+    def pixel_labels(self, stage: Stage, data: LabelledSlices, chunk: int, progress: Progress) -> Tensor:
+        """Labels of pixels (slices, size, size) that a stage learns from; by default those that people drew.
+
+        Called once before the stage, with the weights as they are then.
+        """
+        return data.pixels
 
     @abstractmethod
     def predict(self, images: Tensor, presence: Tensor | None, seed: int, chunk: int, progress: Progress) -> Prediction:

@@ -1,24 +1,21 @@
-"""CAM: the peer every table compares with, a classifier and where it looks.
-
-Grad-CAM++ (Chattopadhyay et al. 2018, arXiv 1710.11063) through MONAI.
-"""
+"""CAM: the peer every table compares with, a classifier and where it looks (Grad-CAM++)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from copy import deepcopy
-from typing import Annotated, Literal, cast
+from typing import Annotated, Literal
 
 import torch
-from monai.networks.nets.resnet import ResNet, ResNetBlock
-from monai.visualize import GradCAMpp
 from pydantic import Field
 from torch import Tensor
 
 from wsseg.data.slices import Batch
 from wsseg.losses.presence import presence_loss
-from wsseg.methods.base import Method, Prediction, Progress, Settings, Stage
-from wsseg.methods.heat import blur, calibrate, decide_presence, evidence, mirrored_presence
+from wsseg.methods.base import Progress, Settings, Stage
+from wsseg.methods.gradcam import gradcam_map
+from wsseg.methods.heat import blur, calibrate, evidence
+from wsseg.methods.presence import ImageLabelMethod, mirrored_presence
+from wsseg.networks.resnet import resnet18
 
 
 class CAMSettings(Settings):
@@ -42,7 +39,7 @@ class CAMSettings(Settings):
     presence_threshold: float = Field(0.5, gt=0, lt=1)
 
 
-class CAM(Method):
+class CAM(ImageLabelMethod):
     """ResNet-18 with group normalisation, and its Grad-CAM++ map."""
 
     settings_type = CAMSettings
@@ -51,17 +48,7 @@ class CAM(Method):
         super().__init__(settings, classes)
         self.settings = settings
         self.classes = classes
-        self.classifier = ResNet(
-            ResNetBlock,
-            layers=[2, 2, 2, 2],
-            block_inplanes=list(settings.widths),
-            spatial_dims=2,
-            n_input_channels=1,
-            conv1_t_size=3,
-            conv1_t_stride=1,
-            num_classes=classes,
-            norm=("group", {"num_groups": 8}),
-        )
+        self.classifier = resnet18(settings.widths, classes)
 
     def stages(self) -> Sequence[Stage]:
         return (Stage("classifier", self.classifier, steps=1000, rate=5e-4, batch=32),)
@@ -69,34 +56,14 @@ class CAM(Method):
     def losses(self, stage: Stage, batch: Batch) -> dict[str, Tensor]:
         return {"presence": presence_loss(self.classifier(batch.images), batch.presence)}
 
-    def predict(self, images: Tensor, presence: Tensor | None, seed: int, chunk: int, progress: Progress) -> Prediction:
-        decided = decide_presence(mirrored_presence(self.classifier, images, chunk), presence)
-        shown = decided > self.settings.presence_threshold
-        slices = torch.nonzero(shown.any(dim=1))[:, 0]
-        probabilities = torch.zeros(len(images), self.classes, *images.shape[2:])
-        if len(slices):
-            maps = torch.stack([self._maps(images[slices], k, progress) for k in range(self.classes)], dim=1)
-            heat = evidence(maps, images[slices], self.settings.hyperintense)
-            probabilities[slices] = calibrate(heat, self.settings.threshold)
-        return Prediction(probabilities * shown[:, :, None, None], decided)
+    def presence_probability(self, images: Tensor, chunk: int) -> Tensor:
+        return mirrored_presence(self.classifier, images, chunk)
 
-    def _maps(self, images: Tensor, k: int, progress: Progress) -> Tensor:
-        """Grad-CAM++ of one class, each slice scaled to [0, 1], smoothed.
-
-        One slice at a time: MONAI multiplies the scores of a batch along the
-        wrong axis. On a copy: its hooks stay on the network it is given.
-        """
-        maps = []
-        with torch.enable_grad():
-            network = deepcopy(self.classifier).requires_grad_(True)
-            cam = GradCAMpp(network, self.settings.layer, postprocessing=_scale)
-            for index in range(len(images)):
-                maps.append(cast(Tensor, cam(images[index : index + 1], class_idx=k))[0, 0].detach().float().cpu())
-                progress((k + (index + 1) / len(images)) / self.classes)
-        return blur(torch.stack(maps), *self.settings.blur)
-
-
-def _scale(maps: Tensor) -> Tensor:
-    """Each slice to [0, 1], bright where the evidence is (MONAI's default is dark there)."""
-    low, high = maps.amin(dim=(2, 3), keepdim=True), maps.amax(dim=(2, 3), keepdim=True)
-    return (maps - low) / (high - low).clamp(min=1e-8)
+    def locate(self, images: Tensor, slices: Tensor, seed: int, chunk: int, progress: Progress) -> Tensor:
+        settings, shown = self.settings, images[slices]
+        heat = []
+        for k in range(self.classes):
+            plane = gradcam_map(self.classifier, settings.layer, shown, k)
+            heat.append(blur(plane, *settings.blur))
+            progress((k + 1) / self.classes)
+        return calibrate(evidence(torch.stack(heat, dim=1), shown, settings.hyperintense), settings.threshold)

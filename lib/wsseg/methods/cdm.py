@@ -7,10 +7,8 @@ the same slice under both, it differs where the finding is.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import product
 from typing import Annotated, Literal
 
-import numpy as np
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor
@@ -18,10 +16,12 @@ from torch.nn import functional
 
 from wsseg.data.slices import Batch
 from wsseg.diffusion import derivative
+from wsseg.diffusion.noise import over_noise
 from wsseg.diffusion.schedule import NoiseSchedule
 from wsseg.losses.presence import presence_loss
-from wsseg.methods.base import Method, Prediction, Progress, Settings, Stage
-from wsseg.methods.heat import blur, calibrate, decide_presence, evidence, mirrored_presence
+from wsseg.methods.base import Progress, Settings, Stage
+from wsseg.methods.heat import blur, calibrate, evidence
+from wsseg.methods.presence import ImageLabelMethod, mirrored_presence
 from wsseg.networks.classifier import NoisyClassifier
 from wsseg.networks.unet import ConditionalUNet
 
@@ -73,7 +73,7 @@ class CDMSettings(Settings):
         return self
 
 
-class CDM(Method):
+class CDM(ImageLabelMethod):
     """A conditional diffusion model and a noise-conditioned classifier.
 
     Args:
@@ -129,39 +129,23 @@ class CDM(Method):
         unlabelled = (state < 0) | (batch.uniform[:, 2] < self.settings.condition_dropout)
         return torch.where(unlabelled, 2 * self.classes, 2 * chosen + state.clamp(min=0))
 
-    def predict(self, images: Tensor, presence: Tensor | None, seed: int, chunk: int, progress: Progress) -> Prediction:
-        decided = decide_presence(self.presence_probability(images, chunk), presence)
-        shown = decided > self.settings.presence_threshold
-        slices = torch.nonzero(shown.any(dim=1))[:, 0]
-        probabilities = torch.zeros(len(images), self.classes, *images.shape[2:])
-        if len(slices):
-            maps = self.derivative_map(images, slices, seed, chunk, progress)
-            heat = evidence(maps, images[slices], self.settings.hyperintense)
-            probabilities[slices] = calibrate(heat, self.settings.threshold)
-        return Prediction(probabilities * shown[:, :, None, None], decided)
-
     def presence_probability(self, images: Tensor, chunk: int) -> Tensor:
         """p(y | x_0, t = 0) of slices, (slices, classes)."""
         return mirrored_presence(lambda part: self.classifier(part, part.new_zeros(len(part)).long()), images, chunk)
 
-    def derivative_map(self, images: Tensor, slices: Tensor, seed: int, chunk: int, progress: Progress) -> Tensor:
-        """The condition derivative of some slices, (slices, classes, size, size), not yet thresholded.
+    def locate(self, images: Tensor, slices: Tensor, seed: int, chunk: int, progress: Progress) -> Tensor:
+        maps = self.derivative_map(images, slices, seed, chunk, progress)
+        return calibrate(evidence(maps, images[slices], self.settings.hyperintense), self.settings.threshold)
 
-        Every slice draws its own noise by seed, index, level and draw, so the
-        result does not depend on what else is in the batch.
-        """
+    def derivative_map(self, images: Tensor, slices: Tensor, seed: int, chunk: int, progress: Progress) -> Tensor:
+        """The condition derivative of some slices, (slices, classes, size, size), smoothed, not yet thresholded."""
         settings = self.settings
-        total = torch.zeros(len(slices), self.classes, *images.shape[2:])
-        levels = [self.schedule.step_of(sigma) for sigma in settings.sigmas]
-        passes = list(product(levels, range(settings.draws), torch.arange(len(slices)).split(chunk)))
-        for done, (step, draw, part) in enumerate(passes):
-            noise = slice_noise(images, slices[part], seed, step, draw)
-            steps = torch.full((len(part),), step, device=images.device)
-            noisy = self.schedule.add_noise(images[slices[part]], noise, steps)
-            for k in range(self.classes):
-                total[part, k] += self._derivative(noisy, step, k)[:, 0].cpu() / settings.draws
-            progress((done + 1) / len(passes))
+        at = (images, slices, self.schedule, settings.sigmas, settings.draws, seed, chunk, self.classes)
+        total = over_noise(*at, self._derivatives, progress)
         return torch.stack([blur(total[:, k], *settings.blur) for k in range(self.classes)], dim=1)
+
+    def _derivatives(self, noisy: Tensor, step: int) -> Tensor:
+        return torch.cat([self._derivative(noisy, step, k) for k in range(self.classes)], dim=1)
 
     def _derivative(self, noisy: Tensor, step: int, k: int) -> Tensor:
         settings = self.settings
@@ -180,12 +164,3 @@ class CDM(Method):
             return functional.logsigmoid(torch.where(state == 1, logits, -logits))
 
         return log_probability
-
-
-def slice_noise(images: Tensor, slices: Tensor, seed: int, step: int, draw: int) -> Tensor:
-    """Standard normal noise for some slices of ``images``, drawn on the CPU by slice, level and draw."""
-    planes = []
-    for index in slices.tolist():
-        rng = np.random.default_rng([seed, index, step, draw])
-        planes.append(torch.from_numpy(rng.standard_normal(images.shape[1:], np.float32)))
-    return torch.stack(planes).to(images.device)

@@ -1,8 +1,7 @@
-"""What methods that make a heat map share: smoothing, thresholds, presence."""
+"""What methods that make a heat map share: smoothing and thresholds."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
@@ -10,7 +9,6 @@ import torch
 from scipy import ndimage
 from skimage.filters import threshold_otsu
 from torch import Tensor
-from torch.nn import functional
 
 from wsseg.data.preprocess import BRIGHT
 
@@ -61,32 +59,3 @@ def to_probability(maps: Tensor, threshold: Tensor | float) -> Tensor:
     before it.
     """
     return (maps / (2 * torch.as_tensor(threshold))).clamp(0, 1)
-
-
-def smooth_over_slices(logits: Tensor) -> Tensor:
-    """Weights 1 2 1 over neighbouring slices of (slices, classes), ends repeated.
-
-    A finding spans neighbours: what one slice leaves open the next ones decide.
-    """
-    logits = logits.float().cpu()
-    padded = functional.pad(logits.T[None], (1, 1), mode="replicate")[0].T
-    return (padded[:-2] + 2 * padded[1:-1] + padded[2:]) / 4
-
-
-def mirrored_presence(classifier: Callable[[Tensor], Tensor], images: Tensor, chunk: int) -> Tensor:
-    """Presence probability (slices, classes), from each slice, its mirror image and its neighbours.
-
-    Args:
-        classifier: slices (n, 1, size, size) to logits (n, classes).
-        images: (slices, 1, size, size), neighbours in order.
-        chunk: slices at a time.
-    """
-    logits = [(classifier(part) + classifier(part.flip(2))) / 2 for part in images.split(chunk)]
-    return torch.sigmoid(smooth_over_slices(torch.cat(logits)))
-
-
-def decide_presence(probability: Tensor, given: Tensor | None) -> Tensor:
-    """Presence (slices, classes): as given where it is known, else as estimated."""
-    if given is None:
-        return probability
-    return torch.where(given < 0, probability, given.to(probability))

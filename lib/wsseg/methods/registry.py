@@ -10,11 +10,12 @@ from pydantic import ValidationError
 
 from wsseg.errors import WssegError
 from wsseg.methods.base import Method
-from wsseg.package import METADATA, ModelPackage
+from wsseg.package import METADATA, ModelPackage, find_package
 
 METHODS = {
     "cam": "CAM",
     "cdm": "CDM",
+    "cldf": "CLDF",
 }
 """The file beside this one, and the class in it."""
 
@@ -45,6 +46,30 @@ def create_method(package: ModelPackage, seed: int = 0) -> Method:
             return kind(settings, len(package.labels))
         except (ValueError, RuntimeError) as error:  # how libraries refuse widths that cannot be built
             raise WssegError(f"{path}: settings: no network can be built from them ({error})") from error
+
+
+def adopt_parents(method: Method, package: ModelPackage) -> dict[str, str]:
+    """Copy a method's frozen parts from the packages its recipe names.
+
+    Returns:
+        What was copied, in words, by part: package, version and checksum.
+
+    Raises:
+        WssegError: a parent is unknown, not trained, or of another network.
+    """
+    adopted = {}
+    for name, parent in package.recipe.parents.items():
+        source = find_package(parent.package)
+        try:
+            weights = load_method(source).get_submodule(parent.part).state_dict()
+            method.get_submodule(name).load_state_dict(weights)
+        except (AttributeError, RuntimeError) as error:
+            reason = str(error).splitlines()[0]
+            raise WssegError(
+                f"{package.folder / METADATA}: parents.{name}: {parent.package} has no such part ({reason})"
+            ) from error
+        adopted[name] = f"{parent.part} of {source.name} {source.metadata.version}, sha256 {source.checksum()}"
+    return adopted
 
 
 def load_method(package: ModelPackage) -> Method:

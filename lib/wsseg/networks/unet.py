@@ -23,6 +23,7 @@ class ConditionalUNet(nn.Module):
 
     def __init__(self, widths: tuple[int, ...], rows: int) -> None:
         super().__init__()
+        self.widths = widths
         plain, deep = len(widths) - 2, 2
         self.unet = UNet2DModel(
             in_channels=1,
@@ -51,3 +52,10 @@ class ConditionalUNet(nn.Module):
     def row(self, index: int, like: Tensor) -> Tensor:
         """One condition vector (1, width) on the device of ``like``."""
         return self.rows(torch.tensor([index], device=like.device))
+
+    def decoder_levels(self) -> list[tuple[nn.Module, int]]:
+        """The last block of every decoder level before its upsampling, coarsest first, with its channels."""
+        blocks = [
+            block.attentions[-1] if hasattr(block, "attentions") else block.resnets[-1] for block in self.unet.up_blocks
+        ]
+        return list(zip(blocks, reversed(self.widths), strict=True))

@@ -1,0 +1,33 @@
+"""Losses of pixel labels that leave most pixels unlabelled."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+def pixel_cross_entropy(logits: Tensor, target: Tensor, known: Tensor, balanced: bool) -> Tensor:
+    """Cross-entropy over labelled pixels.
+
+    Args:
+        logits: (batch, 1 + classes, rows, columns).
+        target: (batch, rows, columns), 0 background, 1..N.
+        known: (batch, rows, columns) bool.
+        balanced: every class in the batch weighs the same; else every pixel.
+    """
+    each = functional.cross_entropy(logits.float(), target, reduction="none")
+    if not balanced:
+        return (each * known).sum() / known.sum().clamp(min=1)
+    return torch.stack([each[known & (target == label)].mean() for label in target[known].unique()]).mean()
+
+
+def overlap_loss(logits: Tensor, target: Tensor, known: Tensor) -> Tensor:
+    """1 - soft Dice of each class over the batch's labelled pixels, mean over classes; arguments as above."""
+    probability = torch.softmax(logits.float(), dim=1) * known[:, None]
+    losses = []
+    for label in range(1, logits.shape[1]):
+        truth = (target == label) & known
+        both = (probability[:, label] * truth).sum()
+        losses.append(1 - (2 * both + 1) / (probability[:, label].sum() + truth.sum() + 1))
+    return torch.stack(losses).mean()

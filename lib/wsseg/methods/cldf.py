@@ -1,0 +1,246 @@
+"""CLDF (arXiv 2506.23460): contrastive pixel embeddings on frozen diffusion features.
+
+A conditional diffusion model that learned from image-level labels is frozen; a
+small decoder learns from its features which pixels belong together. The pixels
+to learn from are those that several heat maps agree on. One pass of the frozen
+network per noise level segments, instead of CDM's many.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+import numpy as np
+import torch
+from pydantic import Field, model_validator
+from scipy.cluster.vq import kmeans2
+from torch import Tensor
+from torch.nn import functional
+
+from wsseg.data.slices import Batch, LabelledSlices
+from wsseg.diffusion.derivative import class_gradient, difference
+from wsseg.diffusion.features import FeatureTaps
+from wsseg.diffusion.noise import over_noise, slice_noise
+from wsseg.diffusion.schedule import NoiseSchedule
+from wsseg.labels import BACKGROUND, YES
+from wsseg.losses.contrast import contrast_loss, sample_pixels
+from wsseg.losses.pixels import overlap_loss, pixel_cross_entropy
+from wsseg.methods.base import Progress, Settings, Stage
+from wsseg.methods.gradcam import gradcam_map
+from wsseg.methods.heat import blur, evidence
+from wsseg.methods.presence import ImageLabelMethod, mirrored_presence
+from wsseg.methods.seeds import confident, merge_classes, vote
+from wsseg.networks.classifier import NoisyClassifier
+from wsseg.networks.pixel_decoder import PixelDecoder
+from wsseg.networks.resnet import resnet18
+from wsseg.networks.unet import ConditionalUNet
+
+_Sigma = Annotated[float, Field(gt=0, lt=1)]
+
+SEED_SIGMAS = {"derivative": (0.2, 0.3, 0.4, 0.5, 0.6), "gradient": (0.1, 0.2, 0.3, 0.4, 0.5, 0.6)}
+"""Noise levels that the maps are summed over."""
+
+
+class CLDFSettings(Settings):
+    """Settings of CLDF; the frozen networks' come first.
+
+    Attributes:
+        widths, classifier_widths: of the frozen diffusion model and its noise-conditioned classifier.
+        cam_widths, cam_layer: of the frozen classifier that Grad-CAM++ looks at.
+        diffusion_size: pixels of the slices that the frozen networks see.
+        sigmas: noise levels of the features, one frozen pass each.
+        levels: decoder levels tapped, 0 is the coarsest.
+        width, embedding: channels inside the decoder, and of a pixel's vector.
+        native: the decoder also looks at the image at the package's own size.
+        maps: what seeds are voted on by.
+        votes: maps that must agree on foreground.
+        hyperintense: findings are brighter than normal tissue; weight each map
+            by how much brighter.
+        seed_blur: Gaussian smoothing of the maps in pixels of ``diffusion_size``.
+        seed_rim_mm: depth under the skin where there is no foreground seed.
+        loss: on the seeds; "contrastive" trains the embedding by contrast and
+            only the prototypes by cross-entropy.
+        temperature: of the contrast and of the cosine to the prototypes.
+        readout: a pixel is of its nearest prototype, or of its slice's cluster
+            that is nearest to it.
+        seed_steps, self_steps: training on the seeds, then on the method's own
+            confident predictions; 0 leaves the latter out.
+        presence_threshold: probability above which a slice shows the finding.
+    """
+
+    widths: tuple[int, ...] = (32, 64, 128, 128)
+    classifier_widths: tuple[int, ...] = (24, 48, 96, 128, 128)
+    cam_widths: tuple[int, int, int, int] = (32, 64, 128, 256)
+    cam_layer: Literal["layer1", "layer2", "layer3", "layer4"] = "layer3"
+    diffusion_size: int = Field(64, ge=16)
+
+    sigmas: tuple[_Sigma, ...] = Field((0.2, 0.4, 0.6), min_length=1)
+    levels: tuple[Annotated[int, Field(ge=0)], ...] = Field((0, 1, 2, 3), min_length=1)
+    width: int = Field(48, ge=8, multiple_of=8)
+    embedding: int = Field(32, ge=2)
+    native: bool = True
+
+    maps: tuple[Literal["derivative", "gradient", "cam"], ...] = Field(("derivative", "gradient", "cam"), min_length=1)
+    votes: int = Field(2, ge=1)
+    hyperintense: bool = True
+    seed_blur: float = Field(2.5, ge=0)
+    seed_rim_mm: float = Field(8.0, ge=0)
+    loss: Literal["contrastive", "cross-entropy", "both"] = "both"
+    temperature: float = Field(0.1, gt=0)
+    readout: Literal["prototypes", "clusters"] = "prototypes"
+    seed_steps: int = Field(400, ge=1)
+    self_steps: int = Field(400, ge=0)
+    presence_threshold: float = Field(0.5, gt=0, lt=1)
+
+    @model_validator(mode="after")
+    def _fits(self) -> CLDFSettings:
+        if max(self.levels) >= len(self.widths):
+            raise ValueError(f"levels: the network has {len(self.widths)} decoder levels, 0 is the first")
+        return self
+
+
+class CLDF(ImageLabelMethod):
+    """Frozen diffusion features, a pixel decoder, and prototypes of the classes.
+
+    Args:
+        settings: see :class:`CLDFSettings`.
+        classes: number of findings.
+    """
+
+    settings_type = CLDFSettings
+
+    def __init__(self, settings: CLDFSettings, classes: int) -> None:
+        super().__init__(settings, classes)
+        self.settings = settings
+        self.classes = classes
+        self.schedule = NoiseSchedule()
+        self.diffusion = ConditionalUNet(settings.widths, rows=2 * classes + 1)
+        self.classifier = NoisyClassifier(settings.classifier_widths, classes)
+        self.cam = resnet18(settings.cam_widths, classes)
+        blocks, widths = zip(*(self.diffusion.decoder_levels()[level] for level in settings.levels), strict=True)
+        self.taps = FeatureTaps(self.diffusion, blocks)
+        channels = [len(settings.sigmas) * width for width in widths]
+        self.decoder = PixelDecoder(channels, settings.width, settings.embedding, settings.native, classes)
+
+    def stages(self) -> Sequence[Stage]:
+        settings = self.settings
+        stages = [Stage("decoder", self.decoder, steps=settings.seed_steps, rate=1e-3, batch=16)]
+        if settings.self_steps:
+            stages.append(Stage("self-training", self.decoder, steps=settings.self_steps, rate=1e-3, batch=16))
+        return stages
+
+    def pixel_labels(self, stage: Stage, data: LabelledSlices, chunk: int, progress: Progress) -> Tensor:
+        """Seeds of the first stage; the method's own confident predictions in the second."""
+        per_class = torch.zeros(len(data.images), self.classes, *data.images.shape[2:], dtype=torch.uint8)
+        deep = data.depth_mm > self.settings.seed_rim_mm
+        for k in range(self.classes):
+            slices = torch.nonzero(data.presence[:, k] == YES)[:, 0]
+
+            def told(part: float, k: int = k) -> None:
+                progress((k + part) / self.classes)
+
+            if stage.name == "decoder":
+                maps = self.seed_maps(data.images, slices, k, chunk, told)
+                per_class[slices, k] = vote(maps, deep[slices], min(self.settings.votes, len(maps)))
+            else:
+                own = self.locate(data.images, slices, 0, chunk, told)[:, k]
+                per_class[slices, k] = confident(own, deep[slices])
+        made = merge_classes(per_class, data.presence)
+        return torch.where(data.pixels > 0, data.pixels, made)  # what people drew wins
+
+    def seed_maps(self, images: Tensor, slices: Tensor, k: int, chunk: int, progress: Progress) -> list[Tensor]:
+        """The heat maps of one class that seeds are voted on by, each (len(slices), size, size), not negative."""
+        small, found = self._small(images), []
+        for index, kind in enumerate(self.settings.maps):
+
+            def told(part: float, index: int = index) -> None:
+                progress((index + part) / len(self.settings.maps))
+
+            plane = blur(self._map(kind, small, slices, k, chunk, told).clamp(min=0), self.settings.seed_blur, 0.0)
+            wide = functional.interpolate(plane[:, None], images.shape[2:], mode="bilinear", align_corners=False)
+            found.append(evidence(wide, images[slices], self.settings.hyperintense)[:, 0])
+        return found
+
+    def _map(self, kind: str, small: Tensor, slices: Tensor, k: int, chunk: int, progress: Progress) -> Tensor:
+        if kind == "cam":
+            return gradcam_map(self.cam, self.settings.cam_layer, small[slices], k)
+
+        def derivative(noisy: Tensor, step: int) -> Tensor:
+            absent, present = self.diffusion.row(2 * k, noisy), self.diffusion.row(2 * k + 1, noisy)
+            return difference(self.diffusion, self.schedule, noisy, step, present, absent, tau=0.0)
+
+        def gradient(noisy: Tensor, step: int) -> Tensor:
+            return class_gradient(self.classifier, noisy, step, k)
+
+        map_of = {"derivative": derivative, "gradient": gradient}[kind]
+        at = (small, slices, self.schedule, SEED_SIGMAS[kind], 1, 0, chunk, 1)
+        return over_noise(*at, map_of, progress)[:, 0]
+
+    def losses(self, stage: Stage, batch: Batch) -> dict[str, Tensor]:
+        noise = batch.noise[:, :, : self.settings.diffusion_size, : self.settings.diffusion_size]
+        embedded = self.decoder(self.features(batch.images, noise), batch.images)
+        labels = batch.pixels.long()
+        target = torch.where(labels == BACKGROUND, 0, labels)
+        contrastive = stage.name == "decoder" and self.settings.loss != "cross-entropy"
+        alone = contrastive and self.settings.loss == "contrastive"
+        logits = self.decoder.scores(embedded.detach() if alone else embedded) / self.settings.temperature
+        found = {"cross-entropy": pixel_cross_entropy(logits, target, labels > 0, balanced=stage.name == "decoder")}
+        if contrastive:
+            drawn = sample_pixels(embedded, labels, 64, batch.uniform[:, 3])
+            found["contrast"] = contrast_loss(*drawn, self.settings.temperature)
+        if stage.name != "decoder":
+            found["overlap"] = overlap_loss(logits, target, labels > 0)
+        return found
+
+    def presence_probability(self, images: Tensor, chunk: int) -> Tensor:
+        """From the noise-conditioned classifier at t = 0."""
+        small = self._small(images)
+        return mirrored_presence(lambda part: self.classifier(part, part.new_zeros(len(part)).long()), small, chunk)
+
+    def locate(self, images: Tensor, slices: Tensor, seed: int, chunk: int, progress: Progress) -> Tensor:
+        found = []
+        for part in torch.arange(len(slices)).split(chunk):
+            shown = images[slices[part]]
+            noise = slice_noise(self._small(images[:1]).expand(len(images), -1, -1, -1), slices[part], seed, 0, 0)
+            embedded = self.decoder(self.features(shown, noise), shown)
+            found.append(self._read(embedded).cpu())
+            progress(len(torch.cat(found)) / len(slices))
+        return torch.cat(found)[:, 1:]
+
+    def features(self, images: Tensor, noise: Tensor) -> list[Tensor]:
+        """Activations per level, those of all noise levels side by side, in one batch of the frozen network.
+
+        Args:
+            images: (batch, 1, size, size).
+            noise: (batch, 1, diffusion_size, diffusion_size).
+        """
+        small, sigmas = self._small(images), self.settings.sigmas
+        steps = torch.tensor([self.schedule.step_of(s) for s in sigmas], device=images.device)
+        steps = steps.repeat_interleave(len(images))
+        noisy = self.schedule.add_noise(small.repeat(len(sigmas), 1, 1, 1), noise.repeat(len(sigmas), 1, 1, 1), steps)
+        condition = self.diffusion.rows(torch.arange(1, 2 * self.classes, 2, device=images.device)).mean(dim=0)
+        noisy = noisy.contiguous(memory_format=torch.channels_last)
+        taken = self.taps(noisy, steps, condition.expand(len(noisy), -1))
+        return [torch.cat(level.chunk(len(sigmas)), dim=1) for level in taken]
+
+    def _small(self, images: Tensor) -> Tensor:
+        size = (self.settings.diffusion_size, self.settings.diffusion_size)
+        return functional.interpolate(images, size, mode="bilinear", antialias=True, align_corners=False)
+
+    def _read(self, embedded: Tensor) -> Tensor:
+        """Class probabilities (batch, 1 + classes, size, size) of embedded pixels."""
+        if self.settings.readout == "clusters":
+            embedded = torch.stack([_cluster_means(one, self.decoder.prototypes) for one in embedded])
+        return torch.softmax(self.decoder.scores(embedded) / self.settings.temperature, dim=1)
+
+
+def _cluster_means(embedded: Tensor, prototypes: Tensor) -> Tensor:
+    """Every pixel's vector (length, rows, columns) replaced by the mean of its cluster; k-means from the prototypes."""
+    vectors = embedded.flatten(1).T.cpu().numpy().astype(np.float64)
+    start = functional.normalize(prototypes.detach(), dim=1).cpu().numpy().astype(np.float64)
+    with warnings.catch_warnings(action="ignore"):  # a slice may show no pixel of a class
+        means, which = kmeans2(vectors, start, minit="matrix", missing="warn")
+    flat = torch.from_numpy(means[which]).to(embedded).T
+    return functional.normalize(flat, dim=0).view_as(embedded)

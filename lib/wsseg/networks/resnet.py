@@ -1,0 +1,25 @@
+"""The classifier that class activation maps are taken from."""
+
+from __future__ import annotations
+
+from monai.networks.nets.resnet import ResNet, ResNetBlock
+
+
+def resnet18(widths: tuple[int, int, int, int], classes: int) -> ResNet:
+    """MONAI's ResNet-18 for slices of 64 pixels or so: no stride in the stem, group normalisation.
+
+    Args:
+        widths: channels of ``layer1`` to ``layer4``.
+        classes: number of logits.
+    """
+    return ResNet(
+        ResNetBlock,
+        layers=[2, 2, 2, 2],
+        block_inplanes=list(widths),
+        spatial_dims=2,
+        n_input_channels=1,
+        conv1_t_size=3,
+        conv1_t_stride=1,
+        num_classes=classes,
+        norm=("group", {"num_groups": 8}),
+    )

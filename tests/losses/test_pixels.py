@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+import torch
+
+from wsseg.losses.pixels import overlap_loss, pixel_cross_entropy
+
+
+def _case() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    target = torch.zeros(1, 4, 4, dtype=torch.long)
+    target[0, 0] = 1
+    known = torch.ones(1, 4, 4, dtype=torch.bool)
+    known[0, 3] = False
+    return torch.stack([target == 0, target == 1], dim=1).float() * 20, target, known
+
+
+def test_right_answers_cost_nothing_and_unlabelled_pixels_do_not_count() -> None:
+    logits, target, known = _case()
+    logits[0, :, 3] = torch.tensor([[-20.0], [20.0]])  # wrong, where nothing is labelled
+    for balanced in (True, False):
+        assert pixel_cross_entropy(logits, target, known, balanced) < 1e-6
+    assert overlap_loss(logits, target, known) < 1e-6
+
+
+def test_balance_weighs_a_rare_class_as_much() -> None:
+    logits, target, known = _case()
+    logits[0, :, 0] = 0.0  # undecided on the 4 pixels of the class, right on 8 others
+    assert abs(float(pixel_cross_entropy(logits, target, known, True)) - 0.6931 / 2) < 1e-3
+    assert abs(float(pixel_cross_entropy(logits, target, known, False)) - 0.6931 / 3) < 1e-3
+
+
+def test_missing_the_class_costs_its_overlap() -> None:
+    logits, target, known = _case()
+    assert overlap_loss(logits.flip(1), target, known) > 0.8

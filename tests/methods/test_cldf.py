@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from threading import Thread
+
+import pytest
+import torch
+from pydantic import ValidationError
+from torch import Tensor
+
+from conftest import SMALL_CLDF
+from wsseg.data.slices import Batch, LabelledSlices
+from wsseg.methods.cldf import CLDF, CLDFSettings
+
+
+def _method(classes: int = 1, **changes: object) -> CLDF:
+    method = CLDF(SMALL_CLDF.model_copy(update=changes), classes)
+    torch.manual_seed(0)
+    for parameter in method.parameters():
+        torch.nn.init.normal_(parameter, std=0.05)
+    return method.requires_grad_(False).eval()
+
+
+@pytest.fixture(scope="module")
+def images() -> Tensor:
+    return torch.rand(6, 1, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
+
+
+def _data(images: Tensor, presence: Tensor) -> LabelledSlices:
+    shape = (len(images), *images.shape[2:])
+    return LabelledSlices(images, presence, torch.full(shape, 20.0), torch.zeros(shape, dtype=torch.uint8), 1)
+
+
+def _batch(images: Tensor) -> Batch:
+    generator = torch.Generator().manual_seed(2)
+    pixels = torch.zeros(6, 32, 32, dtype=torch.uint8)
+    pixels[:3, :8, :8], pixels[:, 16:] = 1, 255
+    noise = torch.randn(images.shape, generator=generator)
+    return Batch(images, torch.tensor([[1], [0]] * 3), pixels, noise, torch.rand(6, 4, generator=generator))
+
+
+@pytest.mark.parametrize("readout", ["prototypes", "clusters"])
+def test_result_does_not_depend_on_how_slices_are_batched(images: Tensor, readout: str) -> None:
+    method = _method(readout=readout)
+    whole = method.predict(images, torch.ones(6, 1), 0, 6, lambda part: None)
+    parts = method.predict(images, torch.ones(6, 1), 0, 4, lambda part: None)
+    assert 0 < whole.probabilities.max() <= 1
+    assert whole.probabilities.std() > 0
+    torch.testing.assert_close(whole.probabilities, parts.probabilities, atol=1e-4, rtol=1e-3)
+
+
+def test_threads_take_their_own_features(images: Tensor) -> None:
+    method, found = _method(), {}
+    alone = {index: method.features(images[index : index + 1], _noise()) for index in range(4)}
+
+    def take(index: int) -> None:
+        for _ in range(10):
+            found[index] = method.features(images[index : index + 1], _noise())
+
+    threads = [Thread(target=take, args=(index,)) for index in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for index, levels in alone.items():
+        for one, other in zip(levels, found[index], strict=True):
+            torch.testing.assert_close(one, other)
+
+
+def _noise() -> Tensor:
+    return torch.randn(1, 1, 16, 16, generator=torch.Generator().manual_seed(1))
+
+
+def test_features_are_the_levels_at_every_noise_level(images: Tensor) -> None:
+    shapes = [tuple(level.shape) for level in _method().features(images[:2], _noise().expand(2, -1, -1, -1))]
+    assert shapes == [(2, 64, 4, 4), (2, 64, 8, 8), (2, 64, 16, 16)]
+    two = _method(sigmas=(0.2, 0.5)).features(images[:2], _noise().expand(2, -1, -1, -1))
+    one = _method(sigmas=(0.5,)).features(images[:2], _noise().expand(2, -1, -1, -1))
+    for both, alone in zip(two, one, strict=True):
+        torch.testing.assert_close(both.chunk(2, dim=1)[1], alone, atol=1e-5, rtol=1e-4)
+
+
+def test_only_the_decoder_is_trained(images: Tensor) -> None:
+    method = _method()
+    for stage in method.stages():
+        stage.module.requires_grad_(True)
+        sum(method.losses(stage, _batch(images)).values()).backward()
+        touched = {name.split(".")[0] for name, p in method.named_parameters() if p.grad is not None and p.grad.any()}
+        assert touched == {"decoder"}
+        method.zero_grad()
+
+
+def test_what_people_drew_stands_above_seeds(images: Tensor) -> None:
+    method, data = _method(hyperintense=False), _data(images, torch.tensor([[1], [1], [0], [0], [-1], [1]]))
+    first, second = method.stages()
+    for stage in (first, second):
+        made = method.pixel_labels(stage, data, 4, lambda part: None)
+        assert (made[2:4] == 255).all(), "a slice without the finding is background"
+        assert not made[4].any(), "an unknown slice says nothing"
+        drawn = data.pixels.clone()
+        drawn[0, :4], drawn[2, 0, 0] = 1, 1
+        kept = method.pixel_labels(stage, replace(data, pixels=drawn), 4, lambda part: None)
+        assert (kept[0, :4] == 1).all()
+        assert kept[2, 0, 0] == 1
+        assert torch.equal(kept[5], made[5])
+    seeds = method.pixel_labels(first, data, 4, lambda part: None)
+    assert (seeds[[0, 1, 5]] == 1).flatten(1).any(dim=1).all()
+
+
+def test_maps_can_be_chosen(images: Tensor) -> None:
+    data = _data(images, torch.ones(6, 1, dtype=torch.int8))
+    labels = {}
+    for maps in (("derivative",), ("gradient",), ("cam",)):
+        method = _method(maps=maps, hyperintense=False)
+        labels[maps] = method.pixel_labels(method.stages()[0], data, 6, lambda part: None)
+        assert (labels[maps] == 1).any()
+    assert len({made.numpy().tobytes() for made in labels.values()}) == 3
+
+
+def test_levels_that_are_not_there_are_refused() -> None:
+    with pytest.raises(ValidationError, match="3 decoder levels"):
+        CLDFSettings(widths=(32, 32, 32), levels=(0, 3))
