@@ -1,6 +1,6 @@
 """Click to mask: POST to last byte on a warm `wsseg serve`, and the server's peak memory.
 
-    python benchmarks/click.py [--model NAME] [--clicks 5]
+    python benchmarks/click.py [--models NAME,...] [--clicks 5]
 
 Makes a synthetic study of 24 slices of 256 x 256 and runs a real server on a
 free port of this machine.
@@ -27,7 +27,7 @@ from wsseg.data.phantom import write_demo_study
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="cdm-glioma-flair")
+    parser.add_argument("--models", default="cdm-glioma-flair")
     parser.add_argument("--clicks", type=int, default=5)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -37,7 +37,8 @@ def main() -> None:
         command = [sys.executable, "-m", "wsseg.cli", "serve", "--studies", str(studies), "--port", str(port)]
         server = subprocess.Popen(command, env={**os.environ, "WSSEG_HOME": folder}, stdout=subprocess.DEVNULL)
         try:
-            _measure(f"http://127.0.0.1:{port}", arguments.model, arguments.clicks, server.pid)
+            for model in arguments.models.split(","):
+                _measure(f"http://127.0.0.1:{port}", model, arguments.clicks, server.pid)
         finally:
             server.terminate()
             server.wait()

@@ -13,7 +13,7 @@ from wsseg.data.phantom import write_phantom_data
 from wsseg.methods.cam import CAMSettings
 from wsseg.methods.cdm import CDMSettings
 from wsseg.methods.cldf import CLDFSettings
-from wsseg.methods.registry import method_class
+from wsseg.methods.registry import method_class, stored_weights
 from wsseg.package import Code, Label, Metadata, ModelPackage, Recipe, home, publish, read_package, write_package
 
 REPOSITORY = Path(__file__).parents[1]
@@ -109,7 +109,7 @@ def small_package(folder: Path, method: str = "cdm", labels: tuple[str, ...] = (
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, std=0.05)
     metadata = metadata_of(method, settings.model_dump(mode="json"), labels)
-    write_package(folder, metadata, network.state_dict(), "card", "licence")
+    write_package(folder, metadata, stored_weights(network), "card", "licence")
     return read_package(folder)
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import nibabel as nib
@@ -9,6 +10,7 @@ import torch
 
 from conftest import MakePackage
 from wsseg.data.preprocess import prepare
+from wsseg.data.slices import scan_files
 from wsseg.errors import NotFoundError, WssegError
 from wsseg.evaluate import (
     Case,
@@ -146,16 +148,22 @@ def test_quality_of_pixel_labels_is_counted_per_class() -> None:
     assert (background.label, background.precision, background.recall) == ("background", 0.5, 0.5)
 
 
-def test_labels_a_method_makes_are_checked_on_the_scans_masks(make_package: MakePackage, phantom_data: Path) -> None:
+def test_labels_a_method_makes_are_checked_on_the_scans_masks(
+    make_package: MakePackage, phantom_data: Path, tmp_path: Path
+) -> None:
     """A method whose labels are the masks, as its own grid has them, is right everywhere."""
     package = make_package("cldf")
     method = load_method(package)
-    truth = torch.cat(
-        [
-            prepare(case.scan, 32, 2).to_network(prepare(case.scan, 32, 2).grid.cut(case.reference).astype(np.float32))
-            for case in load_cases(phantom_data, TUMOR)
-        ]
-    )
-    method.pixel_labels = lambda *given: torch.where(truth > 0.5, 1, 255).to(torch.uint8)
+    truth = []
+    for case in load_cases(phantom_data, TUMOR):
+        stack = prepare(case.scan, 32, 2)
+        truth.append(stack.to_network(stack.grid.cut(case.reference).astype(np.float32)) > 0.5)
+    method.pixel_labels = lambda *given: torch.where(torch.cat(truth), 1, 255).to(torch.uint8)
     for row in check_pixel_labels(method, package, phantom_data, 8, lambda part: None):
         assert (row.precision, row.recall) == (1.0, 1.0)
+    folder = tmp_path / "data"
+    shutil.copytree(phantom_data, folder)
+    for file in list(folder.glob(f"{next(iter(scan_files(folder)))}*")):
+        shutil.copy(file, folder / f"a{file.name}")
+    with pytest.raises(WssegError, match="no rows for case a"):
+        check_pixel_labels(method, package, folder, 8, lambda part: None)

@@ -174,7 +174,7 @@ def check_pixel_labels(
     Nothing is trained on them. At the resolution of the network's input.
 
     Args:
-        folder: scans, ``*_label`` masks and ``image_labels.csv``.
+        folder: scans, ``*_label`` masks and ``image_labels.csv``, which names every scan.
     """
     recipe, labels = package.recipe, package.labels
     data = load_slices(folder, labels, recipe.size, recipe.axis)

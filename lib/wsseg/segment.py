@@ -38,8 +38,9 @@ class Segmentation:
         presence: (classes, slices) float32, probability that a slice shows the
             class; slices as stored, along axis ``grid.stored_axis``.
         uncertainty: uint8 on the scan's own grid, percent; 100 where the model
-            cannot decide, 0 where it has no doubt: 1 - |2 p - 1| of the most
-            probable class.
+            cannot decide, 0 where it has no doubt: 1 - |2 p - 1|, p of the most
+            probable class times that of the slice showing it. 0 on slices that
+            are decided to show none: their doubt is in ``presence``.
         confidence: expected Dice of the mask, in [0, 1], mean over classes: what
             it would be if the model's probabilities were right. Low is a scan
             worth looking at.
@@ -122,8 +123,9 @@ class Segmenter:
         mask: NDArray[np.uint8] = stack.grid.join(np.where(best > 0.5, maps.argmax(axis=1) + 1, 0).astype(np.uint8))
         if recipe.largest_component:
             mask = largest_components(mask)
-        doubt: NDArray[np.uint8] = stack.grid.join(np.round(100 * (1 - np.abs(2 * best - 1))).astype(np.uint8))
         presence_probability = predicted.presence.float().cpu().numpy()
+        certain = (maps * presence_probability[:, :, None, None]).max(axis=1)
+        doubt: NDArray[np.uint8] = stack.grid.join(np.round(100 * (1 - np.abs(2 * certain - 1))).astype(np.uint8))
         order = slice(None, None, -1) if stack.grid.reversed else slice(None)
         return Segmentation(
             scan.like(mask),

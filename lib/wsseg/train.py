@@ -19,6 +19,7 @@ import torch
 from accelerate import Accelerator, PartialState
 from accelerate.utils import broadcast_object_list
 from diffusers.training_utils import EMAModel
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
@@ -29,7 +30,7 @@ from wsseg.errors import WssegError
 from wsseg.evaluate import check_pixel_labels
 from wsseg.labels import YES
 from wsseg.methods.base import Method, Progress, Stage
-from wsseg.methods.registry import adopt_parents, create_method, load_method
+from wsseg.methods.registry import adopt_parents, create_method, load_method, stored_weights
 from wsseg.package import LICENCE, Metadata, ModelPackage, publish, read_package, write_package
 from wsseg.segment import slices_per_pass
 from wsseg.volume import PART, make_folder, whole_file
@@ -59,6 +60,7 @@ class TrainSettings:
         folder: of this run; holds the checkpoint, ``train_stats.json`` and TensorBoard curves.
         seed: of weights, batches, noise and augmentation.
         origin: of the weights that training starts from, for the model card.
+        facts: what else the card tells of the training: frozen parts, quality of labels.
         fresh: start from random weights, forget checkpoint and parent.
         steps: replaces each stage's default number of steps.
         save_every: seconds between checkpoints; a kill loses at most so much.
@@ -70,6 +72,7 @@ class TrainSettings:
     folder: Path
     seed: int = 0
     origin: str = "random weights"
+    facts: dict[str, str] = field(default_factory=dict)
     fresh: bool = False
     steps: int | None = None
     save_every: float = 120.0
@@ -174,22 +177,24 @@ def train_package(
     )
     scratch = settings.fresh or not package.trained
     method = create_method(package, settings.seed) if scratch else load_method(package)
-    frozen = adopt_parents(method, package) if scratch else {}
+    adopted = adopt_parents(method, package, method.frozen if scratch else method.training_only)
+    facts = _frozen_facts(package) | {f"frozen {part}": words for part, words in adopted.items()}
     slices = load_slices(data, package.labels, recipe.size, recipe.axis, partial(preparing, "reading scans"))
-    checked = _checked(method, package, check, partial(preparing, "checking labels")) if check else {}
+    if check:
+        facts |= _checked(method, package, check, partial(preparing, "checking labels"))
     processes = PartialState(cpu=not torch.cuda.is_available())
     if processes.is_main_process:
         _clean_folder(settings)
     processes.wait_for_everyone()
-    settings = replace(settings, origin="random weights" if scratch else package.metadata.version)
+    origin = "random weights" if scratch else package.metadata.version
+    settings = replace(settings, origin=origin, facts=facts)
     outcome = train(method, slices, settings, report, preparing)
     stamp = f"{package.metadata.version.split('+')[0]}+{datetime.now():%Y%m%d.%H%M%S}"
     version: str = broadcast_object_list([stamp])[0]
     folder = models / package.name / version
     if processes.is_main_process:
-        facts = {f"frozen {part}": words for part, words in frozen.items()} or _frozen_facts(package)
-        metadata = _trained_metadata(package, version, method, slices, settings, outcome, facts | checked)
-        write_package(folder, metadata, method.state_dict(), model_card(package.name, metadata), licence)
+        metadata = _trained_metadata(package, version, method, slices, settings, outcome)
+        write_package(folder, metadata, stored_weights(method), model_card(package.name, metadata), licence)
         publish(models, package.name, version)
         for left in (CHECKPOINT, LABELS):
             (settings.folder / left).unlink(missing_ok=True)
@@ -204,11 +209,15 @@ def _frozen_facts(package: ModelPackage) -> dict[str, str]:
 
 def _checked(method: Method, package: ModelPackage, folder: Path, progress: Progress) -> dict[str, str]:
     """The quality of the pixel labels a method makes for itself, logged and in words for the model card."""
+    if type(method).pixel_labels is Method.pixel_labels:
+        raise WssegError(
+            f"--check: {package.recipe.method} makes no pixel labels for itself, there is nothing to check"
+        )
     chunk = slices_per_pass(torch.device("cpu"), package.recipe.size)
-    rows = check_pixel_labels(method, package, folder, chunk, progress)
-    found = {f"labels of {row.label}": f"precision {row.precision:.3f}, recall {row.recall:.3f}" for row in rows}
-    for label, words in found.items():
-        log.info("%s that %s makes for itself: %s on %s", label, package.recipe.method, words, folder)
+    found = {}
+    for row in check_pixel_labels(method, package, folder, chunk, progress):
+        found[f"labels of {row.label}"] = f"precision {row.precision:.3f}, recall {row.recall:.3f}"
+        log.info("pixel labels of %s on %s: %s", row.label, folder, found[f"labels of {row.label}"])
     return found
 
 
@@ -219,7 +228,6 @@ def _trained_metadata(
     data: LabelledSlices,
     settings: TrainSettings,
     outcome: Outcome,
-    facts: dict[str, str],
 ) -> Metadata:
     """The parent's metadata with this training's facts; what was true of the parent's data is replaced."""
     content = package.metadata.model_dump(mode="json")
@@ -243,7 +251,7 @@ def _trained_metadata(
             **{f"stage {stage.name}": _in_words(stage, settings) for stage in method.stages()},
             "wall time": str(timedelta(seconds=int(outcome.seconds))),
             "hardware": _hardware(),
-            **facts,
+            **settings.facts,
         },
     }
     return Metadata.model_validate(content)
@@ -272,7 +280,8 @@ def train(
     last step: no mask and no validation score takes part in choosing it.
 
     Under ``torchrun`` every process takes its share of each step's samples, and
-    the result is that of one process within rounding.
+    the result is that of one process within rounding, where a loss is a mean
+    over samples. CLDF's contrast looks at the pixels of its own process only.
     """
     accelerator = Accelerator(cpu=not torch.cuda.is_available())
     run = _Run(method, data, settings, accelerator, report, SummaryWriter(settings.folder / "curves"))
@@ -300,11 +309,16 @@ def train(
 
 def _pixel_labels(run: _Run, stage: Stage, data: LabelledSlices, resumed: bool, preparing: Preparing) -> Tensor:
     """What a stage learns from; on a resume what it began with, as the weights have changed since."""
+    if type(run.method).pixel_labels is Method.pixel_labels:
+        return data.pixels
     file = run.settings.folder / LABELS
-    if resumed and file.exists():
-        return load_file(file)["pixels"]
+    if resumed:
+        try:
+            return load_file(file)["pixels"]
+        except (OSError, SafetensorError) as error:
+            raise WssegError(f"{file}: is missing or damaged; start again with --fresh") from error
     run.method.requires_grad_(False).eval()
-    chunk = slices_per_pass(torch.device("cpu"), data.images.shape[-1])
+    chunk = slices_per_pass(run.accelerator.device, data.images.shape[-1])
     with torch.no_grad():
         pixels = run.method.pixel_labels(stage, data, chunk, partial(preparing, f"labels for {stage.name}"))
     if run.accelerator.is_main_process:
@@ -338,7 +352,15 @@ def _plan(run: _Run) -> dict[str, Any]:
     """What must not change between the parts of an interrupted run."""
     stages = {stage.name: run.settings.steps or stage.steps for stage in run.method.stages()}
     positive = int((run.data.presence == YES).sum())
-    return {"seed": run.settings.seed, "steps": stages, "slices": len(run.data.images), "positive slices": positive}
+    frozen = {part: words for part, words in run.settings.facts.items() if part.startswith("frozen ")}
+    return {
+        "seed": run.settings.seed,
+        "steps": stages,
+        "slices": len(run.data.images),
+        "positive slices": positive,
+        "frozen parts": frozen,
+        "settings": run.method.settings.model_dump(mode="json"),
+    }
 
 
 def _restore(run: _Run, saved: dict[str, Any]) -> None:

@@ -43,5 +43,6 @@ def test_pixels_are_drawn_of_every_class_an_image_shows() -> None:
     labels[0, 0, 0], labels[:, 3] = 1, 255
     embeddings = labels[:, None].float().expand(-1, 3, -1, -1)
     vectors, classes = sample_pixels(embeddings, labels, 5, torch.tensor([0.1, 0.9]))
-    assert classes.tolist() == [1] * 5 + [255] * 10
+    assert classes.tolist() == [1] + [255] * 8, "one pixel of 1 and four of 255 are all there are"
+    assert len(sample_pixels(embeddings, labels, 2, torch.tensor([0.1, 0.9]))[1]) == 1 + 2 + 2
     assert torch.equal(vectors[:, 0].long(), classes), "a vector is that of its label's pixel"

@@ -91,8 +91,8 @@ def test_only_the_decoder_is_trained(images: Tensor) -> None:
 
 
 def test_what_people_drew_stands_above_seeds(images: Tensor) -> None:
-    method, data = _method(hyperintense=False), _data(images, torch.tensor([[1], [1], [0], [0], [-1], [1]]))
-    first, second = method.stages()
+    method, data = _method(), _data(images, torch.tensor([[1], [1], [0], [0], [-1], [1]]))
+    first, second, _ = method.stages()
     for stage in (first, second):
         made = method.pixel_labels(stage, data, 4, lambda part: None)
         assert (made[2:4] == 255).all(), "a slice without the finding is background"
@@ -111,12 +111,39 @@ def test_maps_can_be_chosen(images: Tensor) -> None:
     data = _data(images, torch.ones(6, 1, dtype=torch.int8))
     labels = {}
     for maps in (("derivative",), ("gradient",), ("cam",)):
-        method = _method(maps=maps, hyperintense=False)
+        method = _method(maps=maps, votes=1)
         labels[maps] = method.pixel_labels(method.stages()[0], data, 6, lambda part: None)
         assert (labels[maps] == 1).any()
     assert len({made.numpy().tobytes() for made in labels.values()}) == 3
 
 
-def test_levels_that_are_not_there_are_refused() -> None:
-    with pytest.raises(ValidationError, match="3 decoder levels"):
-        CLDFSettings(widths=(32, 32, 32), levels=(0, 3))
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"widths": (32, 32, 32), "levels": (0, 3)}, "3 decoder levels"),
+        ({"levels": (2, 1)}, "must ascend"),
+        ({"maps": ("cam",), "votes": 2}, "as many different maps"),
+        ({"maps": ("cam", "cam")}, "as many different maps"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(changes: dict, sentence: str) -> None:
+    with pytest.raises(ValidationError, match=sentence):
+        CLDFSettings(**changes)
+
+
+def test_a_class_that_is_absent_takes_no_probability(images: Tensor) -> None:
+    method = _method(classes=2)
+    both = method.predict(images, torch.ones(6, 2), 0, 6, lambda part: None).probabilities
+    alone = method.predict(images, torch.tensor([[1, 0]] * 6), 0, 6, lambda part: None).probabilities
+    assert not alone[:, 1].any()
+    assert (alone[:, 0] > both[:, 0]).all()
+
+
+def test_nothing_labelled_costs_nothing_and_does_not_fail(images: Tensor) -> None:
+    method, batch = _method(), _batch(images)
+    batch.pixels.zero_()
+    for stage in method.stages():
+        stage.module.requires_grad_(True)
+        total = sum(method.losses(stage, batch).values())
+        total.backward()
+        assert float(total) < 1e-6

@@ -34,8 +34,8 @@ def test_the_largest_piece_alone_is_foreground_and_none_lies_in_the_rim() -> Non
     assert int((vote([both, both], shallow, votes=2) == 1).sum()) == 15
 
 
-def test_a_flat_map_votes_for_nothing() -> None:
-    assert not (vote([torch.ones(1, 16, 16)] * 2, DEEP, votes=1) == 1).any()
+def test_where_a_map_is_flat_nothing_is_said() -> None:
+    assert not vote([torch.ones(1, 16, 16), _square(2, 2, 4)], DEEP, votes=1).any()
 
 
 def test_own_predictions_leave_the_doubtful_out() -> None:
@@ -45,6 +45,7 @@ def test_own_predictions_leave_the_doubtful_out() -> None:
     assert (found[0, 4:8, 4:8] == 1).all()
     assert (found[0, 8, 4:8] == 0).all()
     assert int((found == 255).sum()) == 256 - 20
+    assert (confident(probability, ~DEEP) == 255).all(), "the rim is background"
 
 
 def test_classes_are_merged_by_what_is_known() -> None:

@@ -12,7 +12,7 @@ def sample_pixels(embeddings: Tensor, labels: Tensor, per_class: int, position: 
     Args:
         embeddings: (batch, length, rows, columns).
         labels: (batch, rows, columns); 0 is not labelled and never drawn.
-        per_class: pixels per image and class, with replacement.
+        per_class: pixels per image and class; all where there are fewer.
         position: (batch,) in [0, 1), all the randomness there is.
 
     Returns:
@@ -24,9 +24,11 @@ def sample_pixels(embeddings: Tensor, labels: Tensor, per_class: int, position: 
         for label in plane.unique().tolist():
             where = torch.nonzero(plane == label)[:, 0]
             if label:
-                drawn = where[torch.randint(len(where), (per_class,), generator=rng).to(where.device)]
+                drawn = where[torch.randperm(len(where), generator=rng)[:per_class].to(where.device)]
                 vectors.append(image[:, drawn].T)
-                classes.append(torch.full((per_class,), label, device=labels.device))
+                classes.append(torch.full((len(drawn),), label, device=labels.device))
+    if not vectors:
+        return embeddings[:0].flatten(1)[:, : embeddings.shape[1]], labels[:0, 0, 0]
     return torch.cat(vectors), torch.cat(classes)
 
 
@@ -41,10 +43,15 @@ def contrast_loss(vectors: Tensor, classes: Tensor, temperature: float) -> Tenso
         vectors: (pixels, length), of unit length.
         classes: (pixels,).
         temperature: k.
+
+    0 where there is no pixel.
     """
+    if len(vectors) == 0:
+        return vectors.sum()  # 0, with a gradient
     same = classes[:, None] == classes[None]
     same.fill_diagonal_(False)
-    alike = vectors @ vectors.T / temperature
+    with torch.autocast(vectors.device.type, enabled=False):  # bf16 would round a cosine of 1 / 0.1 by 0.06
+        alike = vectors.float() @ vectors.float().T / temperature
     alike = alike.masked_fill(torch.eye(len(vectors), dtype=torch.bool, device=vectors.device), float("-inf"))
     log_part = (alike - alike.logsumexp(dim=1, keepdim=True)).masked_fill(~same, 0.0)
     per_pixel = -log_part.sum(dim=1) / same.sum(dim=1).clamp(min=1)

@@ -17,7 +17,7 @@ def pixel_cross_entropy(logits: Tensor, target: Tensor, known: Tensor, balanced:
         balanced: every class in the batch weighs the same; else every pixel.
     """
     each = functional.cross_entropy(logits.float(), target, reduction="none")
-    if not balanced:
+    if not balanced or not known.any():
         return (each * known).sum() / known.sum().clamp(min=1)
     return torch.stack([each[known & (target == label)].mean() for label in target[known].unique()]).mean()
 

@@ -56,6 +56,11 @@ Progress = Callable[[float], None]
 """Told the finished part of a prediction, in [0, 1]."""
 
 
+def part_of(progress: Progress, index: int, count: int) -> Progress:
+    """What to tell the progress of one of ``count`` equal steps to."""
+    return lambda part: progress((index + part) / count)
+
+
 class Method(nn.Module, ABC):
     """One published method with its networks.
 
@@ -64,9 +69,15 @@ class Method(nn.Module, ABC):
     Args:
         settings: of ``settings_type``.
         classes: number of findings, background not counted.
+
+    Attributes:
+        frozen: modules that are never trained here; they come from other packages.
+        training_only: those of them that prediction does without; packages leave them out.
     """
 
     settings_type: ClassVar[type[Settings]]
+    frozen: ClassVar[tuple[str, ...]] = ()
+    training_only: ClassVar[tuple[str, ...]] = ()
     settings: Any
 
     @abstractmethod
@@ -88,7 +99,12 @@ class Method(nn.Module, ABC):
     def pixel_labels(self, stage: Stage, data: LabelledSlices, chunk: int, progress: Progress) -> Tensor:
         """Labels of pixels (slices, size, size) that a stage learns from; by default those that people drew.
 
-        Called once before the stage, with the weights as they are then.
+        Called once before the stage, with the weights as they are then. Must
+        give the same in every process.
+
+        Args:
+            data: on the CPU, as the result.
+            chunk: slices that fit into the method's device at once.
         """
         return data.pixels
 

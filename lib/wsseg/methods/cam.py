@@ -11,7 +11,7 @@ from torch import Tensor
 
 from wsseg.data.slices import Batch
 from wsseg.losses.presence import presence_loss
-from wsseg.methods.base import Progress, Settings, Stage
+from wsseg.methods.base import Progress, Settings, Stage, part_of
 from wsseg.methods.gradcam import gradcam_map
 from wsseg.methods.heat import blur, calibrate, evidence
 from wsseg.methods.presence import ImageLabelMethod, mirrored_presence
@@ -59,11 +59,11 @@ class CAM(ImageLabelMethod):
     def presence_probability(self, images: Tensor, chunk: int) -> Tensor:
         return mirrored_presence(self.classifier, images, chunk)
 
-    def locate(self, images: Tensor, slices: Tensor, seed: int, chunk: int, progress: Progress) -> Tensor:
-        settings, shown = self.settings, images[slices]
-        heat = []
+    def locate(
+        self, images: Tensor, slices: Tensor, shown: Tensor, seed: int, chunk: int, progress: Progress
+    ) -> Tensor:
+        settings, seen, heat = self.settings, images[slices], []
         for k in range(self.classes):
-            plane = gradcam_map(self.classifier, settings.layer, shown, k)
-            heat.append(blur(plane, *settings.blur))
-            progress((k + 1) / self.classes)
-        return calibrate(evidence(torch.stack(heat, dim=1), shown, settings.hyperintense), settings.threshold)
+            told = part_of(progress, k, self.classes)
+            heat.append(blur(gradcam_map(self.classifier, settings.layer, seen, k, told), *settings.blur))
+        return calibrate(evidence(torch.stack(heat, dim=1), seen, settings.hyperintense), settings.threshold)

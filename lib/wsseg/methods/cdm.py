@@ -133,7 +133,9 @@ class CDM(ImageLabelMethod):
         """p(y | x_0, t = 0) of slices, (slices, classes)."""
         return mirrored_presence(lambda part: self.classifier(part, part.new_zeros(len(part)).long()), images, chunk)
 
-    def locate(self, images: Tensor, slices: Tensor, seed: int, chunk: int, progress: Progress) -> Tensor:
+    def locate(
+        self, images: Tensor, slices: Tensor, shown: Tensor, seed: int, chunk: int, progress: Progress
+    ) -> Tensor:
         maps = self.derivative_map(images, slices, seed, chunk, progress)
         return calibrate(evidence(maps, images[slices], self.settings.hyperintense), self.settings.threshold)
 

@@ -8,14 +8,11 @@ network per noise level segments, instead of CDM's many.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
-import numpy as np
 import torch
 from pydantic import Field, model_validator
-from scipy.cluster.vq import kmeans2
 from torch import Tensor
 from torch.nn import functional
 
@@ -24,10 +21,10 @@ from wsseg.diffusion.derivative import class_gradient, difference
 from wsseg.diffusion.features import FeatureTaps
 from wsseg.diffusion.noise import over_noise, slice_noise
 from wsseg.diffusion.schedule import NoiseSchedule
-from wsseg.labels import BACKGROUND, YES
+from wsseg.labels import BACKGROUND, NO, YES
 from wsseg.losses.contrast import contrast_loss, sample_pixels
 from wsseg.losses.pixels import overlap_loss, pixel_cross_entropy
-from wsseg.methods.base import Progress, Settings, Stage
+from wsseg.methods.base import Progress, Settings, Stage, part_of
 from wsseg.methods.gradcam import gradcam_map
 from wsseg.methods.heat import blur, evidence
 from wsseg.methods.presence import ImageLabelMethod, mirrored_presence
@@ -39,8 +36,8 @@ from wsseg.networks.unet import ConditionalUNet
 
 _Sigma = Annotated[float, Field(gt=0, lt=1)]
 
-SEED_SIGMAS = {"derivative": (0.2, 0.3, 0.4, 0.5, 0.6), "gradient": (0.1, 0.2, 0.3, 0.4, 0.5, 0.6)}
-"""Noise levels that the maps are summed over."""
+SEEDS = "seeds"
+"""The stage that learns from seeds; all others learn from the method's own predictions."""
 
 
 class CLDFSettings(Settings):
@@ -55,18 +52,20 @@ class CLDFSettings(Settings):
         width, embedding: channels inside the decoder, and of a pixel's vector.
         native: the decoder also looks at the image at the package's own size.
         maps: what seeds are voted on by.
+        map_sigmas: noise levels that the maps of derivative and gradient are summed over.
         votes: maps that must agree on foreground.
         hyperintense: findings are brighter than normal tissue; weight each map
             by how much brighter.
         seed_blur: Gaussian smoothing of the maps in pixels of ``diffusion_size``.
-        seed_rim_mm: depth under the skin where there is no foreground seed.
+        seed_rim_mm: depth under the skin where all is background to learn from.
         loss: on the seeds; "contrastive" trains the embedding by contrast and
             only the prototypes by cross-entropy.
         temperature: of the contrast and of the cosine to the prototypes.
         readout: a pixel is of its nearest prototype, or of its slice's cluster
             that is nearest to it.
-        seed_steps, self_steps: training on the seeds, then on the method's own
-            confident predictions; 0 leaves the latter out.
+        seed_steps: training on the seeds.
+        self_rounds, self_steps: rounds of training on the method's own
+            confident predictions as they are before the round, and their length.
         presence_threshold: probability above which a slice shows the finding.
     """
 
@@ -83,21 +82,27 @@ class CLDFSettings(Settings):
     native: bool = True
 
     maps: tuple[Literal["derivative", "gradient", "cam"], ...] = Field(("derivative", "gradient", "cam"), min_length=1)
+    map_sigmas: tuple[_Sigma, ...] = Field((0.2, 0.3, 0.4, 0.5, 0.6), min_length=1)
     votes: int = Field(2, ge=1)
-    hyperintense: bool = True
+    hyperintense: bool = False
     seed_blur: float = Field(2.5, ge=0)
-    seed_rim_mm: float = Field(8.0, ge=0)
+    seed_rim_mm: float = Field(0.0, ge=0)
     loss: Literal["contrastive", "cross-entropy", "both"] = "both"
     temperature: float = Field(0.1, gt=0)
     readout: Literal["prototypes", "clusters"] = "prototypes"
     seed_steps: int = Field(400, ge=1)
-    self_steps: int = Field(400, ge=0)
+    self_rounds: int = Field(2, ge=0)
+    self_steps: int = Field(400, ge=1)
     presence_threshold: float = Field(0.5, gt=0, lt=1)
 
     @model_validator(mode="after")
     def _fits(self) -> CLDFSettings:
         if max(self.levels) >= len(self.widths):
             raise ValueError(f"levels: the network has {len(self.widths)} decoder levels, 0 is the first")
+        if list(self.levels) != sorted(set(self.levels)):
+            raise ValueError("levels must ascend, the coarsest comes first")
+        if len(set(self.maps)) != len(self.maps) or self.votes > len(self.maps):
+            raise ValueError("votes: as many different maps must be named")
         return self
 
 
@@ -110,6 +115,8 @@ class CLDF(ImageLabelMethod):
     """
 
     settings_type = CLDFSettings
+    frozen = ("diffusion", "classifier", "cam")
+    training_only = ("cam",)
 
     def __init__(self, settings: CLDFSettings, classes: int) -> None:
         super().__init__(settings, classes)
@@ -126,56 +133,55 @@ class CLDF(ImageLabelMethod):
 
     def stages(self) -> Sequence[Stage]:
         settings = self.settings
-        stages = [Stage("decoder", self.decoder, steps=settings.seed_steps, rate=1e-3, batch=16)]
-        if settings.self_steps:
-            stages.append(Stage("self-training", self.decoder, steps=settings.self_steps, rate=1e-3, batch=16))
-        return stages
+        rounds = [f"self-training {number + 1}" for number in range(settings.self_rounds)]
+        return [
+            Stage(SEEDS, self.decoder, steps=settings.seed_steps, rate=1e-3, batch=16),
+            *(Stage(name, self.decoder, steps=settings.self_steps, rate=1e-3, batch=16) for name in rounds),
+        ]
 
     def pixel_labels(self, stage: Stage, data: LabelledSlices, chunk: int, progress: Progress) -> Tensor:
-        """Seeds of the first stage; the method's own confident predictions in the second."""
+        """Seeds in the first stage; the method's own confident predictions in the others."""
         per_class = torch.zeros(len(data.images), self.classes, *data.images.shape[2:], dtype=torch.uint8)
         deep = data.depth_mm > self.settings.seed_rim_mm
-        for k in range(self.classes):
-            slices = torch.nonzero(data.presence[:, k] == YES)[:, 0]
-
-            def told(part: float, k: int = k) -> None:
-                progress((k + part) / self.classes)
-
-            if stage.name == "decoder":
-                maps = self.seed_maps(data.images, slices, k, chunk, told)
-                per_class[slices, k] = vote(maps, deep[slices], min(self.settings.votes, len(maps)))
-            else:
-                own = self.locate(data.images, slices, 0, chunk, told)[:, k]
-                per_class[slices, k] = confident(own, deep[slices])
+        if stage.name == SEEDS:
+            for k in range(self.classes):
+                slices = torch.nonzero(data.presence[:, k] == YES)[:, 0]
+                maps = self.seed_maps(data.images, slices, k, chunk, part_of(progress, k, self.classes))
+                per_class[slices, k] = vote(maps, deep[slices], self.settings.votes)
+        else:
+            slices = torch.nonzero((data.presence == YES).any(dim=1))[:, 0]
+            own = self.locate(data.images, slices, data.presence[slices] != NO, 0, chunk, progress)
+            for k in range(self.classes):
+                per_class[slices, k] = confident(own[:, k], deep[slices])
         made = merge_classes(per_class, data.presence)
         return torch.where(data.pixels > 0, data.pixels, made)  # what people drew wins
 
     def seed_maps(self, images: Tensor, slices: Tensor, k: int, chunk: int, progress: Progress) -> list[Tensor]:
         """The heat maps of one class that seeds are voted on by, each (len(slices), size, size), not negative."""
-        small, found = self._small(images), []
-        for index, kind in enumerate(self.settings.maps):
-
-            def told(part: float, index: int = index) -> None:
-                progress((index + part) / len(self.settings.maps))
-
-            plane = blur(self._map(kind, small, slices, k, chunk, told).clamp(min=0), self.settings.seed_blur, 0.0)
+        small, found, kinds = self._small(images), [], self.settings.maps
+        for index, kind in enumerate(kinds):
+            plane = self.raw_map(kind, small, slices, k, chunk, part_of(progress, index, len(kinds)))
+            plane = blur(plane.clamp(min=0), self.settings.seed_blur, 0.0)
             wide = functional.interpolate(plane[:, None], images.shape[2:], mode="bilinear", align_corners=False)
             found.append(evidence(wide, images[slices], self.settings.hyperintense)[:, 0])
         return found
 
-    def _map(self, kind: str, small: Tensor, slices: Tensor, k: int, chunk: int, progress: Progress) -> Tensor:
+    def raw_map(self, kind: str, small: Tensor, slices: Tensor, k: int, chunk: int, progress: Progress) -> Tensor:
+        """One heat map of class ``k`` from the frozen networks alone, (len(slices), diffusion_size, diffusion_size)."""
+        device = self.decoder.prototypes.device
         if kind == "cam":
-            return gradcam_map(self.cam, self.settings.cam_layer, small[slices], k)
+            return gradcam_map(self.cam, self.settings.cam_layer, small[slices].to(device), k, progress)
 
         def derivative(noisy: Tensor, step: int) -> Tensor:
+            noisy = noisy.to(device)
             absent, present = self.diffusion.row(2 * k, noisy), self.diffusion.row(2 * k + 1, noisy)
             return difference(self.diffusion, self.schedule, noisy, step, present, absent, tau=0.0)
 
         def gradient(noisy: Tensor, step: int) -> Tensor:
-            return class_gradient(self.classifier, noisy, step, k)
+            return class_gradient(self.classifier, noisy.to(device), step, k)
 
         map_of = {"derivative": derivative, "gradient": gradient}[kind]
-        at = (small, slices, self.schedule, SEED_SIGMAS[kind], 1, 0, chunk, 1)
+        at = (small, slices, self.schedule, self.settings.map_sigmas, 1, 0, chunk, 1)
         return over_noise(*at, map_of, progress)[:, 0]
 
     def losses(self, stage: Stage, batch: Batch) -> dict[str, Tensor]:
@@ -183,14 +189,14 @@ class CLDF(ImageLabelMethod):
         embedded = self.decoder(self.features(batch.images, noise), batch.images)
         labels = batch.pixels.long()
         target = torch.where(labels == BACKGROUND, 0, labels)
-        contrastive = stage.name == "decoder" and self.settings.loss != "cross-entropy"
+        contrastive = stage.name == SEEDS and self.settings.loss != "cross-entropy"
         alone = contrastive and self.settings.loss == "contrastive"
         logits = self.decoder.scores(embedded.detach() if alone else embedded) / self.settings.temperature
-        found = {"cross-entropy": pixel_cross_entropy(logits, target, labels > 0, balanced=stage.name == "decoder")}
+        found = {"cross-entropy": pixel_cross_entropy(logits, target, labels > 0, balanced=stage.name == SEEDS)}
         if contrastive:
             drawn = sample_pixels(embedded, labels, 64, batch.uniform[:, 3])
             found["contrast"] = contrast_loss(*drawn, self.settings.temperature)
-        if stage.name != "decoder":
+        if stage.name != SEEDS:
             found["overlap"] = overlap_loss(logits, target, labels > 0)
         return found
 
@@ -199,14 +205,16 @@ class CLDF(ImageLabelMethod):
         small = self._small(images)
         return mirrored_presence(lambda part: self.classifier(part, part.new_zeros(len(part)).long()), small, chunk)
 
-    def locate(self, images: Tensor, slices: Tensor, seed: int, chunk: int, progress: Progress) -> Tensor:
-        found = []
+    def locate(
+        self, images: Tensor, slices: Tensor, shown: Tensor, seed: int, chunk: int, progress: Progress
+    ) -> Tensor:
+        found, device = [], self.decoder.prototypes.device
+        one = torch.zeros(len(images), 1, self.settings.diffusion_size, self.settings.diffusion_size)
         for part in torch.arange(len(slices)).split(chunk):
-            shown = images[slices[part]]
-            noise = slice_noise(self._small(images[:1]).expand(len(images), -1, -1, -1), slices[part], seed, 0, 0)
-            embedded = self.decoder(self.features(shown, noise), shown)
-            found.append(self._read(embedded).cpu())
-            progress(len(torch.cat(found)) / len(slices))
+            seen = images[slices[part]].to(device)
+            noise = slice_noise(one, slices[part], seed, 0, 0).to(device)
+            found.append(self._read(self.decoder(self.features(seen, noise), seen), shown[part]).cpu())
+            progress((int(part[-1]) + 1) / len(slices))
         return torch.cat(found)[:, 1:]
 
     def features(self, images: Tensor, noise: Tensor) -> list[Tensor]:
@@ -229,18 +237,24 @@ class CLDF(ImageLabelMethod):
         size = (self.settings.diffusion_size, self.settings.diffusion_size)
         return functional.interpolate(images, size, mode="bilinear", antialias=True, align_corners=False)
 
-    def _read(self, embedded: Tensor) -> Tensor:
-        """Class probabilities (batch, 1 + classes, size, size) of embedded pixels."""
+    def _read(self, embedded: Tensor, shown: Tensor) -> Tensor:
+        """Probabilities (batch, 1 + classes, size, size) of embedded pixels; 0 for classes a slice does not show."""
         if self.settings.readout == "clusters":
             embedded = torch.stack([_cluster_means(one, self.decoder.prototypes) for one in embedded])
-        return torch.softmax(self.decoder.scores(embedded) / self.settings.temperature, dim=1)
+        logits = self.decoder.scores(embedded) / self.settings.temperature
+        absent = functional.pad(~shown, (1, 0)).to(logits.device)  # background is never absent
+        return torch.softmax(logits.masked_fill(absent[:, :, None, None], float("-inf")), dim=1)
 
 
 def _cluster_means(embedded: Tensor, prototypes: Tensor) -> Tensor:
-    """Every pixel's vector (length, rows, columns) replaced by the mean of its cluster; k-means from the prototypes."""
-    vectors = embedded.flatten(1).T.cpu().numpy().astype(np.float64)
-    start = functional.normalize(prototypes.detach(), dim=1).cpu().numpy().astype(np.float64)
-    with warnings.catch_warnings(action="ignore"):  # a slice may show no pixel of a class
-        means, which = kmeans2(vectors, start, minit="matrix", missing="warn")
-    flat = torch.from_numpy(means[which]).to(embedded).T
-    return functional.normalize(flat, dim=0).view_as(embedded)
+    """Every pixel's vector (length, rows, columns) replaced by the mean of its cluster: ten rounds of k-means.
+
+    Clusters start at the prototypes, one each; an empty one stays where it is.
+    """
+    vectors, means = embedded.flatten(1).T, functional.normalize(prototypes.detach().float(), dim=1)
+    for _ in range(10):
+        which = (vectors @ means.T).argmax(dim=1)
+        sums = torch.zeros_like(means).index_add_(0, which, vectors)
+        counts = which.bincount(minlength=len(means))[:, None]
+        means = torch.where(counts > 0, functional.normalize(sums, dim=1), means)
+    return means[which].T.reshape(embedded.shape)

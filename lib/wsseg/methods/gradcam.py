@@ -9,8 +9,10 @@ import torch
 from monai.visualize import GradCAMpp
 from torch import Tensor, nn
 
+from wsseg.methods.base import Progress
 
-def gradcam_map(classifier: nn.Module, layer: str, images: Tensor, k: int) -> Tensor:
+
+def gradcam_map(classifier: nn.Module, layer: str, images: Tensor, k: int, progress: Progress) -> Tensor:
     """Where a classifier looks for class ``k``: (slices, size, size) on the CPU, each slice scaled to [0, 1].
 
     One slice at a time: MONAI multiplies the scores of a batch along the wrong
@@ -25,6 +27,7 @@ def gradcam_map(classifier: nn.Module, layer: str, images: Tensor, k: int) -> Te
         cam = GradCAMpp(deepcopy(classifier).requires_grad_(True), layer, postprocessing=_scale)
         for index in range(len(images)):
             maps.append(cast(Tensor, cam(images[index : index + 1], class_idx=k))[0, 0].detach().float().cpu())
+            progress((index + 1) / len(images))
     return torch.stack(maps)
 
 

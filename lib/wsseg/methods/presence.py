@@ -27,7 +27,7 @@ class ImageLabelMethod(Method):
         slices = torch.nonzero(shown.any(dim=1))[:, 0]
         probabilities = torch.zeros(len(images), self.classes, *images.shape[2:])
         if len(slices):
-            probabilities[slices] = self.locate(images, slices, seed, chunk, progress)
+            probabilities[slices] = self.locate(images, slices, shown[slices], seed, chunk, progress)
         return Prediction(probabilities * shown[:, :, None, None], decided)
 
     @abstractmethod
@@ -35,11 +35,14 @@ class ImageLabelMethod(Method):
         """Probability that slices show a class, (slices, classes) on the CPU."""
 
     @abstractmethod
-    def locate(self, images: Tensor, slices: Tensor, seed: int, chunk: int, progress: Progress) -> Tensor:
+    def locate(
+        self, images: Tensor, slices: Tensor, shown: Tensor, seed: int, chunk: int, progress: Progress
+    ) -> Tensor:
         """Where the classes are in some slices.
 
         Args:
             slices: indices into ``images``; those that show a class.
+            shown: (len(slices), classes) bool, which classes they show.
 
         Returns:
             (len(slices), classes, size, size) in [0, 1], 0.5 on the border of a finding, on the CPU.

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib import import_module
 from typing import cast
 
 import torch
 from pydantic import ValidationError
+from torch import Tensor
 
 from wsseg.errors import WssegError
 from wsseg.methods.base import Method
@@ -48,39 +50,57 @@ def create_method(package: ModelPackage, seed: int = 0) -> Method:
             raise WssegError(f"{path}: settings: no network can be built from them ({error})") from error
 
 
-def adopt_parents(method: Method, package: ModelPackage) -> dict[str, str]:
-    """Copy a method's frozen parts from the packages its recipe names.
+def adopt_parents(method: Method, package: ModelPackage, parts: Sequence[str]) -> dict[str, str]:
+    """Copy frozen parts of a method from the packages its recipe names.
+
+    Args:
+        parts: of ``method.frozen``, those that are wanted.
 
     Returns:
         What was copied, in words, by part: package, version and checksum.
 
     Raises:
-        WssegError: a parent is unknown, not trained, or of another network.
+        WssegError: a parent is not named, unknown, not trained, of other
+            classes or of another network.
     """
     adopted = {}
-    for name, parent in package.recipe.parents.items():
+    for name in parts:
+        place = f"{package.folder / METADATA}: parents.{name}"
+        if name not in package.recipe.parents:
+            raise WssegError(f"{place}: is missing, {package.recipe.method} needs a trained model for it")
+        parent = package.recipe.parents[name]
         source = find_package(parent.package)
+        if source.labels != package.labels:
+            raise WssegError(f"{place}: {parent.package} has other classes ({', '.join(source.labels.names)})")
+        trained = dict(load_method(source).named_modules())
+        if parent.part not in trained:
+            raise WssegError(f'{place}: {parent.package} has no part "{parent.part}"')
         try:
-            weights = load_method(source).get_submodule(parent.part).state_dict()
-            method.get_submodule(name).load_state_dict(weights)
-        except (AttributeError, RuntimeError) as error:
-            reason = str(error).splitlines()[0]
-            raise WssegError(
-                f"{package.folder / METADATA}: parents.{name}: {parent.package} has no such part ({reason})"
-            ) from error
+            method.get_submodule(name).load_state_dict(trained[parent.part].state_dict())
+        except RuntimeError as error:
+            first = str(error).splitlines()[1].strip()
+            raise WssegError(f"{place}: the weights of {parent.package} do not fit the settings ({first})") from error
         adopted[name] = f"{parent.part} of {source.name} {source.metadata.version}, sha256 {source.checksum()}"
     return adopted
+
+
+def stored_weights(method: Method) -> dict[str, Tensor]:
+    """What a package keeps of a method's weights: all but what only training needs."""
+    return {name: t for name, t in method.state_dict().items() if name.split(".")[0] not in method.training_only}
 
 
 def load_method(package: ModelPackage) -> Method:
     """A package's method with its trained weights, ready to predict.
 
+    Parts that only training needs hold random weights.
+
     Raises:
         WssegError: the weights are missing, damaged or of another network.
     """
     method = create_method(package)
+    unused = {name: t for name, t in method.state_dict().items() if name.split(".")[0] in method.training_only}
     try:
-        method.load_state_dict(package.weights())
+        method.load_state_dict({**unused, **package.weights()})
     except RuntimeError as error:
         first = str(error).splitlines()[1].strip()
         raise WssegError(f"{package.folder}: the weights do not fit the settings ({first})") from error

@@ -21,17 +21,21 @@ WEAK = 0.5
 """A map speaks for background where it is below this part of its Otsu threshold."""
 
 
+SURE = 0.7
+"""Probability above which a model's own prediction is learned from."""
+
+
 def vote(maps: Sequence[Tensor], deep: Tensor, votes: int) -> Tensor:
     """Seeds of one class in slices that show it: foreground where maps agree, background where none speaks for it.
 
     The foreground is the largest piece, in plane, of where ``votes`` maps
     exceed their Otsu threshold; the background is where every map stays below
-    half of it. Both lie wrong far less often than any one map (measured by
-    ``wsseg train --check``).
+    half of it, and the rim. Both lie wrong far less often than any one map
+    (measured by ``wsseg train --check``). Where a map is flat, nothing is said.
 
     Args:
         maps: each (slices, size, size), not negative.
-        deep: (slices, size, size) bool; where a finding may be.
+        deep: (slices, size, size) bool; where a finding may be, the rest is rim.
 
     Returns:
         (slices, size, size) uint8 of 1, 255 and 0.
@@ -44,13 +48,18 @@ def vote(maps: Sequence[Tensor], deep: Tensor, votes: int) -> Tensor:
         weak |= (plane > WEAK * threshold) & deep
     found = torch.where(weak, 0, BACKGROUND).to(torch.uint8)
     found[largest_pieces(strong >= votes)] = 1
-    return found
+    flat = torch.stack([plane.amax(dim=(1, 2)) == plane.amin(dim=(1, 2)) for plane in maps]).any(dim=0)
+    return torch.where(flat[:, None, None], 0, found)
 
 
 def confident(probability: Tensor, deep: Tensor) -> Tensor:
-    """Seeds of one class in slices that show it from a model's own probabilities (slices, size, size)."""
-    found = torch.where(probability < 0.5, BACKGROUND, 0).to(torch.uint8)
-    found[largest_pieces((probability > 0.7) & deep)] = 1
+    """Seeds of one class in slices that show it from a model's own probabilities (slices, size, size).
+
+    Foreground is the largest piece above ``SURE``, background what is below
+    one half, and the rim; other pieces and what lies between are left out.
+    """
+    found = torch.where((probability < 0.5) | ~deep, BACKGROUND, 0).to(torch.uint8)
+    found[largest_pieces((probability > SURE) & deep)] = 1
     return found
 
 
@@ -85,5 +94,6 @@ def merge_classes(per_class: Tensor, presence: Tensor) -> Tensor:
     claimed = (per_class == 1) & shown
     nothing = ((per_class == BACKGROUND) & shown) | absent
     order = torch.arange(1, per_class.shape[1] + 1, dtype=torch.uint8).view(1, -1, 1, 1)
-    one = torch.where(claimed.sum(dim=1) == 1, (claimed * order).sum(dim=1), 0)
-    return torch.where(nothing.all(dim=1), BACKGROUND, one).to(torch.uint8)
+    alone = claimed.sum(dim=1, dtype=torch.uint8) == 1
+    one = torch.where(alone, (claimed * order).sum(dim=1, dtype=torch.uint8), 0)
+    return torch.where(nothing.all(dim=1), BACKGROUND, one)

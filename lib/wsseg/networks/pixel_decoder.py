@@ -53,7 +53,8 @@ class PixelDecoder(nn.Module):
 
     def scores(self, embedded: Tensor) -> Tensor:
         """Cosine of every pixel's vector to each prototype, background first: (batch, 1 + classes, size, size)."""
-        return torch.einsum("bdhw,kd->bkhw", embedded, functional.normalize(self.prototypes.float(), dim=1))
+        with torch.autocast(embedded.device.type, enabled=False):
+            return torch.einsum("bdhw,kd->bkhw", embedded.float(), functional.normalize(self.prototypes.float(), dim=1))
 
 
 def _block(before: int, after: int) -> nn.Sequential:

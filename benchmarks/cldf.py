@@ -1,0 +1,108 @@
+"""CLDF's choices against each other: each row trains a decoder with one thing changed and scores it on other scans.
+
+All rows share the heat maps that seeds are voted on by, the training seed and
+a short schedule without self-training, except where the row says so; so they
+compare with each other, not with the shipped model. Presence is given; HD95 in
+mm; the spread is over noise seeds.
+
+    python benchmarks/cldf.py --train DIR --data DIR [--steps 150] [--only NAME]
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from rich.progress import Progress
+from torch import Tensor
+
+from wsseg.data.slices import LabelledSlices, load_slices
+from wsseg.evaluate import evaluate
+from wsseg.methods.cldf import CLDF
+from wsseg.methods.registry import adopt_parents, create_method, stored_weights
+from wsseg.package import ModelPackage, find_package, read_package, write_package
+from wsseg.segment import Segmenter
+from wsseg.train import TrainSettings, train
+
+ROWS: dict[str, dict[str, Any]] = {
+    "reference": {},
+    "seeds: gradient map only": {"maps": ("gradient",), "votes": 1},
+    "seeds: CAM only": {"maps": ("cam",), "votes": 1},
+    "seeds: condition derivative only": {"maps": ("derivative",), "votes": 1},
+    "seeds: gradient map and CAM agree": {"maps": ("gradient", "cam"), "votes": 2},
+    "seeds: brightness not used": {"hyperintense": False},
+    "noise level 0.2 alone": {"sigmas": (0.2,)},
+    "noise level 0.5 alone": {"sigmas": (0.5,)},
+    "finest level alone": {"levels": (3,)},
+    "two finest levels": {"levels": (2, 3)},
+    "loss: contrast, prototypes fitted to it": {"loss": "contrastive"},
+    "loss: cross-entropy alone": {"loss": "cross-entropy"},
+    "readout: clusters of each slice": {"readout": "clusters"},
+    "decoder without the native image": {"native": False},
+    "with self-training, as many steps again": {"self_rounds": 1},
+}
+"""What each row changes in the package's settings; the reference is the package's own."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="cldf-glioma-flair")
+    parser.add_argument("--train", type=Path, required=True, help="scans and image_labels.csv")
+    parser.add_argument("--data", type=Path, required=True, help="scans with masks, for the scores")
+    parser.add_argument("--steps", type=int, default=150)
+    parser.add_argument("--seeds", type=int, default=2, help="noise seeds")
+    parser.add_argument("--only", default="", help="part of a row's name")
+    arguments = parser.parse_args()
+    package = find_package(arguments.model)
+    recipe = package.recipe
+    data = load_slices(arguments.train, package.labels, recipe.size, recipe.axis)
+    print(f"{arguments.steps} steps, 1 training seed, {arguments.seeds} noise seeds")
+    print("| row | Dice | HD95 mm |\n|---|---|---|", flush=True)
+    for name, changes in ROWS.items():
+        if arguments.only in name:
+            short = {"seed_steps": arguments.steps, "self_steps": arguments.steps, "self_rounds": 0}
+            trained = _train(package, data, short | changes)
+            found = {
+                row.what: row
+                for row in evaluate(Segmenter(trained.folder), arguments.data, "presence", arguments.seeds).table()
+            }
+            dice, hd95 = found["Dice, positive slices"], found["HD95 mm, positive slices"]
+            print(f"| {name} | {dice.mean:.3f} ± {dice.spread:.3f} | {hd95.mean:.1f} ± {hd95.spread:.1f} |", flush=True)
+
+
+def _train(package: ModelPackage, data: LabelledSlices, changes: dict[str, Any]) -> ModelPackage:
+    """The package's method with changed settings, trained from random weights; in a folder of its own."""
+    metadata = package.metadata.model_copy(deep=True)
+    metadata.wsseg.settings |= changes
+    folder = Path(tempfile.mkdtemp(prefix="wsseg-cldf-"))
+    changed = ModelPackage(package.name, package.folder, metadata)
+    method = create_method(changed)
+    assert isinstance(method, CLDF)
+    adopt_parents(method, changed, method.frozen)
+    _share_maps(method)
+    train(method, data, TrainSettings(folder=folder / "run"))
+    write_package(folder / "model", metadata, stored_weights(method), "", "")
+    return read_package(folder / "model")
+
+
+def _share_maps(method: CLDF) -> None:
+    """Let all rows use the maps that the first one computed: they come from the frozen parts alone."""
+    compute = method.raw_map
+
+    def shared(kind: str, small: Tensor, slices: Tensor, k: int, chunk: int, progress: Any) -> Tensor:
+        if (kind, k) not in _maps:
+            with Progress(transient=True) as bar:
+                task = bar.add_task(f"{kind} maps", total=1.0)
+                _maps[kind, k] = compute(kind, small, slices, k, chunk, lambda part: bar.update(task, completed=part))
+        return _maps[kind, k]
+
+    method.raw_map = shared  # type: ignore[method-assign]
+
+
+_maps: dict[tuple[str, int], Tensor] = {}
+
+
+if __name__ == "__main__":
+    main()
