@@ -40,10 +40,12 @@ ROWS: dict[str, dict[str, Any]] = {
     "loss: contrast, prototypes fitted to it": {"loss": "contrastive"},
     "loss: cross-entropy alone": {"loss": "cross-entropy"},
     "readout: clusters of each slice": {"readout": "clusters"},
-    "decoder without the native image": {"native": False},
+    "borders: decoder does not see the image itself": {"native": False},
+    "borders: no guided filter": {"edge_mm": 0.0},
+    "borders: neither": {"native": False, "edge_mm": 0.0},
     "with self-training, as many steps again": {"self_rounds": 1},
 }
-"""What each row changes in the package's settings; the reference is the package's own."""
+"""What each row changes in the package; the reference is the package's own."""
 
 
 def main() -> None:
@@ -75,6 +77,7 @@ def main() -> None:
 def _train(package: ModelPackage, data: LabelledSlices, changes: dict[str, Any]) -> ModelPackage:
     """The package's method with changed settings, trained from random weights; in a folder of its own."""
     metadata = package.metadata.model_copy(deep=True)
+    metadata.wsseg.edge_mm = changes.pop("edge_mm", metadata.wsseg.edge_mm)
     metadata.wsseg.settings |= changes
     folder = Path(tempfile.mkdtemp(prefix="wsseg-cldf-"))
     changed = ModelPackage(package.name, package.folder, metadata)

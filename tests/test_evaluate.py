@@ -14,6 +14,8 @@ from wsseg.data.slices import scan_files
 from wsseg.errors import NotFoundError, WssegError
 from wsseg.evaluate import (
     Case,
+    Evaluation,
+    VolumeScore,
     check_pixel_labels,
     dice_of,
     evaluate,
@@ -167,3 +169,12 @@ def test_labels_a_method_makes_are_checked_on_the_scans_masks(
         shutil.copy(file, folder / f"a{file.name}")
     with pytest.raises(WssegError, match="no rows for case a"):
         check_pixel_labels(method, package, folder, 8, lambda part: None)
+
+
+def test_confidence_is_ranked_against_dice() -> None:
+    volumes = [VolumeScore(0, f"{k}", "tumor", dice, confidence, 1.0) for k, (dice, confidence) in enumerate(RANKS)]
+    rows = {row.what: row.mean for row in Evaluation([], volumes, {}).table()}
+    assert rows["confidence against Dice of whole volumes, rank correlation"] == pytest.approx(0.8)
+
+
+RANKS = [(0.1, 0.5), (0.4, 0.6), (0.6, 0.9), (0.9, 0.8)]

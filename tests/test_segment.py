@@ -8,10 +8,12 @@ import pytest
 import torch
 
 from conftest import MakePackage
-from wsseg.data.slices import scan_files
+from wsseg.data.slices import load_slices, scan_files
 from wsseg.errors import WssegError
 from wsseg.methods.base import Prediction
-from wsseg.segment import Segmenter, expected_dice, largest_components, pick_device, segment_file
+from wsseg.methods.registry import load_method
+from wsseg.segment import Segmenter, _with_less_memory, expected_dice, largest_components, pick_device, segment_file
+from wsseg.train import TrainSettings, train
 from wsseg.volume import Volume, read_scan, read_volume
 
 
@@ -141,6 +143,21 @@ def test_confidence_is_the_dice_that_probabilities_promise() -> None:
     assert expected_dice(np.round(maps), mask, np.ones((1, 1), np.float32)) == 1.0
 
 
+def test_fewer_slices_at_once_where_memory_runs_out() -> None:
+    tried: list[int] = []
+
+    def predict(chunk: int, fits: int) -> Prediction:
+        tried.append(chunk)
+        if chunk > fits:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return Prediction(torch.zeros(1, 1, 2, 2), torch.zeros(1, 1))
+
+    assert _with_less_memory(lambda chunk: predict(chunk, 3), 12).presence.shape == (1, 1)
+    assert tried == [12, 6, 3]
+    with pytest.raises(WssegError, match="too little free memory for a single slice"):
+        _with_less_memory(lambda chunk: predict(chunk, 0), 12)
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_gpu_and_cpu_agree(shared: Path) -> None:
@@ -149,3 +166,11 @@ def test_gpu_and_cpu_agree(shared: Path) -> None:
     scan = read_scan(next(iter(scan_files(shared / "lgg" / "val").values())))
     masks = [Segmenter(device=device)(scan).mask.voxels > 0 for device in ("cpu", "cuda")]
     assert dice_of(*masks) >= 0.99
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_cldf_trains_on_a_gpu(make_package: MakePackage, phantom_data: Path, tmp_path: Path) -> None:
+    package = make_package("cldf")
+    data = load_slices(phantom_data, package.labels, 32, 2)
+    train(load_method(package), data, TrainSettings(folder=tmp_path / "run", steps=2))

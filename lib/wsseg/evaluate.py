@@ -22,6 +22,7 @@ import torch
 from monai.metrics import compute_hausdorff_distance, compute_roc_auc
 from numpy.typing import NDArray
 from PIL import Image
+from scipy.stats import rankdata
 from torch import Tensor
 
 from wsseg.data.preprocess import prepare
@@ -66,12 +67,13 @@ class SliceScore:
 
 @dataclass(frozen=True)
 class VolumeScore:
-    """One class of one scan under one seed."""
+    """One class of one scan under one seed; ``confidence`` is that of the whole scan."""
 
     seed: int
     case: str
     label: str
     dice: float
+    confidence: float
     seconds: float
 
 
@@ -100,11 +102,20 @@ class Evaluation:
             "Dice, positive slices, mean per patient": [self._per_patient(k) for k in seeds],
             "HD95 mm, positive slices": [_mean([s.hd95_mm for s in self.slices if s.seed == k]) for k in seeds],
             "Dice, whole volumes": [_mean([v.dice for v in self.volumes if v.seed == k]) for k in seeds],
+            "confidence against Dice of whole volumes, rank correlation": [self._rank_correlation(k) for k in seeds],
             "seconds per volume": [_mean([v.seconds for v in self.volumes if v.seed == k]) for k in seeds],
         }
         if self.auc:
             rows["AUC, presence per slice"] = [self.auc[k] for k in seeds]
         return [Row(what, float(np.mean(values)), float(np.std(values))) for what, values in rows.items()]
+
+    def _rank_correlation(self, seed: int) -> float:
+        """Spearman's, over classes and scans; NaN where there are fewer than two scans or all are alike."""
+        rows = [(v.confidence, v.dice) for v in self.volumes if v.seed == seed]
+        confidence, dice = (rankdata(column) for column in zip(*rows, strict=True))
+        if np.ptp(confidence) == 0 or np.ptp(dice) == 0:
+            return float("nan")
+        return float(np.corrcoef(confidence, dice)[0, 1])
 
     def _per_patient(self, seed: int) -> float:
         patients: dict[str, list[float]] = {}
@@ -235,10 +246,11 @@ def score_slices(case: Case, result: Segmentation, seed: int) -> list[SliceScore
 
 def score_volume(case: Case, result: Segmentation, seed: int, seconds: float) -> list[VolumeScore]:
     """3-D Dice of every class; 1 where neither mask nor reference shows it."""
-    return [
-        VolumeScore(seed, case.name, name, dice_of(result.mask.voxels == value, case.reference == value), seconds)
-        for name, value in result.labels.values().items()
-    ]
+    scores = []
+    for name, value in result.labels.values().items():
+        dice = dice_of(result.mask.voxels == value, case.reference == value)
+        scores.append(VolumeScore(seed, case.name, name, dice, result.confidence, seconds))
+    return scores
 
 
 def dice_of(predicted: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:

@@ -113,6 +113,9 @@ class Recipe(_Strict):
         axis: of slices where spacing does not tell: 0, 1, 2 for R, A, S.
         modality: DICOM modality and sequence the model reads.
         rim_mm: depth under the skin where nothing is marked.
+        edge_mm: radius of a guided filter that moves borders to the edges of
+            the image at its own resolution; 0 leaves them as the network's grid
+            has them.
         largest_component: keep only the largest piece of each class in 3-D.
         licence: of the weights, following from the training data's.
         trained: when, on what and how long; empty for an untrained package.
@@ -128,6 +131,7 @@ class Recipe(_Strict):
     axis: Literal[0, 1, 2] = 2
     modality: str
     rim_mm: float = Field(0.0, ge=0)
+    edge_mm: float = Field(0.0, ge=0)
     largest_component: bool = False
     licence: str
     trained: dict[str, Any] = {}

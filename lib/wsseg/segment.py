@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from wsseg.data.preprocess import Stack, prepare
+from wsseg.data.refine import guided_filter
 from wsseg.errors import WssegError
 from wsseg.labels import LabelSpace, Presence
 from wsseg.methods.base import Prediction
 from wsseg.methods.registry import load_method
-from wsseg.package import DEFAULT_MODEL, ModelPackage, find_package
+from wsseg.package import DEFAULT_MODEL, ModelPackage, Recipe, find_package
 from wsseg.volume import SliceGrid, Volume, check_scan, read_scan, write_mask
 
 _CPU_BYTES = 1 << 30
@@ -118,7 +119,7 @@ class Segmenter:
         stack = prepare(scan, recipe.size, recipe.axis)
         given = None if presence is None else self._given(stack, presence)
         predicted = self._predict(stack, given, seed, progress)
-        maps = _inside(stack, stack.to_native(predicted.probabilities.cpu()), recipe.rim_mm)
+        maps = _refined(stack, stack.to_native(predicted.probabilities.cpu()), recipe)
         best = maps.max(axis=1)
         mask: NDArray[np.uint8] = stack.grid.join(np.where(best > 0.5, maps.argmax(axis=1) + 1, 0).astype(np.uint8))
         if recipe.largest_component:
@@ -234,6 +235,11 @@ def expected_dice(maps: NDArray[np.float32], mask: NDArray[np.uint8], presence: 
     return float(np.mean(expected))
 
 
-def _inside(stack: Stack, maps: NDArray[np.float32], rim_mm: float) -> NDArray[np.float32]:
-    """Probabilities (slices, classes, rows, columns), 0 in air and in the rim under the skin."""
-    return np.where((stack.depth_mm() > rim_mm)[:, None], maps, 0)
+def _refined(stack: Stack, maps: NDArray[np.float32], recipe: Recipe) -> NDArray[np.float32]:
+    """Probabilities (slices, classes, rows, columns) at native edges, and 0 in air and in the rim under the skin."""
+    if recipe.edge_mm:
+        down, right = (max(1, round(recipe.edge_mm / step)) for step in stack.spacing)
+        guide = (stack.native + 1) / 2
+        planes = [guided_filter(maps[:, k], guide, (down, right)) for k in range(maps.shape[1])]
+        maps = np.stack(planes, axis=1)
+    return np.where((stack.depth_mm() > recipe.rim_mm)[:, None], maps, 0)

@@ -47,6 +47,7 @@ class Stack:
 
     Attributes:
         images: (slices, 1, size, size) float32 in [-1, 1].
+        native: (slices, rows, columns) float32, the same intensities at native pixels.
         tissue: (slices, rows, columns) bool at native pixels, holes filled.
         grid: how the volume was cut.
         box: the window of each slice that ``images`` shows.
@@ -54,6 +55,7 @@ class Stack:
     """
 
     images: Tensor
+    native: NDArray[np.float32]
     tissue: NDArray[np.bool_]
     grid: SliceGrid
     box: Box
@@ -99,7 +101,7 @@ def prepare(volume: Volume, size: int, default_axis: int = 2) -> Stack:
     box = _window(tissue, (down, right))
     window = functional.pad(torch.from_numpy(scaled)[:, None], _padding(box, tissue.shape[1:]), value=-1.0)
     images = functional.interpolate(window, size=(size, size), mode="bilinear", antialias=True, align_corners=False)
-    return Stack(images.clamp(-1, 1), tissue, grid, box, (down, right))
+    return Stack(images.clamp(-1, 1), scaled, tissue, grid, box, (down, right))
 
 
 def _padding(box: Box, shape: Sequence[int]) -> list[int]:
