@@ -26,8 +26,13 @@ from wsseg.package import ModelPackage, find_package, read_package, write_packag
 from wsseg.segment import Segmenter
 from wsseg.train import TrainSettings, train
 
+PREDICTION = {"readout", "edge_mm", "slice_blur"}
+"""What training does not depend on: rows that change nothing else score the reference's weights."""
+
 ROWS: dict[str, dict[str, Any]] = {
     "reference": {},
+    "reference, training seed 1": {"seed": 1},
+    "reference, training seed 2": {"seed": 2},
     "seeds: gradient map only": {"maps": ("gradient",), "votes": 1},
     "seeds: CAM only": {"maps": ("cam",), "votes": 1},
     "seeds: condition derivative only": {"maps": ("derivative",), "votes": 1},
@@ -42,7 +47,7 @@ ROWS: dict[str, dict[str, Any]] = {
     "readout: clusters of each slice": {"readout": "clusters"},
     "borders: decoder does not see the image itself": {"native": False},
     "borders: no guided filter": {"edge_mm": 0.0},
-    "borders: neither": {"native": False, "edge_mm": 0.0},
+    "no smoothing over slices": {"slice_blur": 0.0},
     "with self-training, as many steps again": {"self_rounds": 1},
 }
 """What each row changes in the package; the reference is the package's own."""
@@ -78,15 +83,19 @@ def _train(package: ModelPackage, data: LabelledSlices, changes: dict[str, Any])
     """The package's method with changed settings, trained from random weights; in a folder of its own."""
     metadata = package.metadata.model_copy(deep=True)
     metadata.wsseg.edge_mm = changes.pop("edge_mm", metadata.wsseg.edge_mm)
+    seed = changes.pop("seed", 0)
     metadata.wsseg.settings |= changes
     folder = Path(tempfile.mkdtemp(prefix="wsseg-cldf-"))
     changed = ModelPackage(package.name, package.folder, metadata)
-    method = create_method(changed)
+    method = create_method(changed, seed)
     assert isinstance(method, CLDF)
     adopt_parents(method, changed, method.frozen)
     _share_maps(method)
-    train(method, data, TrainSettings(folder=folder / "run"))
-    write_package(folder / "model", metadata, stored_weights(method), "", "")
+    training = repr((seed, sorted((key, value) for key, value in changes.items() if key not in PREDICTION)))
+    if training not in _weights:
+        train(method, data, TrainSettings(folder=folder / "run", seed=seed))
+        _weights[training] = stored_weights(method)
+    write_package(folder / "model", metadata, _weights[training], "", "")
     return read_package(folder / "model")
 
 
@@ -105,6 +114,7 @@ def _share_maps(method: CLDF) -> None:
 
 
 _maps: dict[tuple[str, int], Tensor] = {}
+_weights: dict[str, dict[str, Tensor]] = {}
 
 
 if __name__ == "__main__":

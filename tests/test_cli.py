@@ -70,7 +70,7 @@ def test_formats_hold_the_same_mask(published: str, scan: Path, phantom_data: Pa
 
 def test_models_are_listed_with_licence_and_figures() -> None:
     listed = wsseg("models").stdout
-    for word in ("cdm-glioma-flair", "cam-glioma-flair", "CC BY 3.0", "Dice"):
+    for word in ("cldf-glioma-flair", "cdm-glioma-flair", "cam-glioma-flair", "CC BY 3.0", "Dice"):
         assert word in listed
 
 

@@ -108,7 +108,7 @@ def test_unknown_names_list_the_known_ones() -> None:
         find_package("../model/cdm-glioma-flair")
 
 
-@pytest.mark.parametrize("name", ["cdm-glioma-flair", "cam-glioma-flair"])
+@pytest.mark.parametrize("name", ["cldf-glioma-flair", "cdm-glioma-flair", "cam-glioma-flair"])
 def test_shipped_packages_are_whole_small_and_honest(name: str) -> None:
     assert name in package_names()
     package = read_package(REPOSITORY / "model" / name)

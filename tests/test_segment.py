@@ -10,6 +10,7 @@ import torch
 from conftest import MakePackage
 from wsseg.data.slices import load_slices, scan_files
 from wsseg.errors import WssegError
+from wsseg.evaluate import dice_of
 from wsseg.methods.base import Prediction
 from wsseg.methods.registry import load_method
 from wsseg.segment import Segmenter, _with_less_memory, expected_dice, largest_components, pick_device, segment_file
@@ -143,6 +144,16 @@ def test_confidence_is_the_dice_that_probabilities_promise() -> None:
     assert expected_dice(np.round(maps), mask, np.ones((1, 1), np.float32)) == 1.0
 
 
+@pytest.mark.parametrize("case", ["TCGA_HT_7684_19950816", "TCGA_DU_A5TW_19980228"])
+def test_the_default_model_finds_the_tumour_by_itself(shared: Path, case: str) -> None:
+    """Patients that no training saw, nothing given; the figures of all twelve are in the model card."""
+    folder = shared / "lgg" / "val"
+    result = Segmenter()(read_scan(folder / f"{case}.nii.gz"))
+    truth = read_volume(folder / f"{case}_label.nii.gz").voxels > 0
+    assert dice_of(result.mask.voxels > 0, truth) > 0.75
+    assert 0.5 < result.confidence < 1
+
+
 def test_fewer_slices_at_once_where_memory_runs_out() -> None:
     tried: list[int] = []
 
@@ -161,8 +172,6 @@ def test_fewer_slices_at_once_where_memory_runs_out() -> None:
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_gpu_and_cpu_agree(shared: Path) -> None:
-    from wsseg.evaluate import dice_of
-
     scan = read_scan(next(iter(scan_files(shared / "lgg" / "val").values())))
     masks = [Segmenter(device=device)(scan).mask.voxels > 0 for device in ("cpu", "cuda")]
     assert dice_of(*masks) >= 0.99

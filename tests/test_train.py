@@ -100,7 +100,7 @@ def test_a_resumed_stage_goes_on_with_the_labels_it_began_with(slices: LabelledS
     settings = TrainSettings(folder=tmp_path / "cut", steps=20, save_every=0, mixed=False)
 
     def stop(stats: Stats) -> None:
-        if stats.epoch == 60:
+        if stats.epoch == 40:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

@@ -40,7 +40,7 @@ CARD = Path("docs/README.md")
 LICENCE = Path("LICENSE")
 CURRENT = "CURRENT"
 
-DEFAULT_MODEL = "cdm-glioma-flair"
+DEFAULT_MODEL = "cldf-glioma-flair"
 """What segments where no model is named."""
 
 _Byte = Annotated[int, Field(ge=0, le=255)]
@@ -274,10 +274,10 @@ def bundled(part: str) -> Path:
 
 
 def package_names() -> list[str]:
-    """Every model there is, trained here or shipped, sorted."""
+    """Every model there is, trained here or shipped; the default one first, as viewers offer the first."""
     shipped = {f.parent.parent.name for f in bundled("model").glob(f"*/{METADATA}")}
     trained = {f.parent.name for f in (home() / "models").glob(f"*/{CURRENT}")}
-    return sorted(shipped | trained)
+    return sorted(shipped | trained, key=lambda name: (name != DEFAULT_MODEL, name))
 
 
 def find_package(name: str | Path) -> ModelPackage:

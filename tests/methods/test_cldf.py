@@ -92,7 +92,7 @@ def test_only_the_decoder_is_trained(images: Tensor) -> None:
 
 def test_what_people_drew_stands_above_seeds(images: Tensor) -> None:
     method, data = _method(), _data(images, torch.tensor([[1], [1], [0], [0], [-1], [1]]))
-    first, second, _ = method.stages()
+    first, second = method.stages()
     for stage in (first, second):
         made = method.pixel_labels(stage, data, 4, lambda part: None)
         assert (made[2:4] == 255).all(), "a slice without the finding is background"

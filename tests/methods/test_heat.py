@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import torch
 
-from wsseg.methods.heat import calibrate, evidence, to_probability
+from wsseg.methods.heat import calibrate, evidence, mark_something, over_neighbours, to_probability
 
 
 def test_probability_is_linear_through_the_threshold() -> None:
@@ -24,3 +24,22 @@ def test_evidence_is_positive_and_above_the_tissues_median() -> None:
     images = torch.tensor([[[[1.0, -1.0, -0.2, 0.8]]]])
     torch.testing.assert_close(evidence(maps, images, False), torch.tensor([[[[0.0, 2.0, 2.0, 2.0]]]]))
     torch.testing.assert_close(evidence(maps, images, True), torch.tensor([[[[0.0, 0.0, 0.0, 1.0]]]]))
+
+
+def test_neighbours_are_smoothed_over_where_the_class_is_shown() -> None:
+    probabilities = torch.zeros(6, 1, 2, 2)
+    probabilities[:3] = 0.8
+    shown = torch.tensor([True, True, True, False, True, False])[:, None]
+    found = over_neighbours(probabilities, shown, 1.0)
+    assert not found[~shown[:, 0]].any()
+    torch.testing.assert_close(found[0], torch.full((1, 2, 2), 0.8), atol=0.02, rtol=0)
+    assert 0.02 < found[4, 0, 0, 0] < 0.5, "an empty slice between takes from its neighbours"
+    torch.testing.assert_close(over_neighbours(probabilities, shown, 0.0), probabilities)
+
+
+def test_a_slice_known_to_show_a_class_is_never_left_empty() -> None:
+    probabilities = torch.full((3, 1, 8, 8), 0.01)
+    probabilities[:2, 0, 2:4, 2:4], probabilities[2, 0, 2:4, 2:4] = 0.3, 0.9
+    found = mark_something(probabilities, torch.tensor([[True], [False], [True]]))
+    assert int((found[0] > 0.5).sum()) == 4
+    assert torch.equal(found[1:], probabilities[1:])

@@ -24,9 +24,9 @@ from wsseg.diffusion.schedule import NoiseSchedule
 from wsseg.labels import BACKGROUND, NO, YES
 from wsseg.losses.contrast import contrast_loss, sample_pixels
 from wsseg.losses.pixels import overlap_loss, pixel_cross_entropy
-from wsseg.methods.base import Progress, Settings, Stage, part_of
+from wsseg.methods.base import Prediction, Progress, Settings, Stage, part_of
 from wsseg.methods.gradcam import gradcam_map
-from wsseg.methods.heat import blur, evidence
+from wsseg.methods.heat import blur, evidence, mark_something, over_neighbours
 from wsseg.methods.presence import ImageLabelMethod, mirrored_presence
 from wsseg.methods.seeds import confident, merge_classes, vote
 from wsseg.networks.classifier import NoisyClassifier
@@ -63,6 +63,7 @@ class CLDFSettings(Settings):
         temperature: of the contrast and of the cosine to the prototypes.
         readout: a pixel is of its nearest prototype, or of its slice's cluster
             that is nearest to it.
+        slice_blur: Gaussian smoothing of the probabilities over neighbouring slices, in slices.
         seed_steps: training on the seeds.
         self_rounds, self_steps: rounds of training on the method's own
             confident predictions as they are before the round, and their length.
@@ -90,8 +91,9 @@ class CLDFSettings(Settings):
     loss: Literal["contrastive", "cross-entropy", "both"] = "both"
     temperature: float = Field(0.1, gt=0)
     readout: Literal["prototypes", "clusters"] = "prototypes"
+    slice_blur: float = Field(1.0, ge=0)
     seed_steps: int = Field(400, ge=1)
-    self_rounds: int = Field(2, ge=0)
+    self_rounds: int = Field(1, ge=0)
     self_steps: int = Field(400, ge=1)
     presence_threshold: float = Field(0.5, gt=0, lt=1)
 
@@ -199,6 +201,14 @@ class CLDF(ImageLabelMethod):
         if stage.name != SEEDS:
             found["overlap"] = overlap_loss(logits, target, labels > 0)
         return found
+
+    def predict(self, images: Tensor, presence: Tensor | None, seed: int, chunk: int, progress: Progress) -> Prediction:
+        found = super().predict(images, presence, seed, chunk, progress)
+        shown = (found.presence > self.settings.presence_threshold).cpu()
+        probabilities = over_neighbours(found.probabilities, shown, self.settings.slice_blur)
+        if presence is not None:
+            probabilities = mark_something(probabilities, presence.cpu() == YES)
+        return Prediction(probabilities, found.presence)
 
     def presence_probability(self, images: Tensor, chunk: int) -> Tensor:
         """From the noise-conditioned classifier at t = 0."""

@@ -52,6 +52,34 @@ def otsu_thresholds(maps: Tensor) -> Tensor:
     return torch.tensor(found, dtype=torch.float32).view(-1, 1, 1)
 
 
+def over_neighbours(probabilities: Tensor, shown: Tensor, sigma: float) -> Tensor:
+    """Gaussian smoothing over neighbouring slices of (slices, classes, size, size), sigma in slices, 0 for none.
+
+    Only slices that show a class take part; the others stay 0.
+
+    Args:
+        shown: (slices, classes) bool.
+    """
+    if sigma == 0:
+        return probabilities
+    weight = shown.float().numpy()
+    smooth = ndimage.gaussian_filter1d(probabilities.numpy(), sigma, axis=0)
+    share = ndimage.gaussian_filter1d(weight, sigma, axis=0).clip(min=1e-6)
+    return torch.from_numpy(smooth * (weight / share)[:, :, None, None])
+
+
+def mark_something(probabilities: Tensor, known: Tensor) -> Tensor:
+    """Where a slice is known to show a class but nothing reaches one half, the threshold is Otsu's of that slice.
+
+    Args:
+        probabilities: (slices, classes, size, size).
+        known: (slices, classes) bool.
+    """
+    empty = known & (probabilities.amax(dim=(2, 3)) <= 0.5)
+    again = calibrate(probabilities, "otsu")
+    return torch.where(empty[:, :, None, None], again, probabilities)
+
+
 def to_probability(maps: Tensor, threshold: Tensor | float) -> Tensor:
     """Map linearly so that 0 stays 0, the threshold becomes 0.5 and twice it 1.
 

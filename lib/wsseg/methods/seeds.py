@@ -55,10 +55,10 @@ def vote(maps: Sequence[Tensor], deep: Tensor, votes: int) -> Tensor:
 def confident(probability: Tensor, deep: Tensor) -> Tensor:
     """Seeds of one class in slices that show it from a model's own probabilities (slices, size, size).
 
-    Foreground is the largest piece above ``SURE``, background what is below
-    one half, and the rim; other pieces and what lies between are left out.
+    Foreground is the largest piece above ``SURE`` outside the rim, background
+    what is below one half; all else is left out.
     """
-    found = torch.where((probability < 0.5) | ~deep, BACKGROUND, 0).to(torch.uint8)
+    found = torch.where(probability < 0.5, BACKGROUND, 0).to(torch.uint8)
     found[largest_pieces((probability > SURE) & deep)] = 1
     return found
 
