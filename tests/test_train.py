@@ -140,6 +140,10 @@ def test_frozen_parts_come_from_their_packages(phantom_data: Path, tmp_path: Pat
     assert told["frozen diffusion"] == f"diffusion of cdm 0.1, sha256 {cdm.checksum()}"
     assert "precision" in told["labels of tumor"]
     assert not (tmp_path / "run" / LABELS).exists()
+    again = train_package(trained, phantom_data, tmp_path / "models", replace(settings, fresh=False))
+    assert again.recipe.trained["started from"] == trained.metadata.version
+    assert again.recipe.trained["frozen cam"] == told["frozen cam"]
+    assert torch.equal(again.weights()["diffusion.condition.weight"], own["diffusion.condition.weight"])
     child.metadata.wsseg.parents = {"diffusion": Parent(package=f"{cam.folder}", part="classifier")}
     with pytest.raises(WssegError, match=r"parents\.diffusion: the weights of .* do not fit"):
         train_package(child, phantom_data, tmp_path / "models", settings)
@@ -220,8 +224,12 @@ def test_a_checkpoint_that_does_not_fit_is_named(slices: LabelledSlices, tmp_pat
         train(_method(), slices, TrainSettings(folder=tmp_path, steps=1))
     train(_method(), slices, TrainSettings(folder=tmp_path, steps=1, fresh=True))
     wider = CDM(SMALL_CDM.model_copy(update={"widths": (32, 32, 64)}), 1)
-    with pytest.raises(WssegError, match="is of another network"):
+    with pytest.raises(
+        WssegError, match=r"under other terms \(settings.widths \[32, 32, 32\] then, \[32, 32, 64\] now"
+    ):
         train(wider, slices, TrainSettings(folder=tmp_path, steps=1))
+    with pytest.raises(WssegError, match="is of another network"):
+        train(CDM(SMALL_CDM, 2), slices, TrainSettings(folder=tmp_path, steps=1))
 
 
 def test_diverged_training_stops_with_a_sentence(slices: LabelledSlices, tmp_path: Path) -> None:

@@ -152,21 +152,25 @@ def train(
     shown = RichHandler(console=_errors, show_time=False, show_level=False, show_path=False)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[shown])
     logging.getLogger("wsseg").setLevel(logging.INFO)
-    with _progress() as bars:
-        training = bars.add_task("training", visible=False)
-        tasks: dict[str, TaskID] = {}
+    bars = _progress()
+    tasks: dict[str, TaskID] = {}
 
-        def report(stats: Stats) -> None:
-            losses = ", ".join(f"{key} {value:.3f}" for key, value in stats.losses.items())
-            described = f"{stats.stage} {losses}"
-            bars.update(training, completed=stats.epoch, total=stats.total_epochs, description=described, visible=True)
+    def show(what: str, done: float, total: float, description: str) -> None:
+        bars.start()
+        if what not in tasks:
+            tasks[what] = bars.add_task(what)
+        bars.update(tasks[what], completed=done, total=total, description=description)
 
-        def preparing(what: str, part: float) -> None:
-            if what not in tasks:
-                tasks[what] = bars.add_task(what, total=1.0)
-            bars.update(tasks[what], completed=part)
+    def report(stats: Stats) -> None:
+        losses = ", ".join(f"{key} {value:.3f}" for key, value in stats.losses.items())
+        show("training", stats.epoch, stats.total_epochs, f"{stats.stage} {losses}")
 
-        trained = train_package(package, data, models, settings, report, preparing, check)
+    try:
+        trained = train_package(
+            package, data, models, settings, report, lambda what, part: show(what, part, 1.0, what), check
+        )
+    finally:
+        _stop(bars)
     _out.print(f"{trained.folder}", highlight=False, soft_wrap=True)
 
 
@@ -266,12 +270,25 @@ def _progress() -> Progress:
     return Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=_errors)
 
 
+def _stop(bars: Progress) -> None:
+    if bars.live.is_started:
+        bars.stop()
+
+
 @contextmanager
 def _bar(description: str) -> Iterator[Callable[[float], None]]:
-    """A progress bar on stderr, told the finished part in [0, 1]; unseen until then, so an error is one line."""
-    with _progress() as bars:
-        task = bars.add_task(description, total=1.0, visible=False)
-        yield lambda part: bars.update(task, completed=part, visible=True)
+    """A progress bar on stderr, told the finished part in [0, 1]; begun by the first, so an early error is one line."""
+    bars = _progress()
+    task = bars.add_task(description, total=1.0)
+
+    def told(part: float) -> None:
+        bars.start()
+        bars.update(task, completed=part)
+
+    try:
+        yield told
+    finally:
+        _stop(bars)
 
 
 if __name__ == "__main__":

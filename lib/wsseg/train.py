@@ -359,15 +359,15 @@ def _plan(run: _Run) -> dict[str, Any]:
         "slices": len(run.data.images),
         "positive slices": positive,
         "frozen parts": frozen,
-        "settings": run.method.settings.model_dump(mode="json"),
+        **{f"settings.{key}": value for key, value in run.method.settings.model_dump(mode="json").items()},
     }
 
 
 def _restore(run: _Run, saved: dict[str, Any]) -> None:
     plan = _plan(run)
-    other = [key for key, value in plan.items() if saved["plan"][key] != value]
+    other = [key for key, value in plan.items() if saved["plan"].get(key) != value]
     if other:
-        told = ", ".join(f"{key} {saved['plan'][key]} then, {plan[key]} now" for key in other)
+        told = ", ".join(f"{key} {saved['plan'].get(key)} then, {plan[key]} now" for key in other)
         raise WssegError(f"{run.checkpoint}: was interrupted under other terms ({told}); start again with --fresh")
     try:
         run.method.load_state_dict(saved["method"])

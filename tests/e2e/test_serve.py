@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import requests
 from live import SERVE, running
 
 from wsseg.app.models import offered_packages
@@ -97,6 +98,8 @@ def test_demo_study_starts_offline_and_is_segmented(
         assert info["datastore"]["total"] == 1
         image = server.ask("/activelearning/first", "POST").json["id"]
         assert len(server.infer(published, f"image={image}&output=json").json["presence"]["tumor"]) > 1
+        foreign = requests.get(f"{server.url}/info/", headers={"Origin": "http://evil.example"}, timeout=30)
+        assert "access-control-allow-origin" not in foreign.headers, "another page's scripts may read the server"
         welcome = server.log.read_text()
     assert f"3D Slicer  module MONAI Label, server {server.url}" in welcome
     assert set(bundled("apps/wsseg").iterdir()) == shipped, "the app folder that ships was written into"

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import logging
 
+from fastapi.middleware.cors import CORSMiddleware
 from monailabel.app import app
 
 from wsseg.app.names import KnownNames
 from wsseg.app.replies import answer_errors
 from wsseg.app.routes import router
+
+# MONAI Label lets any page that is open in the same browser read the server, and
+# fails on a list of those that may. OHIF comes from the server itself.
+app.user_middleware = [middleware for middleware in app.user_middleware if middleware.cls is not CORSMiddleware]
 
 logging.getLogger("wsseg").setLevel(logging.INFO)
 
