@@ -19,9 +19,10 @@ import numpy as np
 import pytest
 import sqlalchemy as sa
 
-from wsseg.errors import NotFoundError, WssegError
+from wsseg.errors import NotFoundError, UnavailableError, WssegError
 from wsseg.labels import LabelSpace, write_presence
 from wsseg.store import FILE, LabelStore, Mark
+from wsseg.store_files import export_presence, export_scribbles, import_presence, import_scribbles
 from wsseg.volume import Volume, read_volume, write_mask
 
 TUMOR = LabelSpace(("tumor",))
@@ -136,6 +137,33 @@ class TestWhatIsGivenIsRead:
         read = store.read("a", TUMOR, GRID, revision=then)
         assert (read.text, read.scribbles, read.presence.max()) == ("one", None, -1)
         assert store.read("a", TUMOR, GRID, revision=0).text is None
+
+    def test_presence_of_several_scans(self, store: LabelStore) -> None:
+        then = store.mark("a", [Mark("tumor", 0, 1)], TUMOR, 3, "me")
+        store.mark("b", [Mark("tumor", 1, 0)], TUMOR, 2, "me")
+        read = store.presence({"a": 3, "b": 2}, TUMOR)
+        assert {case: presence.tolist() for case, presence in read.items()} == {"a": [[1, -1, -1]], "b": [[-1, 0]]}
+        assert store.presence({"b": 2}, TUMOR, then)["b"].tolist() == [[-1, -1]]
+
+    def test_how_far_each_scan_is_labelled(self, store: LabelStore) -> None:
+        store.mark("a", [Mark("RV", 0, 1), Mark("LV", 0, 0), Mark("RV", 2, 1), Mark("LV", 1, 1)], HEART, 3, "me")
+        store.mark("a", [Mark("LV", 1, -1)], HEART, 3, "you")
+        store.scribble("b", drawn((0, 0, 0, 1)), TUMOR, GRID, "me")
+        store.undo(store.scribble("b", drawn((0, 0, 0, 1)), HEART, GRID, "me"), "me")
+        store.describe("b", "one", "you")
+        heart, tumor = store.summaries(HEART), store.summaries(TUMOR)
+        known = [(each.labelled, each.scribbles, each.text) for each in (*heart.values(), *tumor.values())]
+        assert known == [(2, False, False), (0, False, True), (0, False, False), (0, True, True)]
+        assert [heart[case].annotator for case in store.cases()] == ["you", "you"]
+        assert 0 <= (datetime.now(timezone.utc) - heart["a"].time).total_seconds() < 60
+
+    def test_what_a_write_was_about(self, store: LabelStore) -> None:
+        assert store.touched(store.mark("a", [Mark("RV", 0, 1), Mark("LV", 1, 0)], HEART, 3, "me")) == ["a"]
+        both = {"a": np.array([[1]], np.int8), "b": np.array([[0]], np.int8)}
+        assert store.touched(store.fill(both, TUMOR, "me")) == ["a", "b"]
+        assert store.touched(99) == []
+        assert store.classes("a") == ["LV", "RV", "tumor"]
+        assert store.classes("c") == []
 
     def test_it_is_there_when_opened_again(self, tmp_path: Path) -> None:
         home = tmp_path / "a new folder, 100 %?#"
@@ -253,7 +281,7 @@ class TestRefused:
     @pytest.mark.parametrize("name", ["../a", "a\\b"])
     def test_a_scan_named_like_a_path(self, store: LabelStore, name: str) -> None:
         with pytest.raises(WssegError, match="holds a character that no name may have"):
-            store.export_scribbles(Path(), name, scan(), TUMOR)
+            export_scribbles(store, Path(), name, scan(), TUMOR)
         with pytest.raises(WssegError, match="holds a character that no name may have"):
             store.mark(name, [Mark("tumor", 0, 1)], TUMOR, 3, "me")
 
@@ -284,6 +312,14 @@ class TestDatabase:
         with pytest.raises(WssegError) as caught:
             LabelStore("nosuch://me:secret@host/labels")
         assert "secret" not in str(caught.value)
+
+    def test_a_database_that_has_gone(self, store: LabelStore, tmp_path: Path) -> None:
+        store.describe("a", "one", "me")
+        with sqlite3.connect(tmp_path / FILE) as connection:
+            connection.execute("DROP TABLE presence")
+        with pytest.raises(UnavailableError, match="no such table") as caught:
+            store.read("a", TUMOR, GRID)
+        assert caught.value.status == 503
 
     def test_a_damaged_file(self, tmp_path: Path) -> None:
         (tmp_path / FILE).write_bytes(b"not a database, " * 100)
@@ -339,10 +375,10 @@ class TestFiles:
         store.mark("a", [Mark("RV", 0, 1), Mark("LV", 2, 0), Mark("Myo", 1, -1)], HEART, 3, "me")
         store.mark("b", [Mark("Myo", 1, 1)], HEART, 2, "me")
         path = tmp_path / "image_labels.csv"
-        store.export_presence(path, HEART, self.SLICES)
+        export_presence(store, path, HEART, self.SLICES)
         assert path.read_text().splitlines()[:2] == ["case,slice,RV,Myo,LV", "a,0,1,,"]
         other = LabelStore.at(tmp_path / "other")
-        assert other.import_presence(path, HEART, self.SLICES, "me") == 1
+        assert import_presence(other, path, HEART, self.SLICES, "me") == 1
         assert other.cases() == ["a", "b"]
         for case, count in self.SLICES.items():
             one, two = (each.read(case, HEART, (4, 5, count)).presence for each in (store, other))
@@ -352,7 +388,7 @@ class TestFiles:
         path = tmp_path / "image_labels.csv"
         write_presence(path, {"a": np.array([[1, 0, -1]], np.int8), "b": np.array([[0]], np.int8)}, TUMOR)
         store.mark("a", [Mark("tumor", 2, 1)], TUMOR, 3, "me")
-        assert [store.import_presence(path, TUMOR, self.SLICES, "me") for _ in range(2)] == [2, 2]
+        assert [import_presence(store, path, TUMOR, self.SLICES, "me") for _ in range(2)] == [2, 2]
         assert rows(tmp_path, "SELECT count(*) FROM presence") == [(4,)]
         assert store.read("a", TUMOR, GRID).presence.tolist() == [[1, 0, 1]]
 
@@ -368,18 +404,18 @@ class TestFiles:
         path = tmp_path / "image_labels.csv"
         path.write_text(f"case,slice,tumor\n{text}")
         with pytest.raises(WssegError, match=reason) as caught:
-            store.import_presence(path, TUMOR, self.SLICES, "me")
+            import_presence(store, path, TUMOR, self.SLICES, "me")
         assert str(caught.value).startswith(str(path))
         assert store.revision() == 0
 
     def test_scribbles_there_and_back(self, store: LabelStore, tmp_path: Path) -> None:
         strokes = drawn((0, 0, 0, 1), (1, 4, 2, 255), (3, 1, 1, 3))
         store.scribble("a", strokes, HEART, GRID, "me")
-        path = store.export_scribbles(tmp_path, "a", scan(), HEART)
+        path = export_scribbles(store, tmp_path, "a", scan(), HEART)
         assert path == tmp_path / "a_scribble.nii.gz"
         assert np.allclose(read_volume(path).affine, scan().affine)
         other = LabelStore.at(tmp_path / "other")
-        assert [other.import_scribbles("a", path, scan(), HEART, "me") for _ in range(2)] == [1, 1]
+        assert [import_scribbles(other, "a", path, scan(), HEART, "me") for _ in range(2)] == [1, 1]
         read = other.read("a", HEART, GRID).scribbles
         assert read is not None
         assert np.array_equal(read, strokes)
@@ -388,9 +424,9 @@ class TestFiles:
         path = tmp_path / "a_scribble.nii.gz"
         write_mask(path, scan(shift=3.0).like(drawn((0, 0, 0, 1))))
         with pytest.raises(WssegError, match=f"{path}: is on another grid than a"):
-            store.import_scribbles("a", path, scan(), TUMOR, "me")
+            import_scribbles(store, "a", path, scan(), TUMOR, "me")
         with pytest.raises(NotFoundError, match="a: has no scribbles of tumor"):
-            store.export_scribbles(tmp_path, "a", scan(), TUMOR)
+            export_scribbles(store, tmp_path, "a", scan(), TUMOR)
 
 
 class TestConcurrency:
@@ -475,6 +511,11 @@ def test_postgresql() -> None:
     assert read.text is None
     assert read.scribbles is not None
     assert (read.scribbles[:3, :, 1] == 255).all()
+    assert store.fill({"b": np.array([[1, 0]], np.int8)}, TUMOR, "me") == store.revision()
+    known = {case: (each.labelled, each.scribbles, each.text) for case, each in reader.summaries(TUMOR).items()}
+    assert known == {"a": (2, True, False), "b": (2, False, False)}
+    assert reader.touched(store.revision()) == ["b"]
+    assert reader.classes("a") == ["tumor"]
     with pytest.raises(sa.exc.DBAPIError, match="read-only"), reader._engine.begin() as connection:
         connection.exec_driver_sql("DELETE FROM texts")
     for each in (store, other, reader):

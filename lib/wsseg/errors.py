@@ -17,3 +17,9 @@ class NotFoundError(WssegError):
     """A model, image or case of that name does not exist; status 404."""
 
     status = 404
+
+
+class UnavailableError(WssegError):
+    """What is needed cannot be reached now, trying again later may help; status 503."""
+
+    status = 503

@@ -23,9 +23,9 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 from sqlalchemy.exc import IntegrityError, ProgrammingError, SQLAlchemyError
 
-from wsseg.errors import NotFoundError, WssegError
-from wsseg.labels import BACKGROUND, NO, UNKNOWN, YES, LabelSpace, Presence, check_length, read_presence, write_presence
-from wsseg.volume import Volume, make_folder, read_volume, whole_file, write_mask
+from wsseg.errors import NotFoundError, UnavailableError, WssegError
+from wsseg.labels import BACKGROUND, NO, UNKNOWN, YES, LabelSpace, Presence
+from wsseg.volume import make_folder
 
 FILE = "labels.sqlite3"
 """The database in the work directory."""
@@ -66,6 +66,7 @@ _presence = _table(
 # What 255 and a number mean depends on the classes that were on offer, so each list of them has its own map.
 _scribbles = _table("scribbles", sa.Column("labels", sa.Text, nullable=False), sa.Column("voxels", sa.LargeBinary))
 _texts = _table("texts", sa.Column("text", sa.Text))
+_TABLES = (_presence, _scribbles, _texts)
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,24 @@ class WeakLabels:
     text: str | None
 
 
+@dataclass(frozen=True)
+class Summary:
+    """How far a scan is labelled.
+
+    Attributes:
+        labelled: number of slices on which a state of any of the classes is known.
+        scribbles: whether there are any, drawn with exactly these classes on offer.
+        text: whether there is one.
+        annotator, time: of the last write about the scan, whatever it was; UTC.
+    """
+
+    labelled: int
+    scribbles: bool
+    text: bool
+    annotator: str
+    time: datetime
+
+
 class LabelStore:
     """The weak labels in a database; any number of threads and processes may share it.
 
@@ -112,7 +131,8 @@ class LabelStore:
 
     Raises:
         NotFoundError: ``readonly`` and there is no store yet.
-        WssegError: the database cannot be opened, or is of another version.
+        UnavailableError: the database cannot be reached; every call may raise it.
+        WssegError: it is of another version.
     """
 
     def __init__(self, url: str | sa.URL, readonly: bool = False) -> None:
@@ -130,6 +150,7 @@ class LabelStore:
                 except (IntegrityError, ProgrammingError):  # another server has just made them
                     self._make_tables()
             self._check_format()
+        self._place = "labels"  # a server's clients are told what fails later, not where it is kept
 
     @classmethod
     def at(cls, home: Path, readonly: bool = False) -> LabelStore:
@@ -149,7 +170,37 @@ class LabelStore:
 
     def cases(self) -> list[str]:
         """Names of the scans that any label was ever given for, sorted."""
-        scans = sa.union(*(sa.select(table.c.scan) for table in (_presence, _scribbles, _texts)))
+        scans = sa.union(*(sa.select(table.c.scan) for table in _TABLES))
+        with self._reading() as connection:
+            return sorted(connection.scalars(scans))
+
+    def summaries(self, labels: LabelSpace) -> dict[str, Summary]:
+        """How far each scan of :meth:`cases` is labelled with these classes."""
+        drawn_with = _scribbles.c.labels == json.dumps(labels.names)
+        with self._reading() as connection:
+            slices = _held(_presence, sa.func.count(_presence.c.slice.distinct()), _presence.c.label.in_(labels.names))
+            counted = slices.where(_presence.c.state != UNKNOWN).group_by(_presence.c.scan)
+            known = {row[0]: int(row[1]) for row in connection.execute(counted)}
+            drawn = set(connection.scalars(_held(_scribbles, None, drawn_with).where(_scribbles.c.voxels.is_not(None))))
+            told = set(connection.scalars(_held(_texts, None).where(_texts.c.text.is_not(None))))
+            return {
+                scan: Summary(known.get(scan, 0), scan in drawn, scan in told, annotator, _utc(time))
+                for scan, annotator, time in connection.execute(_last_writes())
+            }
+
+    def classes(self, case: str) -> list[str]:
+        """Names of the classes that presence was ever given of for a scan, sorted."""
+        with self._reading() as connection:
+            return sorted(connection.scalars(sa.select(_presence.c.label).where(_presence.c.scan == case).distinct()))
+
+    def text(self, case: str) -> str | None:
+        """The text of :meth:`read` alone."""
+        with self._reading() as connection:
+            return _newest(connection, _texts, _revision(connection), scan=case)
+
+    def touched(self, revision: int) -> list[str]:
+        """Names of the scans that a write was about, sorted."""
+        scans = sa.union(*(sa.select(table.c.scan).where(table.c.serial == revision) for table in _TABLES))
         with self._reading() as connection:
             return sorted(connection.scalars(scans))
 
@@ -175,6 +226,14 @@ class LabelStore:
                 text=_newest(connection, _texts, known, scan=case),
             )
 
+    def presence(
+        self, slices: Mapping[str, int], labels: LabelSpace, revision: int | None = None
+    ) -> dict[str, Presence]:
+        """The presence of :meth:`read` for several scans, given the number of slices of each."""
+        with self._reading() as connection:
+            known = _revision(connection) if revision is None else revision
+            return {case: _presence_of(connection, case, labels, count, known) for case, count in slices.items()}
+
     def mark(self, case: str, marks: Iterable[Mark], labels: LabelSpace, slices: int, annotator: str) -> int:
         """Say on which slices classes are present, absent or unknown.
 
@@ -185,7 +244,7 @@ class LabelStore:
             WssegError: no mark, the same class and slice twice, an unknown class
                 or state, or a slice that the scan does not have.
         """
-        _check_name(case, "scan")
+        check_name(case, "scan")
         rows = [_mark_row(case, mark, labels, slices) for mark in marks]
         if not rows:
             raise WssegError(f"{case}: no label is given")
@@ -218,7 +277,7 @@ class LabelStore:
             WssegError: another shape than the scan's, a value that is no class,
                 or nothing drawn.
         """
-        _check_name(case, "scan")
+        check_name(case, "scan")
         _check_scribbles(case, voxels, labels, grid)
         with self._writing() as connection:
             known = _revision(connection)
@@ -240,7 +299,7 @@ class LabelStore:
         Raises:
             WssegError: empty, longer than 2000 characters, or with control characters.
         """
-        _check_name(case, "scan")
+        check_name(case, "scan")
         if not (stripped := text.strip()):
             raise WssegError(f"{case}: the text is empty")
         if len(stripped) > LONGEST_TEXT:
@@ -263,81 +322,36 @@ class LabelStore:
         with self._writing() as connection:
             if connection.scalar(sa.select(_writes.c.serial).filter_by(serial=revision)) is None:
                 raise NotFoundError(f"labels: there is no write {revision} to undo")
-            tables = (_presence, _scribbles, _texts)
-            for table in tables:
+            for table in _TABLES:
                 _check_own(connection, table, revision, annotator)
             serial = _new_write(connection, annotator)
-            for table in tables:
+            for table in _TABLES:
                 _restore(connection, table, revision, serial)
             return serial
 
-    def import_presence(self, path: Path, labels: LabelSpace, slices: Mapping[str, int], annotator: str) -> int:
-        """Take over image-level labels from a CSV file, see :func:`wsseg.labels.read_presence`.
+    def fill(self, cases: Mapping[str, Presence], labels: LabelSpace, annotator: str) -> int:
+        """Take over states of many scans in one write.
 
-        Empty cells change nothing, and states that hold already are not written again.
+        Unknown changes nothing, and states that hold already are not written again.
 
         Args:
-            path: the file.
-            labels: classes to take over.
-            slices: number of slices of every scan that may be listed.
+            cases: (classes, slices) by scan, for all slices that it has.
+            labels: the classes.
             annotator: whose labels they are.
 
         Returns:
             The revision.
-
-        Raises:
-            WssegError: unreadable, an unknown scan, or more slices than a scan has.
         """
-        listed = read_presence(path, labels)
-        for case in listed:
-            if case not in slices:
-                raise NotFoundError(f"{path}: there is no scan {case}")
         with self._writing() as connection:
             known = _revision(connection)
             rows = []
-            for case, presence in listed.items():
-                _check_name(case, "scan")
-                if presence.shape[1] > slices[case]:
-                    check_length(presence, slices[case], case, path)
-                held = _presence_of(connection, case, labels, slices[case], known)[:, : presence.shape[1]]
+            for case, presence in cases.items():
+                check_name(case, "scan")
+                held = _presence_of(connection, case, labels, presence.shape[1], known)
                 for k, index in np.argwhere((presence != UNKNOWN) & (presence != held)).tolist():
                     state = int(presence[k, index])
                     rows.append({"scan": case, "label": labels.names[k], "slice": index, "state": state})
             return _append(connection, _presence, rows, annotator) if rows else known
-
-    def export_presence(self, path: Path, labels: LabelSpace, slices: Mapping[str, int]) -> None:
-        """Write what :meth:`import_presence` reads, for those of the scans that have a label."""
-        with self._reading() as connection:
-            known = _revision(connection)
-            found = {case: _presence_of(connection, case, labels, count, known) for case, count in slices.items()}
-        with whole_file(path) as part:
-            write_presence(part, {case: p for case, p in found.items() if (p != UNKNOWN).any()}, labels)
-
-    def import_scribbles(self, case: str, path: Path, scan: Volume, labels: LabelSpace, annotator: str) -> int:
-        """:meth:`scribble` with a NIfTI or NRRD file on the scan's grid.
-
-        Raises:
-            WssegError: unreadable, or on another grid than the scan.
-        """
-        drawn = read_volume(path)
-        if drawn.voxels.shape != scan.voxels.shape or not np.allclose(drawn.affine, scan.affine, atol=1e-2):
-            raise WssegError(f"{path}: is on another grid than {case}, the scan it was drawn on")
-        return self.scribble(case, drawn.voxels, labels, scan.voxels.shape, annotator)
-
-    def export_scribbles(self, folder: Path, case: str, scan: Volume, labels: LabelSpace) -> Path:
-        """Write ``<case>_scribble.nii.gz`` on the scan's grid.
-
-        Raises:
-            NotFoundError: the scan has no scribbles with these classes.
-            WssegError: they were drawn on another grid.
-        """
-        _check_name(case, "scan")
-        drawn = self.read(case, labels, scan.voxels.shape).scribbles
-        if drawn is None:
-            raise NotFoundError(f"{case}: has no scribbles of {', '.join(labels.names)}")
-        path = folder / f"{case}_scribble.nii.gz"
-        write_mask(path, scan.like(drawn))
-        return path
 
     @contextmanager
     def _reported(self) -> Iterator[None]:
@@ -347,7 +361,7 @@ class LabelStore:
             raise WssegError(f"{self._place}: the package {error.name} is missing") from error
         except SQLAlchemyError as error:
             reason = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
-            raise WssegError(f"{self._place}: {reason}") from error
+            raise UnavailableError(f"{self._place}: {reason}") from error
 
     @contextmanager
     def _reading(self) -> Iterator[sa.Connection]:
@@ -411,7 +425,8 @@ def _engine(url: sa.URL, readonly: bool) -> sa.Engine:
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
-def _check_name(name: str, what: str) -> None:
+def check_name(name: str, what: str) -> None:
+    """Refuse what cannot be the name of a scan or an annotator, as ``what`` says."""
     if not name.strip():
         raise WssegError(f"labels: the name of the {what} is empty")
     if len(name) > LONGEST_NAME:
@@ -457,6 +472,27 @@ def _newest(connection: sa.Connection, table: sa.Table, revision: int, **keys: s
     return connection.scalar(rows.order_by(table.c.serial.desc()).limit(1))
 
 
+def _held(table: sa.Table, what: sa.ColumnElement[Any] | None, *conditions: sa.ColumnElement[bool]) -> sa.Select[Any]:
+    """Scan, and something else of it, of the rows that no newer one has replaced."""
+    keys = [table.c[name] for name in _keys(table)]
+    newest = sa.select(*keys, sa.func.max(table.c.serial).label("serial")).where(*conditions).group_by(*keys).subquery()
+    chosen = sa.select(table.c.scan) if what is None else sa.select(table.c.scan, what)
+    return chosen.join(newest, sa.and_(_same(table, newest), table.c.serial == newest.c.serial))
+
+
+def _last_writes() -> sa.Select[Any]:
+    """Scan, annotator and time of the last write about each scan."""
+    each = sa.union_all(*(sa.select(table.c.scan, table.c.serial) for table in _TABLES)).subquery()
+    last = sa.select(each.c.scan, sa.func.max(each.c.serial).label("serial")).group_by(each.c.scan).subquery()
+    rows = sa.select(last.c.scan, _writes.c.annotator, _writes.c.time).order_by(last.c.scan)
+    return rows.join(_writes, _writes.c.serial == last.c.serial)
+
+
+def _utc(time: datetime) -> datetime:
+    """SQLite keeps no time zone."""
+    return time.replace(tzinfo=timezone.utc) if time.tzinfo is None else time.astimezone(timezone.utc)
+
+
 def _presence_of(connection: sa.Connection, case: str, labels: LabelSpace, slices: int, revision: int) -> Presence:
     table = _presence.c
     rows = sa.select(table.label, table.slice, table.state).where(table.scan == case, table.serial <= revision)
@@ -483,7 +519,7 @@ def _scribbles_of(
 
 
 def _new_write(connection: sa.Connection, annotator: str) -> int:
-    _check_name(annotator, "annotator")
+    check_name(annotator, "annotator")
     new = sa.insert(_writes).values(annotator=annotator, time=datetime.now(timezone.utc))
     return int(connection.execute(new.returning(_writes.c.serial)).scalar_one())
 
@@ -494,10 +530,14 @@ def _append(connection: sa.Connection, table: sa.Table, rows: list[dict[str, Any
     return serial
 
 
+def _keys(table: sa.FromClause) -> list[str]:
+    """The columns that say what a row is about: all but serial, and the value at the end."""
+    return [name for name in table.c.keys()[:-1] if name != "serial"]
+
+
 def _same(one: sa.FromClause, other: sa.FromClause) -> sa.ColumnElement[bool]:
-    """Whether two rows are about the same thing: all columns agree but serial, and the value at the end."""
-    names = [name for name in one.c.keys()[:-1] if name != "serial"]
-    return sa.and_(*(one.c[name] == other.c[name] for name in names))
+    """Whether two rows are about the same thing."""
+    return sa.and_(*(one.c[name] == other.c[name] for name in _keys(one)))
 
 
 def _check_own(connection: sa.Connection, table: sa.Table, revision: int, annotator: str) -> None:

@@ -109,6 +109,14 @@ def read_volume(path: Path) -> Volume:
     return volume
 
 
+def read_grid(path: Path) -> Volume:
+    """:func:`read_volume` without the voxels: all are 0, and of NIfTI none is read."""
+    if path.name.lower().endswith(NIFTI) and path.exists():
+        return _read_nifti(path, empty=True)
+    volume = read_volume(path)
+    return volume.like(np.broadcast_to(np.uint8(0), volume.voxels.shape))
+
+
 def read_scan(path: Path) -> Volume:
     """:func:`read_volume`, and the voxels checked as a scan to be segmented."""
     volume = read_volume(path)
@@ -234,7 +242,7 @@ class SliceGrid:
         return bool(self.orientation[self.stored_axis, 1] < 0)
 
 
-def _read_nifti(path: Path) -> Volume:
+def _read_nifti(path: Path, empty: bool = False) -> Volume:
     try:
         image = nib.load(path)
         if not isinstance(image, nib.Nifti1Pair):  # Nifti2 is a subclass
@@ -245,6 +253,8 @@ def _read_nifti(path: Path) -> Volume:
         if kind.kind == "c":
             raise WssegError(f"{path}: holds complex values, expected real ones")
         shape = _shape_3d(image.shape, path)
+        if empty:
+            return Volume(np.broadcast_to(np.uint8(0), shape), _affine(image.affine, path), image.header)
         scaled = image.dataobj.slope not in (1, None) or image.dataobj.inter not in (0, None)
         voxels = image.get_fdata(dtype=np.float32) if scaled else np.asanyarray(image.dataobj)
     except _DAMAGED as error:

@@ -1,0 +1,94 @@
+"""Weak labels from files into the store, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from wsseg.errors import NotFoundError, WssegError
+from wsseg.labels import UNKNOWN, LabelSpace, Presence, check_length, read_presence, write_presence
+from wsseg.store import LabelStore, check_name
+from wsseg.volume import Volume, read_volume, whole_file, write_mask
+
+
+def import_presence(
+    store: LabelStore, path: Path, labels: LabelSpace, slices: Mapping[str, int], annotator: str
+) -> int:
+    """Take over image-level labels from a CSV file, see :func:`wsseg.labels.read_presence`.
+
+    Empty cells change nothing, and states that hold already are not written again.
+
+    Args:
+        store: to write to.
+        path: the file.
+        labels: classes to take over.
+        slices: number of slices of every scan that may be listed.
+        annotator: whose labels they are.
+
+    Returns:
+        The revision.
+
+    Raises:
+        WssegError: unreadable, an unknown scan, or more slices than a scan has.
+    """
+    cases = {}
+    for case, listed in read_presence(path, labels).items():
+        if case not in slices:
+            raise NotFoundError(f"{path}: there is no scan {case}")
+        cases[case] = _filled_up(listed, slices[case], case, path)
+    return store.fill(cases, labels, annotator)
+
+
+def export_presence(store: LabelStore, path: Path, labels: LabelSpace, slices: Mapping[str, int]) -> None:
+    """Write what :func:`import_presence` reads, for those of the scans that have a label."""
+    found = store.presence(slices, labels)
+    with whole_file(path) as part:
+        write_presence(part, {case: p for case, p in found.items() if (p != UNKNOWN).any()}, labels)
+
+
+def import_scribbles(store: LabelStore, case: str, path: Path, scan: Volume, labels: LabelSpace, annotator: str) -> int:
+    """:meth:`LabelStore.scribble` with a NIfTI or NRRD file on the scan's grid.
+
+    Raises:
+        WssegError: unreadable, or on another grid than the scan.
+    """
+    drawn = read_drawn(path, case, scan)
+    return store.scribble(case, drawn.voxels, labels, scan.voxels.shape, annotator)
+
+
+def export_scribbles(store: LabelStore, folder: Path, case: str, scan: Volume, labels: LabelSpace) -> Path:
+    """Write ``<case>_scribble.nii.gz`` on the scan's grid.
+
+    Raises:
+        NotFoundError: the scan has no scribbles with these classes.
+        WssegError: they were drawn on another grid.
+    """
+    check_name(case, "scan")
+    drawn = store.read(case, labels, scan.voxels.shape).scribbles
+    if drawn is None:
+        raise NotFoundError(f"{case}: has no scribbles of {', '.join(labels.names)}")
+    path = folder / f"{case}_scribble.nii.gz"
+    write_mask(path, scan.like(drawn))
+    return path
+
+
+def read_drawn(path: Path, case: str, scan: Volume) -> Volume:
+    """Read what somebody drew on a scan.
+
+    Raises:
+        WssegError: unreadable, or on another grid than the scan.
+    """
+    drawn = read_volume(path)
+    if drawn.voxels.shape != scan.voxels.shape or not np.allclose(drawn.affine, scan.affine, atol=1e-2):
+        raise WssegError(f"{path}: is on another grid than {case}, the scan it was drawn on")
+    return drawn
+
+
+def _filled_up(listed: Presence, slices: int, case: str, path: Path) -> Presence:
+    """Unknown on the slices after the last one that is listed."""
+    missing = slices - listed.shape[1]
+    if missing < 0:
+        check_length(listed, slices, case, path)
+    return np.pad(listed, ((0, 0), (0, missing)), constant_values=UNKNOWN)
