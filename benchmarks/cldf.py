@@ -18,13 +18,14 @@ from typing import Any
 from rich.progress import Progress
 from torch import Tensor
 
+from wsseg.data.preprocess import View
 from wsseg.data.slices import LabelledSlices, load_slices
 from wsseg.evaluate import evaluate
+from wsseg.loop import TrainSettings, train
 from wsseg.methods.cldf import CLDF
 from wsseg.methods.registry import adopt_parents, create_method, stored_weights
 from wsseg.package import ModelPackage, find_package, read_package, write_package
 from wsseg.segment import Segmenter
-from wsseg.train import TrainSettings, train
 
 PREDICTION = {"readout", "edge_mm", "slice_blur"}
 """What training does not depend on: rows that change nothing else score the reference's weights."""
@@ -64,7 +65,7 @@ def main() -> None:
     arguments = parser.parse_args()
     package = find_package(arguments.model)
     recipe = package.recipe
-    data = load_slices(arguments.train, package.labels, recipe.size, recipe.axis)
+    data = load_slices(arguments.train, package.labels, View.of(recipe))
     print(f"{arguments.steps} steps, 1 training seed, {arguments.seeds} noise seeds")
     print("| row | Dice | HD95 mm |\n|---|---|---|", flush=True)
     for name, changes in ROWS.items():

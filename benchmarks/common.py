@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wsseg.data.preprocess import Stack, prepare
+from wsseg.data.preprocess import Stack, View, prepare
 from wsseg.evaluate import Case
 from wsseg.methods.base import Method
 from wsseg.methods.heat import calibrate as calibrate_map
@@ -41,7 +41,7 @@ CEILING = 1e6
 
 def heat_of(method: Method, package: ModelPackage, case: Case, seed: int) -> Heat:
     """Run a method with its threshold out of the way; presence is given."""
-    stack = prepare(case.scan, package.recipe.size, package.recipe.axis)
+    stack = prepare(case.scan, View.of(package.recipe))
     given = stack.order_presence(case.presence, case.name)
     method.settings = method.settings.model_copy(update={"threshold": CEILING})
     with torch.no_grad():
@@ -51,7 +51,7 @@ def heat_of(method: Method, package: ModelPackage, case: Case, seed: int) -> Hea
 
 def brightness_of(package: ModelPackage, case: Case) -> Heat:
     """No model at all: how much brighter than the tissue's median each pixel is."""
-    stack = prepare(case.scan, package.recipe.size, package.recipe.axis)
+    stack = prepare(case.scan, View.of(package.recipe))
     return _heat(case, stack, evidence(torch.ones_like(stack.images), stack.images, hyperintense=True))
 
 

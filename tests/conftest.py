@@ -13,6 +13,7 @@ from wsseg.data.phantom import write_phantom_data
 from wsseg.methods.cam import CAMSettings
 from wsseg.methods.cdm import CDMSettings
 from wsseg.methods.cldf import CLDFSettings
+from wsseg.methods.pclmix import PCLMixSettings
 from wsseg.methods.registry import method_class, stored_weights
 from wsseg.package import Code, Label, Metadata, ModelPackage, Recipe, home, publish, read_package, write_package
 
@@ -36,7 +37,8 @@ SMALL_CLDF = CLDFSettings(
     embedding=8,
     presence_threshold=1e-6,
 )
-SMALL = {"cdm": SMALL_CDM, "cam": SMALL_CAM, "cldf": SMALL_CLDF}
+SMALL_PCLMIX = PCLMixSettings(widths=(8, 8, 16, 16, 16), crop=32, embedding=8, memory=20, anchors=8, batch=4, steps=3)
+SMALL = {"cdm": SMALL_CDM, "cam": SMALL_CAM, "cldf": SMALL_CLDF, "pclmix": SMALL_PCLMIX}
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from conftest import MakePackage
-from wsseg.data.preprocess import prepare
+from wsseg.data.preprocess import View, prepare
 from wsseg.data.slices import scan_files
 from wsseg.errors import NotFoundError, WssegError
 from wsseg.evaluate import (
@@ -158,7 +158,7 @@ def test_labels_a_method_makes_are_checked_on_the_scans_masks(
     method = load_method(package)
     truth = []
     for case in load_cases(phantom_data, TUMOR):
-        stack = prepare(case.scan, 32, 2)
+        stack = prepare(case.scan, View(32))
         truth.append(stack.to_network(stack.grid.cut(case.reference).astype(np.float32)) > 0.5)
     method.pixel_labels = lambda *given: torch.where(torch.cat(truth), 1, 255).to(torch.uint8)
     for row in check_pixel_labels(method, package, phantom_data, 8, lambda part: None):
@@ -172,7 +172,7 @@ def test_labels_a_method_makes_are_checked_on_the_scans_masks(
 
 
 def test_confidence_is_ranked_against_dice() -> None:
-    volumes = [VolumeScore(0, f"{k}", "tumor", dice, confidence, 1.0) for k, (dice, confidence) in enumerate(RANKS)]
+    volumes = [VolumeScore(0, f"{k}", "tumor", dice, 0.0, confidence, 1.0) for k, (dice, confidence) in enumerate(RANKS)]
     rows = {row.what: row.mean for row in Evaluation([], volumes, {}).table()}
     assert rows["confidence against Dice of whole volumes, rank correlation"] == pytest.approx(0.8)
 

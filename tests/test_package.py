@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,18 @@ from safetensors.torch import save_file
 from conftest import REPOSITORY, MakePackage, metadata_of
 from wsseg.errors import NotFoundError, WssegError
 from wsseg.methods.registry import METHODS, create_method, load_method, method_class
-from wsseg.package import CURRENT, METADATA, WEIGHTS, find_package, home, package_names, publish, read_package
+from wsseg.package import (
+    CURRENT,
+    METADATA,
+    WEIGHTS,
+    find_package,
+    home,
+    package_names,
+    publish,
+    read_package,
+    roll_back,
+    versions,
+)
 
 
 def test_written_package_reads_back_in_half_precision(make_package: MakePackage) -> None:
@@ -99,6 +111,45 @@ def test_publish_and_roll_back_swap_one_small_file(published: str) -> None:
     with pytest.raises(NotFoundError, match="no version 9"):
         publish(models, published, "9")
     assert find_package(published).folder.name == "0.1"
+
+
+def test_versions_are_listed_and_rolled_back_to_the_shipped_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from conftest import small_package
+
+    monkeypatch.setenv("WSSEG_HOME", str(tmp_path))
+    name = "cam-glioma-flair"
+    shipped = find_package(name)
+    for stamp, scores in (("20260101.120000", (None, None)), ("20260102.120000", (0.7, 0.8))):
+        folder = home() / "models" / name / f"0.1.0+{stamp}"
+        metadata = small_package(folder, "cam").metadata
+        found = dict(zip(("held-back score", "held-back score before"), scores, strict=True))
+        metadata.wsseg.trained = {"scans": 5, **{what: score for what, score in found.items() if score}}
+        metadata.version, metadata.changelog = folder.name, {folder.name: "trained"}
+        (folder / METADATA).write_text(metadata.model_dump_json(), encoding="utf-8")
+    publish(home() / "models", name, "0.1.0+20260101.120000")
+    (home() / "models" / name / "0.1.0+20260103.120000" / "configs").mkdir(parents=True)
+    (home() / "models" / name / "0.1.0+20260103.120000" / METADATA).write_text("{")
+    newest, older, first = versions(name)
+    assert (newest.version, newest.current, newest.shipped) == ("0.1.0+20260102.120000", False, False)
+    assert (newest.scans, newest.score, newest.before) == (5, 0.7, 0.8)
+    assert newest.message == "trained; scored worse than before, so not published by itself"
+    assert (older.current, older.score, older.message) == (True, None, "trained")
+    assert older.time == datetime(2026, 1, 1, 12)
+    assert (first.version, first.current, first.shipped, first.time) == ("0.1.0", False, True, None)
+    assert roll_back(name).shipped
+    assert (home() / "models" / name / CURRENT).read_text(encoding="utf-8") == "shipped\n"
+    assert find_package(name).folder == shipped.folder
+    assert name in package_names()
+    with pytest.raises(WssegError, match="no version before the one in use"):
+        roll_back(name)
+    with pytest.raises(NotFoundError, match=r"no version 9, there are: 0\.1\.0\+20260102"):
+        roll_back(name, "9")
+    assert roll_back(name, newest.version).current
+    assert find_package(name).folder.name == newest.version
+    publish(home() / "models", name, first.version)
+    assert find_package(name).folder == shipped.folder
 
 
 def test_unknown_names_list_the_known_ones() -> None:

@@ -8,13 +8,14 @@ import pytest
 import torch
 
 from conftest import MakePackage
+from wsseg.data.preprocess import View
 from wsseg.data.slices import load_slices, scan_files
 from wsseg.errors import WssegError
 from wsseg.evaluate import dice_of
+from wsseg.loop import TrainSettings, train
 from wsseg.methods.base import Prediction
 from wsseg.methods.registry import load_method
 from wsseg.segment import Segmenter, _with_less_memory, expected_dice, largest_components, pick_device, segment_file
-from wsseg.train import TrainSettings, train
 from wsseg.volume import Volume, read_scan, read_volume
 
 
@@ -181,5 +182,5 @@ def test_gpu_and_cpu_agree(shared: Path) -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_cldf_trains_on_a_gpu(make_package: MakePackage, phantom_data: Path, tmp_path: Path) -> None:
     package = make_package("cldf")
-    data = load_slices(phantom_data, package.labels, 32, 2)
+    data = load_slices(phantom_data, package.labels, View(32))
     train(load_method(package), data, TrainSettings(folder=tmp_path / "run", steps=2))

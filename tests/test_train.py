@@ -17,20 +17,22 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from conftest import SMALL_CDM, SMALL_CLDF, MakePackage, small_package
+from wsseg.data.preprocess import View
 from wsseg.data.slices import LabelledSlices, load_slices
 from wsseg.errors import WssegError
 from wsseg.labels import LabelSpace
+from wsseg.loop import CHECKPOINT, LABELS, Stats, TrainSettings, train
 from wsseg.methods.cdm import CDM
 from wsseg.methods.cldf import CLDF
 from wsseg.package import METADATA, ModelPackage, Parent, read_package
-from wsseg.train import CHECKPOINT, LABELS, Stats, TrainSettings, train, train_package
+from wsseg.train import train_package
 
 TUMOR = LabelSpace(("tumor",))
 
 
 @pytest.fixture(scope="module")
 def slices(phantom_data: Path) -> LabelledSlices:
-    return load_slices(phantom_data, TUMOR, 32, 2)
+    return load_slices(phantom_data, TUMOR, View(32))
 
 
 def _method() -> CDM:

@@ -28,14 +28,18 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from wsseg import __version__
 from wsseg.errors import WssegError
 from wsseg.labels import presence_of
-from wsseg.package import DEFAULT_MODEL, find_package, home, package_names
+from wsseg.package import DEFAULT_MODEL, find_package, home, package_names, roll_back
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 
 _UsageError: Any = typer.BadParameter.__bases__[0]
 """What wrong usage raises; typer brings its own copy of click and does not export the name."""
+
+HEART = "pclmix-cardiac-cine"
+"""What measures where no model is named."""
 
 _errors = Console(stderr=True)
 _out = Console(width=None if sys.stdout.isatty() else 160)
@@ -51,6 +55,20 @@ def main() -> None:
         _fail(error.format_message())
     except (KeyboardInterrupt, typer.Abort):
         sys.exit(130)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        _out.print(__version__, highlight=False)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None: ...
 
 
 def _fail(sentence: str) -> NoReturn:
@@ -129,6 +147,9 @@ def train(
     seed: Annotated[int, typer.Option(min=0, help="Of weights, batches and noise.")] = 0,
     save_every: Annotated[float, typer.Option(min=0, help="Seconds between checkpoints.")] = 120.0,
     mixed: Annotated[bool, typer.Option("--mixed/--no-mixed", help="bf16 where the hardware has it.")] = True,
+    held_back: Annotated[
+        float, typer.Option(min=0, max=0.5, help="Part of the patients whose labels choose the best weights.")
+    ] = 0.0,
     check: Annotated[
         Path | None, typer.Option(help="Scans with masks: measure the pixel labels the method makes for itself.")
     ] = None,
@@ -136,7 +157,8 @@ def train(
 ) -> None:
     """Train a model on weak labels; an interrupted run is resumed."""
     with _errors.status("loading"):
-        from wsseg.train import Stats, TrainSettings, train_package
+        from wsseg.loop import Stats, TrainSettings
+        from wsseg.train import train_package
 
     package = find_package(name)
     models = out or home() / "models"
@@ -148,6 +170,7 @@ def train(
         save_every=save_every,
         mixed=mixed,
         compile=compile,
+        held_back=held_back,
     )
     shown = RichHandler(console=_errors, show_time=False, show_level=False, show_path=False)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[shown])
@@ -171,7 +194,8 @@ def train(
         )
     finally:
         _stop(bars)
-    _out.print(f"{trained.folder}", highlight=False, soft_wrap=True)
+    _errors.print(trained.message, highlight=False, soft_wrap=True)
+    _out.print(f"{trained.package.folder}", highlight=False, soft_wrap=True)
 
 
 @app.command("import")
@@ -216,6 +240,83 @@ def evaluate(
     _out.print(table)
 
 
+@app.command()
+def measure(
+    frames: Annotated[list[Path], typer.Argument(metavar="ED ES", help="Both frames of one heart, in any order.")],
+    model: Annotated[str, typer.Option(help="As `wsseg models` lists it.")] = HEART,
+    out: Annotated[Path | None, typer.Option(help="Folder for the masks, <frame>_mask.nii.gz.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N; a GPU where there is one.")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="The figures.")] = None,
+) -> None:
+    """Segment end-diastole and end-systole; print volumes and ejection fractions."""
+    with _errors.status("loading"):
+        from wsseg.measure import ejections, volumes_ml
+        from wsseg.methods.base import part_of
+        from wsseg.scan import read_any, write_any
+        from wsseg.segment import Segmenter
+        from wsseg.volume import make_folder
+
+    if len(frames) != 2:
+        raise WssegError(f"measure: {len(frames)} scans are named, two are needed: end-diastole and end-systole")
+    segmenter = Segmenter(model, device)
+    package = segmenter.package
+    cavities = [name for name, label in package.recipe.labels.items() if label.cavity]
+    if not cavities:
+        raise WssegError(f"measure: {model} has no class that fills and empties, use one such as {HEART}")
+    sources = [read_any(frame) for frame in frames]
+    if out is not None:
+        make_folder(out)
+    volumes = []
+    with _bar("segmenting") as progress:
+        for index, source in enumerate(sources):
+            mask = segmenter(source.volume, progress=part_of(progress, index, 2)).mask
+            volumes.append(volumes_ml(mask, package.labels))
+            if out is not None:
+                write_any(out / f"{source.case}_mask.nii.gz", mask, source, package)
+    found = ejections(volumes[0], volumes[1], cavities)
+    table = Table()
+    for column in ("class", *(f"{source.case} ml" for source in sources), "stroke ml", "ejection fraction %"):
+        table.add_column(column)
+    for name in package.labels.names:
+        told = (f"{found[name].stroke_ml:.1f}", f"{100 * found[name].fraction:.1f}") if name in found else ("", "")
+        table.add_row(name, *(f"{each[name]:.1f}" for each in volumes), *told)
+    _out.print(table)
+    if json_file is not None:
+        rows = {
+            name: {"stroke_ml": round(e.stroke_ml, 3), "ejection_fraction": round(e.fraction, 4)}
+            for name, e in found.items()
+        }
+        cases = {source.case: each for source, each in zip(sources, volumes, strict=True)}
+        _write_json(json_file, {"model": model, "version": package.metadata.version, "millilitres": cases, **rows})
+
+
+@app.command()
+def new(
+    name: Annotated[str, typer.Argument(help="Of the model, as in liver-mr.")],
+    labels: Annotated[str, typer.Option(help="Class names in order, separated by commas.")],
+    modality: Annotated[str, typer.Option(help="What it reads: MR, CT, ...")],
+    learn_from: Annotated[
+        Literal["presence", "scribbles"], typer.Option(help="The weak labels that will be given.")
+    ] = "presence",
+) -> None:
+    """Make an untrained model for a new task; `wsseg serve` then offers to label for it and to train it."""
+    from wsseg.new import new_package
+
+    names = [label.strip() for label in labels.split(",") if label.strip()]
+    package = new_package(name, names, modality, home() / "models", learn_from)
+    _out.print(f"{package.folder}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def rollback(
+    name: Annotated[str, typer.Argument(help="Model, as `wsseg models` lists it.")],
+    version: Annotated[str | None, typer.Argument(help="The one before that in use, if none is named.")] = None,
+) -> None:
+    """Use an earlier version of a model again, the shipped one included."""
+    chosen = roll_back(name, version)
+    _out.print(f"{name} {chosen.version}", highlight=False, soft_wrap=True)
+
+
 @app.command("models")
 def list_models() -> None:
     """List the models with their licence and figures."""
@@ -239,7 +340,6 @@ def list_models() -> None:
 
 
 def _facts(case: str, version: str, model: str, result: Any, seconds: float) -> dict[str, Any]:
-    millilitres = float(abs(_determinant(result.mask.affine))) / 1000
     voxels = {name: int((result.mask.voxels == value).sum()) for name, value in result.labels.values().items()}
     return {
         "case": case,
@@ -247,15 +347,8 @@ def _facts(case: str, version: str, model: str, result: Any, seconds: float) -> 
         "version": version,
         **result.facts(),
         "voxels": voxels,
-        "millilitres": {name: round(count * millilitres, 3) for name, count in voxels.items()},
         "seconds": round(seconds, 3),
     }
-
-
-def _determinant(affine: Any) -> float:
-    import numpy as np
-
-    return float(np.linalg.det(affine[:3, :3]))
 
 
 def _write_json(path: Path, facts: dict[str, Any]) -> None:

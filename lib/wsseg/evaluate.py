@@ -3,9 +3,10 @@
 Positive slices are those where the reference shows the class. Dice and the
 95 % Hausdorff distance (in-plane, mm, by MONAI) are taken per slice at the
 scan's native resolution; an empty prediction counts as the image diagonal.
-Whole volumes are scored by 3-D Dice. Presence is scored by the area under the
-ROC curve over all slices. Everything is repeated with several noise seeds:
-mean and standard deviation over them.
+Whole volumes are scored by 3-D Dice and 3-D HD95. Presence is scored by the
+area under the ROC curve over all slices, where some show a class and some do
+not. Everything is repeated with several noise seeds: mean and standard
+deviation over them.
 """
 
 from __future__ import annotations
@@ -25,10 +26,10 @@ from PIL import Image
 from scipy.stats import rankdata
 from torch import Tensor
 
-from wsseg.data.preprocess import prepare
+from wsseg.data.preprocess import View, prepare
 from wsseg.data.slices import PRESENCE_FILE, load_slices, reference_of, scan_files
 from wsseg.errors import WssegError
-from wsseg.labels import BACKGROUND, LabelSpace, Presence, presence_of, presence_of_mask
+from wsseg.labels import BACKGROUND, NO, YES, LabelSpace, Presence, presence_of, presence_of_mask
 from wsseg.methods.base import Method
 from wsseg.package import ModelPackage
 from wsseg.preview import contact_sheet, save_picture
@@ -73,6 +74,7 @@ class VolumeScore:
     case: str
     label: str
     dice: float
+    hd95_mm: float
     confidence: float
     seconds: float
 
@@ -102,6 +104,8 @@ class Evaluation:
             "Dice, positive slices, mean per patient": [self._per_patient(k) for k in seeds],
             "HD95 mm, positive slices": [_mean([s.hd95_mm for s in self.slices if s.seed == k]) for k in seeds],
             "Dice, whole volumes": [_mean([v.dice for v in self.volumes if v.seed == k]) for k in seeds],
+            "HD95 mm, whole volumes": [_mean([v.hd95_mm for v in self.volumes if v.seed == k]) for k in seeds],
+            **self._per_class(seeds),
             "confidence against Dice of whole volumes, rank correlation": [self._rank_correlation(k) for k in seeds],
             "seconds per volume": [_mean([v.seconds for v in self.volumes if v.seed == k]) for k in seeds],
         }
@@ -116,6 +120,16 @@ class Evaluation:
         if np.ptp(confidence) == 0 or np.ptp(dice) == 0:
             return float("nan")
         return float(np.corrcoef(confidence, dice)[0, 1])
+
+    def _per_class(self, seeds: list[int]) -> dict[str, list[float]]:
+        """Whole volumes of each class, where there are several."""
+        names = list(dict.fromkeys(v.label for v in self.volumes))
+        rows: dict[str, list[float]] = {}
+        for name in names if len(names) > 1 else []:
+            own = [[v for v in self.volumes if v.seed == k and v.label == name] for k in seeds]
+            rows[f"Dice, {name}"] = [_mean([v.dice for v in scores]) for scores in own]
+            rows[f"HD95 mm, {name}"] = [_mean([v.hd95_mm for v in scores]) for scores in own]
+        return rows
 
     def _per_patient(self, seed: int) -> float:
         patients: dict[str, list[float]] = {}
@@ -188,8 +202,8 @@ def check_pixel_labels(
         folder: scans, ``*_label`` masks and ``image_labels.csv``, which names every scan.
     """
     recipe, labels = package.recipe, package.labels
-    data = load_slices(folder, labels, recipe.size, recipe.axis)
-    truth = torch.cat([_network_truth(case, recipe.size, recipe.axis) for case in load_cases(folder, labels)])
+    data = load_slices(folder, labels, View.of(recipe))
+    truth = torch.cat([_network_truth(case, View.of(recipe)) for case in load_cases(folder, labels)])
     with torch.no_grad():
         made = method.pixel_labels(method.stages()[0], data, chunk, progress)
     return label_quality(made, truth, labels)
@@ -205,11 +219,11 @@ def label_quality(made: Tensor, truth: Tensor, labels: LabelSpace) -> list[Label
     return rows
 
 
-def _network_truth(case: Case, size: int, axis: int) -> Tensor:
+def _network_truth(case: Case, view: View) -> Tensor:
     """A case's mask as the network's grid has it, (slices, size, size) uint8."""
-    stack = prepare(case.scan, size, axis)
+    stack = prepare(case.scan, view)
     native = stack.grid.cut(case.reference)
-    truth = torch.zeros(len(native), size, size, dtype=torch.uint8)
+    truth = torch.zeros(len(native), view.size, view.size, dtype=torch.uint8)
     for value in range(1, int(native.max(initial=0)) + 1):
         truth[stack.to_network((native == value).astype(np.float32)) > 0.5] = value
     return truth
@@ -245,11 +259,14 @@ def score_slices(case: Case, result: Segmentation, seed: int) -> list[SliceScore
 
 
 def score_volume(case: Case, result: Segmentation, seed: int, seconds: float) -> list[VolumeScore]:
-    """3-D Dice of every class; 1 where neither mask nor reference shows it."""
+    """3-D Dice and HD95 of every class; 1 and 0 mm where neither mask nor reference shows it."""
     scores = []
     for name, value in result.labels.values().items():
-        dice = dice_of(result.mask.voxels == value, case.reference == value)
-        scores.append(VolumeScore(seed, case.name, name, dice, result.confidence, seconds))
+        predicted, truth = result.mask.voxels == value, case.reference == value
+        distance = hd95_of(predicted, truth, list(case.scan.spacing))
+        scores.append(
+            VolumeScore(seed, case.name, name, dice_of(predicted, truth), distance, result.confidence, seconds)
+        )
     return scores
 
 
@@ -260,22 +277,25 @@ def dice_of(predicted: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
 
 
 def hd95_of(predicted: NDArray[np.bool_], truth: NDArray[np.bool_], spacing: list[float]) -> float:
-    """95 % Hausdorff distance in mm; the image diagonal where nothing is predicted."""
-    if not predicted.any():
+    """95 % Hausdorff distance in mm, in-plane or 3-D; the image diagonal where one of the two is empty."""
+    if not predicted.any() and not truth.any():
+        return 0.0
+    if not predicted.any() or not truth.any():
         return float(np.linalg.norm(np.array(truth.shape) * spacing))
     both = [torch.from_numpy(mask[None, None].astype(np.uint8)) for mask in (predicted, truth)]
     return float(compute_hausdorff_distance(*both, include_background=True, percentile=95, spacing=spacing))
 
 
 def presence_auc(decided: list[tuple[Presence, NDArray[np.float32]]]) -> float:
-    """Mean over classes of the area under the ROC curve over all slices with known labels."""
+    """Mean over classes of the area under the ROC curve over all slices with known labels; NaN if all are alike."""
     known = np.concatenate([presence for presence, _ in decided], axis=1)
     estimated = np.concatenate([probability for _, probability in decided], axis=1)
     areas = []
     for truth, probability in zip(known, estimated, strict=True):
         told = truth >= 0
-        areas.append(compute_roc_auc(torch.from_numpy(probability[told]), torch.from_numpy(truth[told])))
-    return float(np.mean(areas))
+        if (truth == YES).any() and (truth == NO).any():
+            areas.append(compute_roc_auc(torch.from_numpy(probability[told]), torch.from_numpy(truth[told])))
+    return _mean(areas)
 
 
 def _overlay(case: Case, result: Segmentation, segmenter: Segmenter) -> Image.Image:

@@ -10,7 +10,8 @@
 
 Packages that ship are read-only. Trained ones are immutable folders
 ``<home>/models/<name>/<version>/``, and the file ``CURRENT`` beside them names
-the one in use; replacing that small file publishes a model or rolls one back.
+the one in use, or says ``shipped``; replacing that small file publishes a model
+or rolls one back.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ import json
 import os
 import shutil
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -39,6 +41,12 @@ WEIGHTS = Path("models/model.safetensors")
 CARD = Path("docs/README.md")
 LICENCE = Path("LICENSE")
 CURRENT = "CURRENT"
+
+SHIPPED = "shipped"
+"""What ``CURRENT`` holds where the package that ships is used although versions were trained here."""
+
+SCORE, SCORE_BEFORE = "held-back score", "held-back score before"
+"""Keys of ``Recipe.trained``: of the version itself, and of the one it started from on the same labels."""
 
 DEFAULT_MODEL = "cldf-glioma-flair"
 """What segments where no model is named."""
@@ -64,11 +72,13 @@ class Label(_Strict):
     Attributes:
         color: red, green, blue.
         category, type: SNOMED CT codes of the segment.
+        cavity: whether it fills and empties, so that what it ejects is measured.
     """
 
     color: tuple[_Byte, _Byte, _Byte]
     category: Code
     type: Code
+    cavity: bool = False
 
 
 class Figure(_Strict):
@@ -111,8 +121,11 @@ class Recipe(_Strict):
         labels: classes in order of their voxel values.
         size: in-plane size of the network's input in pixels.
         axis: of slices where spacing does not tell: 0, 1, 2 for R, A, S.
+        pixel_mm: in-plane size of the network's pixels; 0 where the window is
+            fitted to the tissue instead.
+        bright: intensity that the network sees as 1, in medians of the tissue.
         modality: DICOM modality and sequence the model reads.
-        rim_mm: depth under the skin where nothing is marked.
+        rim_mm: depth under the skin where nothing is marked; 0 marks in air too.
         edge_mm: radius of a guided filter that moves borders to the edges of
             the image at its own resolution; 0 leaves them as the network's grid
             has them.
@@ -129,6 +142,8 @@ class Recipe(_Strict):
     labels: dict[str, Label]
     size: int = Field(ge=16, le=1024)
     axis: Literal[0, 1, 2] = 2
+    pixel_mm: float = Field(0.0, ge=0)
+    bright: float = Field(2.5, gt=0)
     modality: str
     rim_mm: float = Field(0.0, ge=0)
     edge_mm: float = Field(0.0, ge=0)
@@ -219,7 +234,7 @@ def read_package(folder: Path, name: str | None = None) -> ModelPackage:
 def write_package(folder: Path, metadata: Metadata, weights: dict[str, Tensor], card: str, licence: str) -> None:
     """Write a whole package at once; ``folder`` must not exist.
 
-    Weights are stored in half precision.
+    Weights are stored in half precision; a package without any is an untrained one.
     """
     from safetensors import SafetensorError
     from safetensors.torch import save_file
@@ -236,7 +251,8 @@ def write_package(folder: Path, metadata: Metadata, weights: dict[str, Tensor], 
         (draft / INFERENCE).write_text(json.dumps(_inference(), indent=2) + "\n")
         (draft / CARD).write_text(card, encoding="utf-8")
         (draft / LICENCE).write_text(licence, encoding="utf-8")
-        save_file({name: _half(tensor) for name, tensor in weights.items()}, draft / WEIGHTS)
+        if weights:
+            save_file({name: _half(tensor) for name, tensor in weights.items()}, draft / WEIGHTS)
         draft.chmod(0o755)
         draft.rename(folder)
     except (OSError, SafetensorError) as error:  # safetensors has its own name for a full disk
@@ -292,15 +308,138 @@ def find_package(name: str | Path) -> ModelPackage:
         return read_package(Path(name))
     if name not in package_names():
         raise NotFoundError(f'model "{name}" is unknown, known are: {", ".join(package_names())}')
+    return read_package(current_folder(name), name)
+
+
+def current_folder(name: str) -> Path:
+    """Where the version of a model is that is in use; versions are immutable, so another folder is another model."""
     trained = home() / "models" / name
     pointer = trained / CURRENT
-    folder = trained / pointer.read_text().strip() if pointer.exists() else bundled("model") / name
-    return read_package(folder, name)
+    version = pointer.read_text().strip() if pointer.exists() else SHIPPED
+    return _shipped(name) if version == SHIPPED else trained / version
+
+
+def _shipped(name: str) -> Path:
+    return bundled("model") / name
 
 
 def publish(models: Path, name: str, version: str) -> None:
-    """Make a version the one that is used, at once for every reader."""
-    if not (models / name / version / METADATA).exists():
+    """Make a version the one that is used, at once for every reader.
+
+    Args:
+        models: folder of all models' versions.
+        version: of a package in ``models``, or of the one that ships.
+
+    Raises:
+        NotFoundError: there is no such version.
+    """
+    if (models / name / version / METADATA).exists():
+        content = version
+    elif _ships(name, version):
+        content = SHIPPED
+    else:
         raise NotFoundError(f"{models / name}: there is no version {version}")
+    make_folder(models / name)
     with whole_file(models / name / CURRENT) as part:
-        part.write_text(version + "\n")
+        part.write_text(content + "\n")
+
+
+def _ships(name: str, version: str) -> bool:
+    folder = _shipped(name)
+    return (folder / METADATA).exists() and read_package(folder).metadata.version == version
+
+
+@dataclass(frozen=True)
+class Version:
+    """A trained version of a model, as its history lists it.
+
+    Attributes:
+        version: what :func:`publish` takes.
+        time: when it was trained here, in local time; None where that is not known.
+        current: whether it is the one in use.
+        shipped: whether it came with wsseg.
+        scans: how many it was trained on.
+        score: on held-back labels, in [0, 1], higher is better.
+        before: of the version it started from, on the same labels.
+        message: what is to be said of it.
+    """
+
+    version: str
+    time: datetime | None
+    current: bool
+    shipped: bool
+    scans: int | None
+    score: float | None
+    before: float | None
+    message: str
+
+
+def versions(name: str) -> list[Version]:
+    """All trained versions of a model in the work directory and the shipped one, newest first.
+
+    Damaged ones are left out.
+
+    Raises:
+        NotFoundError: there is no such model.
+    """
+    current = find_package(name).folder
+    shipped = _shipped(name)
+    folders = [path.parents[1] for path in (home() / "models" / name).glob(f"[!.]*/{METADATA}")]
+    found = []
+    for folder in [*folders, shipped]:
+        try:
+            package = read_package(folder, name)
+        except WssegError:
+            continue
+        if package.trained:
+            found.append(_version(package, folder == current, folder == shipped))
+    return sorted(found, key=lambda version: version.time or datetime.min, reverse=True)
+
+
+def _version(package: ModelPackage, current: bool, shipped: bool) -> Version:
+    metadata, told = package.metadata, package.recipe.trained
+    score, before = told.get(SCORE), told.get(SCORE_BEFORE)
+    message = metadata.changelog.get(metadata.version, "")
+    if score is not None and before is not None and score < before:
+        message += "; scored worse than before, so not published by itself"
+    return Version(
+        version=metadata.version if shipped else package.folder.name,
+        time=_trained_at(metadata.version),
+        current=current,
+        shipped=shipped,
+        scans=told.get("scans"),
+        score=score,
+        before=before,
+        message=message,
+    )
+
+
+def _trained_at(version: str) -> datetime | None:
+    """Training stamps the time behind a plus: ``0.1.0+20260131.235959``."""
+    try:
+        return datetime.strptime(version.partition("+")[2], "%Y%m%d.%H%M%S")
+    except ValueError:
+        return None
+
+
+def roll_back(name: str, version: str | None = None) -> Version:
+    """Use an earlier version of a model again; without naming one, that before the one in use.
+
+    Raises:
+        NotFoundError: no such model or version.
+        WssegError: there is none before.
+    """
+    known = versions(name)
+    listed = ", ".join(entry.version for entry in known)
+    if version is None:
+        place = next((index for index, entry in enumerate(known) if entry.current), len(known))
+        earlier = known[place + 1 :]
+        if not earlier:
+            raise WssegError(f"{name}: there is no version before the one in use, there are: {listed or 'none'}")
+        chosen = earlier[0]
+    elif not (named := [entry for entry in known if entry.version == version]):
+        raise NotFoundError(f"{name}: there is no version {version}, there are: {listed or 'none'}")
+    else:
+        chosen = named[0]
+    publish(home() / "models", name, chosen.version)
+    return replace(chosen, current=True)

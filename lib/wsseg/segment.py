@@ -12,12 +12,16 @@ import torch
 from accelerate.utils import find_executable_batch_size
 from numpy.typing import NDArray
 from scipy import ndimage
+from torch.nn import functional
 
-from wsseg.data.preprocess import Stack, prepare
+from wsseg.active import Look
+from wsseg.data.preprocess import Stack, View, prepare
 from wsseg.data.refine import guided_filter
 from wsseg.errors import WssegError
 from wsseg.labels import LabelSpace, Presence
+from wsseg.measure import volumes_ml
 from wsseg.methods.base import Prediction
+from wsseg.methods.presence import ImageLabelMethod
 from wsseg.methods.registry import load_method
 from wsseg.package import DEFAULT_MODEL, ModelPackage, Recipe, find_package
 from wsseg.volume import SliceGrid, Volume, check_scan, read_scan, write_mask
@@ -65,6 +69,7 @@ class Segmentation:
             "label_names": self.labels.values(),
             "presence": {name: [round(float(p), 4) for p in row] for name, row in rows},
             "slice_axis": self.grid.stored_axis,
+            "millilitres": {name: round(ml, 3) for name, ml in volumes_ml(self.mask, self.labels).items()},
             "confidence": round(self.confidence, 4),
             "uncertain_ml": [round(float(u), 3) for u in self._uncertain_ml()],
         }
@@ -119,7 +124,7 @@ class Segmenter:
         """
         check_scan(scan, "scan")
         recipe = self.package.recipe
-        stack = prepare(scan, recipe.size, recipe.axis)
+        stack = prepare(scan, View.of(recipe))
         given = None if presence is None else self._given(stack, presence)
         predicted = self._predict(stack, given, seed, progress)
         maps = _refined(stack, stack.to_native(predicted.probabilities.cpu()), recipe)
@@ -130,15 +135,38 @@ class Segmenter:
         presence_probability = predicted.presence.float().cpu().numpy()
         certain = (maps * presence_probability[:, :, None, None]).max(axis=1)
         doubt: NDArray[np.uint8] = stack.grid.join(np.round(100 * (1 - np.abs(2 * certain - 1))).astype(np.uint8))
-        order = slice(None, None, -1) if stack.grid.reversed else slice(None)
         return Segmentation(
             scan.like(mask),
             self.package.labels,
-            presence_probability.T[:, order],
+            _stored(stack, predicted.presence),
             scan.like(doubt),
             expected_dice(maps, stack.grid.cut(mask), presence_probability),
             stack.grid,
         )
+
+    def look(self, scan: Volume, mask: bool = False) -> Look:
+        """What active learning needs to know of a scan, slices as stored; as features the mean slice in 8 x 8 pixels.
+
+        Where a method classifies slices and no mask is asked for, none is made:
+        a fraction of a second.
+
+        Args:
+            scan: as for a call.
+            mask: also tell what part of each slice is marked.
+        """
+        check_scan(scan, "scan")
+        stack = prepare(scan, View.of(self.package.recipe))
+        features = functional.adaptive_avg_pool2d(stack.images.mean(dim=0), 8).flatten().numpy()
+        areas = None
+        if mask or not isinstance(self._method, ImageLabelMethod):
+            predicted = self._predict(stack, None, 0, lambda part: None)
+            presence = predicted.presence
+            areas = _stored(stack, (predicted.probabilities > 0.5).float().mean(dim=(2, 3)))
+        else:
+            images = stack.images.to(self.device)
+            with torch.no_grad():
+                presence = self._method.presence_probability(images, self._chunk(images))
+        return Look(_stored(stack, presence), features, areas)
 
     def _given(self, stack: Stack, presence: Presence) -> torch.Tensor:
         expected = (len(self.package.labels), stack.images.shape[0])
@@ -156,10 +184,19 @@ class Segmenter:
             with torch.no_grad():
                 return self._method.predict(images, given, seed, chunk, progress)
 
-        chunk = min(len(images), slices_per_pass(self.device, images.shape[-1]))
+        chunk = self._chunk(images)
         if self.device.type == "cpu":
             return predict(chunk)
         return _with_less_memory(predict, chunk)
+
+    def _chunk(self, images: torch.Tensor) -> int:
+        return min(len(images), slices_per_pass(self.device, images.shape[-1]))
+
+
+def _stored(stack: Stack, values: torch.Tensor) -> NDArray[np.float32]:
+    """From (slices, classes) as cut to (classes, slices) as stored."""
+    found: NDArray[np.float32] = values.float().cpu().numpy().T
+    return found[:, ::-1] if stack.grid.reversed else found
 
 
 def _with_less_memory(predict: Callable[[int], Prediction], chunk: int) -> Prediction:
@@ -239,10 +276,10 @@ def expected_dice(maps: NDArray[np.float32], mask: NDArray[np.uint8], presence: 
 
 
 def _refined(stack: Stack, maps: NDArray[np.float32], recipe: Recipe) -> NDArray[np.float32]:
-    """Probabilities (slices, classes, rows, columns) at native edges, and 0 in air and in the rim under the skin."""
+    """Probabilities (slices, classes, rows, columns) at native edges; with a rim, 0 in it and in air."""
     if recipe.edge_mm:
         down, right = (max(1, round(recipe.edge_mm / step)) for step in stack.spacing)
         guide = (stack.native + 1) / 2
         planes = [guided_filter(maps[:, k], guide, (down, right)) for k in range(maps.shape[1])]
         maps = np.stack(planes, axis=1)
-    return np.where((stack.depth_mm() > recipe.rim_mm)[:, None], maps, 0)
+    return np.where((stack.depth_mm() > recipe.rim_mm)[:, None], maps, 0) if recipe.rim_mm else maps

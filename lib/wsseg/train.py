@@ -1,151 +1,63 @@
-"""Scans and weak labels to a trained method: the one loop that all methods share."""
+"""Scans and weak labels to a trained package, published if it is not worse than before."""
 
 from __future__ import annotations
 
-import json
 import logging
-import math
 import os
-import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
-from pickle import UnpicklingError
-from typing import Any, cast
 
 import torch
-from accelerate import Accelerator, PartialState
+from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
-from diffusers.training_utils import EMAModel
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
-from torch.utils.tensorboard import SummaryWriter
 
 from wsseg.card import model_card
-from wsseg.data.slices import Batch, LabelledSlices, load_slices
+from wsseg.data.preprocess import View
+from wsseg.data.slices import LabelledSlices, held_back_cases, load_slices
 from wsseg.errors import WssegError
 from wsseg.evaluate import check_pixel_labels
 from wsseg.labels import YES
+from wsseg.loop import (
+    CHECKPOINT,
+    LABELS,
+    Outcome,
+    Preparing,
+    Stats,
+    TrainSettings,
+    held_back_score,
+    train,
+    with_pixel_labels,
+)
 from wsseg.methods.base import Method, Progress, Stage
 from wsseg.methods.registry import adopt_parents, create_method, load_method, stored_weights
-from wsseg.package import LICENCE, Metadata, ModelPackage, publish, read_package, write_package
+from wsseg.package import LICENCE, Metadata, ModelPackage, find_package, publish, read_package, write_package
 from wsseg.segment import slices_per_pass
-from wsseg.volume import PART, make_folder, whole_file
+from wsseg.volume import PART, make_folder
 
 log = logging.getLogger(__name__)
 
-CHECKPOINT = "checkpoint.pt"
-
-LABELS = "labels.safetensors"
-"""The pixel labels of the running stage, which the method made for itself."""
-
-Preparing = Callable[[str, float], None]
-"""Told what is being prepared and its finished part, in [0, 1]."""
-
-WARM_UP = 100
-"""Steps over which the learning rate rises from 0."""
-
-REPORT_EVERY = 20
-"""Steps between two updates of the progress file and the curves."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainSettings:
-    """How a run is carried out; what is learned stands in the method's settings.
-
-    Attributes:
-        folder: of this run; holds the checkpoint, ``train_stats.json`` and TensorBoard curves.
-        seed: of weights, batches, noise and augmentation.
-        origin: of the weights that training starts from, for the model card.
-        facts: what else the card tells of the training: frozen parts, quality of labels.
-        fresh: start from random weights, forget checkpoint and parent.
-        steps: replaces each stage's default number of steps.
-        save_every: seconds between checkpoints; a kill loses at most so much.
-        mixed: bf16 where the hardware has it; off for exact comparisons.
-        compile: fuse the networks with torch.compile, which needs a C++
-            compiler; pays after some hundred steps (1.5 times on two cores).
-    """
-
-    folder: Path
-    seed: int = 0
-    origin: str = "random weights"
-    facts: dict[str, str] = field(default_factory=dict)
-    fresh: bool = False
-    steps: int | None = None
-    save_every: float = 120.0
-    mixed: bool = True
-    compile: bool = False
-
 
 @dataclass(frozen=True)
-class Outcome:
-    """Where a finished run started from, and its seconds, those before a resume included."""
+class Trained:
+    """A new version, and what became of it.
 
-    origin: str
-    seconds: float
-
-
-@dataclass
-class Stats:
-    """What viewers poll while training runs (``train_stats.json``).
-
-    ``epoch`` counts steps over all stages. ``total_time`` is there only when
-    training has finished: MONAI Label's viewers take its presence as the end.
+    Attributes:
+        package: as written.
+        published: whether it is CURRENT now.
+        before: score of the version it started from on the labels held back;
+            None where there was none or nothing could be told.
+        score: its own.
+        message: one sentence for people.
     """
 
-    epoch: int
-    total_epochs: int
-    stage: str
-    losses: dict[str, float]
-    seconds: float
-    total_time: str | None = None
-
-    def write(self, path: Path) -> None:
-        """Replace the file as a whole."""
-        present = {key: value for key, value in asdict(self).items() if value is not None}
-        with whole_file(path) as part:
-            part.write_text(json.dumps(present))
-
-
-class _Objective(nn.Module):
-    """One stage as a module, so that DistributedDataParallel can wrap it."""
-
-    def __init__(self, method: Method, stage: Stage, mixed: bool) -> None:
-        super().__init__()
-        self.method, self.stage, self.mixed = method, stage, mixed
-
-    def forward(self, batch: Batch) -> dict[str, Tensor]:
-        with torch.autocast(batch.images.device.type, torch.bfloat16, enabled=self.mixed):
-            return self.method.losses(self.stage, batch)
-
-
-@dataclass
-class _Run:
-    """The state of one run: where it is and what it has spent."""
-
-    method: Method
-    data: LabelledSlices
-    settings: TrainSettings
-    accelerator: Accelerator
-    report: Callable[[Stats], None]
-    curves: SummaryWriter
-    done: int = 0
-    total: int = 0
-    origin: str = ""
-    seconds: float = 0.0
-    saved: float = field(default_factory=time.monotonic)
-    started: float = field(default_factory=time.monotonic)
-
-    @property
-    def checkpoint(self) -> Path:
-        return self.settings.folder / CHECKPOINT
-
-    def elapsed(self) -> float:
-        """Seconds of training, earlier runs included."""
-        return self.seconds + time.monotonic() - self.started
+    package: ModelPackage
+    published: bool
+    before: float | None
+    score: float | None
+    message: str
 
 
 def train_package(
@@ -156,11 +68,12 @@ def train_package(
     report: Callable[[Stats], None] = lambda stats: None,
     preparing: Preparing = lambda what, part: None,
     check: Path | None = None,
-) -> ModelPackage:
+) -> Trained:
     """Train a package's method on a data folder and publish the result as a new version.
 
     Starts from the package's weights where it has any, or goes on from the
-    checkpoint of an interrupted run.
+    checkpoint of an interrupted run. Frozen parts whose package has been
+    trained anew meanwhile are taken over from it.
 
     Args:
         models: the new version becomes ``models/<name>/<version>`` and CURRENT.
@@ -177,9 +90,11 @@ def train_package(
     )
     scratch = settings.fresh or not package.trained
     method = create_method(package, settings.seed) if scratch else load_method(package)
-    adopted = adopt_parents(method, package, method.frozen if scratch else method.training_only)
+    adopted = adopt_parents(method, package, method.frozen if scratch else _stale_parts(method, package))
     facts = _frozen_facts(package) | {f"frozen {part}": words for part, words in adopted.items()}
-    slices = load_slices(data, package.labels, recipe.size, recipe.axis, partial(preparing, "reading scans"))
+    reading = partial(preparing, "reading scans")
+    slices = load_slices(data, package.labels, View.of(recipe), method.learns_from, reading)
+    slices, held = _hold_back(slices, settings.held_back, package)
     if check:
         facts |= _checked(method, package, check, partial(preparing, "checking labels"))
     processes = PartialState(cpu=not torch.cuda.is_available())
@@ -188,18 +103,72 @@ def train_package(
     processes.wait_for_everyone()
     origin = "random weights" if scratch else package.metadata.version
     settings = replace(settings, origin=origin, facts=facts)
-    outcome = train(method, slices, settings, report, preparing)
+    outcome = train(method, slices, settings, report, preparing, held)
+    before, score = _compare(method, None if scratch else package, held)
     stamp = f"{package.metadata.version.split('+')[0]}+{datetime.now():%Y%m%d.%H%M%S}"
     version: str = broadcast_object_list([stamp])[0]
     folder = models / package.name / version
     if processes.is_main_process:
-        metadata = _trained_metadata(package, version, method, slices, settings, outcome)
+        metadata = _trained_metadata(package, version, method, slices, settings, outcome, before, score)
         write_package(folder, metadata, stored_weights(method), model_card(package.name, metadata), licence)
-        publish(models, package.name, version)
+        if not _is_worse(before, score):
+            publish(models, package.name, version)
         for left in (CHECKPOINT, LABELS):
             (settings.folder / left).unlink(missing_ok=True)
     processes.wait_for_everyone()
-    return read_package(folder, package.name)
+    worse = _is_worse(before, score)
+    return Trained(read_package(folder, package.name), not worse, before, score, _in_a_sentence(version, before, score))
+
+
+def _hold_back(
+    slices: LabelledSlices, part: float, package: ModelPackage
+) -> tuple[LabelledSlices, LabelledSlices | None]:
+    """The slices to train on, and those held back: none where too few scans remain to learn all classes from."""
+    held = held_back_cases(slices.cases, part)
+    if not held:
+        return slices, None
+    kept = slices.only(set(slices.cases) - held)
+    try:
+        kept.check(package.labels)
+    except WssegError:
+        return slices, None
+    return kept, slices.only(held)
+
+
+def _compare(
+    method: Method, parent: ModelPackage | None, held: LabelledSlices | None
+) -> tuple[float | None, float | None]:
+    """Scores of the parent and of the trained method on the same labels held back; None where nothing can be told."""
+    if held is None:
+        return None, None
+    held = with_pixel_labels(method, held)
+    before = None if parent is None else held_back_score(load_method(parent), held)
+    return before, held_back_score(method, held)
+
+
+def _is_worse(before: float | None, score: float | None) -> bool:
+    return before is not None and score is not None and score < before
+
+
+def _in_a_sentence(version: str, before: float | None, score: float | None) -> str:
+    if score is None:
+        return f"{version} is in use; too few labels were held back to compare it"
+    if before is None:
+        return f"{version} is in use; it scores {score:.3f} on the labels held back"
+    told = f"{score:.3f} on the labels held back, {before:.3f} before"
+    if score < before:
+        return f"{version} is kept but not in use, it is worse: {told}"
+    return f"{version} is in use: {told}"
+
+
+def _stale_parts(method: Method, package: ModelPackage) -> list[str]:
+    """Frozen parts to be taken from their packages anew: those left out of this one, and those trained since."""
+    stale = []
+    for part, parent in package.recipe.parents.items():
+        recorded = str(package.recipe.trained.get(f"frozen {part}", ""))
+        if part in method.training_only or find_package(parent.package).checksum() not in recorded:
+            stale.append(part)
+    return stale
 
 
 def _frozen_facts(package: ModelPackage) -> dict[str, str]:
@@ -228,13 +197,15 @@ def _trained_metadata(
     data: LabelledSlices,
     settings: TrainSettings,
     outcome: Outcome,
+    before: float | None,
+    score: float | None,
 ) -> Metadata:
     """The parent's metadata with this training's facts; what was true of the parent's data is replaced."""
     content = package.metadata.model_dump(mode="json")
     content |= {
         "version": version,
         "changelog": {**package.metadata.changelog, version: f"trained from {outcome.origin}"},
-        "data_source": f"{data.cases} scans that were named to `wsseg train`, with presence labels per slice.",
+        "data_source": f"{len(data.cases)} scans named to `wsseg train`, with {method.learns_from} as labels.",
         "known_failures": "Not examined.",
         "ablation": "",
     }
@@ -243,18 +214,30 @@ def _trained_metadata(
         "licence": "follows from the data it was trained on",
         "figures": [],
         "trained": {
-            "scans": data.cases,
+            "scans": len(data.cases),
             "slices": len(data.images),
-            "positive slices": int((data.presence == YES).any(dim=1).sum()),
+            **_label_counts(data),
             "seed": settings.seed,
             "started from": outcome.origin,
             **{f"stage {stage.name}": _in_words(stage, settings) for stage in method.stages()},
             "wall time": str(timedelta(seconds=int(outcome.seconds))),
             "hardware": _hardware(),
+            **_score_facts(before, score),
             **settings.facts,
         },
     }
     return Metadata.model_validate(content)
+
+
+def _label_counts(data: LabelledSlices) -> dict[str, int]:
+    if data.learns_from == "scribbles":
+        return {"slices with scribbles": int(data.pixels.flatten(1).any(dim=1).sum())}
+    return {"positive slices": int((data.presence == YES).any(dim=1).sum())}
+
+
+def _score_facts(before: float | None, score: float | None) -> dict[str, float]:
+    found = {"held-back score": score, "held-back score before": before}
+    return {what: round(value, 4) for what, value in found.items() if value is not None}
 
 
 def _in_words(stage: Stage, settings: TrainSettings) -> str:
@@ -267,67 +250,6 @@ def _hardware() -> str:
     return f"CPU, {os.cpu_count()} cores"
 
 
-def train(
-    method: Method,
-    data: LabelledSlices,
-    settings: TrainSettings,
-    report: Callable[[Stats], None] = lambda stats: None,
-    preparing: Preparing = lambda what, part: None,
-) -> Outcome:
-    """Train all stages of a method in place; goes on from a checkpoint in the folder, unless ``fresh``.
-
-    The result holds the exponential moving average of the weights after the
-    last step: no mask and no validation score takes part in choosing it.
-
-    Under ``torchrun`` every process takes its share of each step's samples, and
-    the result is that of one process within rounding, where a loss is a mean
-    over samples. CLDF's contrast looks at the pixels of its own process only.
-    """
-    accelerator = Accelerator(cpu=not torch.cuda.is_available())
-    run = _Run(method, data, settings, accelerator, report, SummaryWriter(settings.folder / "curves"))
-    stages = method.stages()
-    run.origin = settings.origin
-    run.total = sum(settings.steps or stage.steps for stage in stages)
-    saved = None if settings.fresh else load_checkpoint(run.checkpoint)
-    if saved:
-        _restore(run, saved)
-        run.seconds, run.origin = saved["seconds"], saved["origin"]
-    method.to(accelerator.device)
-    first = saved["stage"] if saved else 0
-    for index, stage in enumerate(stages):
-        length = settings.steps or stage.steps
-        if index >= first:
-            resumed = saved if saved and index == first and saved["step"] else None
-            run.data = replace(data, pixels=_pixel_labels(run, stage, data, resumed is not None, preparing))
-            _train_stage(run, index, stage, length, resumed)
-        run.done += length
-    method.requires_grad_(False).eval().cpu()
-    _report(run, stages[-1], {}, finished=True)
-    run.curves.close()
-    return Outcome(run.origin, run.elapsed())
-
-
-def _pixel_labels(run: _Run, stage: Stage, data: LabelledSlices, resumed: bool, preparing: Preparing) -> Tensor:
-    """What a stage learns from; on a resume what it began with, as the weights have changed since."""
-    if type(run.method).pixel_labels is Method.pixel_labels:
-        return data.pixels
-    file = run.settings.folder / LABELS
-    if resumed:
-        try:
-            return load_file(file)["pixels"]
-        except (OSError, SafetensorError) as error:
-            raise WssegError(f"{file}: is missing or damaged; start again with --fresh") from error
-    run.method.requires_grad_(False).eval()
-    chunk = slices_per_pass(run.accelerator.device, data.images.shape[-1])
-    with torch.no_grad():
-        pixels = run.method.pixel_labels(stage, data, chunk, partial(preparing, f"labels for {stage.name}"))
-    if run.accelerator.is_main_process:
-        with whole_file(file) as part:
-            save_file({"pixels": pixels}, part)
-    run.accelerator.wait_for_everyone()
-    return pixels
-
-
 def _clean_folder(settings: TrainSettings) -> None:
     """Make the run's folder; remove what a kill left half-written, and with ``fresh`` the checkpoint."""
     make_folder(settings.folder)
@@ -336,142 +258,3 @@ def _clean_folder(settings: TrainSettings) -> None:
     if settings.fresh:
         for left in (CHECKPOINT, LABELS):
             (settings.folder / left).unlink(missing_ok=True)
-
-
-def load_checkpoint(path: Path) -> dict[str, Any] | None:
-    """The state an interrupted run left, read without unpickling code."""
-    if not path.exists():
-        return None
-    try:
-        return cast(dict[str, Any], torch.load(path, map_location="cpu", weights_only=True))
-    except (RuntimeError, EOFError, OSError, UnpicklingError) as error:
-        raise WssegError(f"{path}: the checkpoint is damaged; start again with --fresh") from error
-
-
-def _plan(run: _Run) -> dict[str, Any]:
-    """What must not change between the parts of an interrupted run."""
-    stages = {stage.name: run.settings.steps or stage.steps for stage in run.method.stages()}
-    positive = int((run.data.presence == YES).sum())
-    frozen = {part: words for part, words in run.settings.facts.items() if part.startswith("frozen ")}
-    return {
-        "seed": run.settings.seed,
-        "steps": stages,
-        "slices": len(run.data.images),
-        "positive slices": positive,
-        "frozen parts": frozen,
-        **{f"settings.{key}": value for key, value in run.method.settings.model_dump(mode="json").items()},
-    }
-
-
-def _restore(run: _Run, saved: dict[str, Any]) -> None:
-    plan = _plan(run)
-    other = [key for key, value in plan.items() if saved["plan"].get(key) != value]
-    if other:
-        told = ", ".join(f"{key} {saved['plan'].get(key)} then, {plan[key]} now" for key in other)
-        raise WssegError(f"{run.checkpoint}: was interrupted under other terms ({told}); start again with --fresh")
-    try:
-        run.method.load_state_dict(saved["method"])
-    except RuntimeError as error:
-        raise WssegError(f"{run.checkpoint}: is of another network; start again with --fresh") from error
-
-
-def _has_bf16() -> bool:
-    """Whether the hardware computes in bf16: a recent GPU, or a CPU with AVX512-BF16 or AMX."""
-    if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported()
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
-
-
-def _train_stage(run: _Run, index: int, stage: Stage, length: int, saved: dict[str, Any] | None) -> None:
-    run.method.requires_grad_(False).eval()
-    stage.module.requires_grad_(True).train()
-    stage.module.to(memory_format=torch.channels_last)
-    if run.settings.compile:
-        stage.module.compile()
-    weights = list(stage.module.parameters())
-    optimizer = torch.optim.AdamW(weights, lr=stage.rate, weight_decay=1e-4)
-    average = EMAModel(weights, decay=0.999, use_ema_warmup=True, power=0.75)
-    mixed = run.settings.mixed and _has_bf16()
-    objective, optimizer = run.accelerator.prepare(_Objective(run.method, stage, mixed), optimizer)
-    begin = 0
-    if saved:
-        optimizer.load_state_dict(saved["optimizer"])
-        average.load_state_dict(saved["average"])
-        begin = saved["step"]
-    average.to(run.accelerator.device)
-    share = _share(stage.batch, run.accelerator)
-    for step in range(begin, length):
-        batch = _to_device(run.data.batch(_stage_seed(run.settings.seed, index), step, share), run.accelerator)
-        for group in optimizer.param_groups:
-            group["lr"] = stage.rate * min(1.0, (step + 1) / WARM_UP)
-        losses = objective(batch)
-        run.accelerator.backward(torch.stack(list(losses.values())).sum())
-        run.accelerator.clip_grad_norm_(weights, 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
-        average.step(weights)
-        if (step + 1) % REPORT_EVERY == 0 or step + 1 == length:
-            _report(run, stage, _mean_losses(run, losses, stage, step), step + 1)
-        if time.monotonic() - run.saved > run.settings.save_every:
-            _save(run, index, step + 1, optimizer, average)
-    average.copy_to(weights)
-    _save(run, index + 1, 0, None, None)
-    run.accelerator.free_memory()
-
-
-def _share(batch: int, accelerator: Accelerator) -> range:
-    """This process's positions in the global batch."""
-    if batch % accelerator.num_processes:
-        raise WssegError(f"{accelerator.num_processes} processes cannot share a batch of {batch} evenly")
-    own = batch // accelerator.num_processes
-    return range(own * accelerator.process_index, own * (accelerator.process_index + 1))
-
-
-def _stage_seed(seed: int, index: int) -> int:
-    return 1000 * seed + index
-
-
-def _mean_losses(run: _Run, losses: dict[str, Tensor], stage: Stage, step: int) -> dict[str, float]:
-    """The losses as means over all processes, which all have to call this."""
-    values = {name: float(run.accelerator.reduce(loss.detach(), "mean")) for name, loss in losses.items()}
-    if not all(map(math.isfinite, values.values())):
-        raise WssegError(f"training diverged in stage {stage.name}, step {step}: the losses are {values}")
-    return values
-
-
-def _to_device(batch: Batch, accelerator: Accelerator) -> Batch:
-    device = accelerator.device
-    images = batch.images.to(device, memory_format=torch.channels_last)
-    others = (batch.presence, batch.pixels, batch.noise, batch.uniform)
-    return Batch(images, *(tensor.to(device) for tensor in others))
-
-
-def _save(run: _Run, stage: int, step: int, optimizer: Any, average: EMAModel | None) -> None:
-    """Write the checkpoint as a whole; ``stage`` and ``step`` are the next to do."""
-    run.saved = time.monotonic()
-    if not run.accelerator.is_main_process:
-        return
-    state = {
-        "method": run.method.state_dict(),
-        "stage": stage,
-        "step": step,
-        "seconds": run.elapsed(),
-        "origin": run.origin,
-        "plan": _plan(run),
-        "optimizer": optimizer.state_dict() if step else None,
-        "average": average.state_dict() if average and step else None,
-    }
-    with whole_file(run.checkpoint) as part:
-        torch.save(state, part)
-
-
-def _report(run: _Run, stage: Stage, losses: dict[str, float], step: int = 0, finished: bool = False) -> None:
-    if not run.accelerator.is_main_process:
-        return
-    took = run.elapsed()
-    total_time = str(timedelta(seconds=int(took))) if finished else None
-    stats = Stats(run.done + step, run.total, stage.name, losses, round(took, 1), total_time)
-    stats.write(run.settings.folder / "train_stats.json")
-    for name, loss in losses.items():
-        run.curves.add_scalar(f"{stage.name}/{name}", loss, step)
-    run.report(stats)

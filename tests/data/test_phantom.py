@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from wsseg.data.phantom import make_phantom, write_demo_study, write_phantom_data
-from wsseg.data.preprocess import prepare
+from wsseg.data.preprocess import View, prepare
 from wsseg.data.slices import load_slices, reference_of, scan_files
 from wsseg.labels import LabelSpace
 from wsseg.volume import SliceGrid, Volume, read_scan, read_volume
@@ -24,7 +24,7 @@ def head() -> tuple[Volume, np.ndarray]:
 
 def tissue_of(scan: Volume) -> np.ndarray:
     """Where a model sees tissue, (x, y, slice)."""
-    return SliceGrid.of(scan).join(prepare(scan, 64).tissue)
+    return SliceGrid.of(scan).join(prepare(scan, View(64)).tissue)
 
 
 def test_grid(head: tuple[Volume, np.ndarray]) -> None:
@@ -84,8 +84,8 @@ def test_data_set_in_our_layout(tmp_path: Path) -> None:
     write_phantom_data(tmp_path / "data", cases=4, seed=3, size=64)
     scans = scan_files(tmp_path / "data")
     assert list(scans) == [f"phantom_{k:03d}" for k in range(4)]
-    data = load_slices(tmp_path / "data", TUMOR, size=32, axis=2)
-    assert data.cases == 4
+    data = load_slices(tmp_path / "data", TUMOR, View(32))
+    assert len(data.cases) == 4
     assert data.images.shape == (32, 1, 32, 32)
     shown = np.concatenate([read_volume(reference_of(scan)).voxels.any(axis=(0, 1)) for scan in scans.values()])
     assert data.presence[:, 0].tolist() == shown.astype(int).tolist()

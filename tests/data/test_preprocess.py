@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from wsseg.data.preprocess import prepare, scale_intensity
+from wsseg.data.preprocess import View, prepare, scale_intensity
 from wsseg.errors import WssegError
 from wsseg.volume import Volume
 
@@ -31,7 +31,7 @@ def test_unit_and_offset_of_the_scan_cancel(factor: float, offset: float) -> Non
 
 
 def test_window_is_a_square_around_the_head() -> None:
-    stack = prepare(_volume(_head()), 32)
+    stack = prepare(_volume(_head()), View(32))
     assert stack.images.shape == (6, 1, 32, 32)
     assert abs(stack.box.height - 80) <= 2
     assert stack.box.width == stack.box.height
@@ -41,15 +41,15 @@ def test_window_is_a_square_around_the_head() -> None:
 
 def test_window_is_square_in_millimetres() -> None:
     """A head sampled half as densely along its rows looks the same to the network."""
-    plain = prepare(_volume(_head()), 32)
-    coarse = prepare(Volume(np.ascontiguousarray(_head()[::2]), np.diag([2.0, 1.0, 5.0, 1.0])), 32)
+    plain = prepare(_volume(_head()), View(32))
+    coarse = prepare(Volume(np.ascontiguousarray(_head()[::2]), np.diag([2.0, 1.0, 5.0, 1.0])), View(32))
     assert abs(2 * coarse.box.height - coarse.box.width) <= 2
     assert (coarse.images - plain.images).abs().mean() < 0.05
 
 
 def test_maps_come_back_to_where_they_were() -> None:
     """A bright square in the scan, found in the network's image, is the same square again."""
-    stack = prepare(_volume(_head()), 64)
+    stack = prepare(_volume(_head()), View(64))
     found = stack.to_native((stack.images > 0.12).float())[:, 0] > 0.5
     assert found.shape == (6, 100, 120)
     expected = np.zeros((100, 120), bool)
@@ -64,27 +64,28 @@ def test_maps_come_back_to_where_they_were() -> None:
 
 def test_orientation_of_storage_does_not_matter() -> None:
     """The same patient stored flipped and transposed gives the same images."""
-    plain = prepare(_volume(_head()), 32)
+    plain = prepare(_volume(_head()), View(32))
     turned = np.ascontiguousarray(_head()[::-1, :, ::-1].transpose(2, 0, 1))
     affine = np.zeros((4, 4))
     affine[:, 0] = (0, 0, -5, 0)
     affine[:, 1] = (-1, 0, 0, 0)
     affine[:, 2] = (0, 1, 0, 0)
     affine[:, 3] = (99, 0, 25, 1)
-    other = prepare(Volume(turned, affine), 32)
+    other = prepare(Volume(turned, affine), View(32))
     torch.testing.assert_close(other.images, plain.images)
 
 
 def test_presence_follows_reversed_slices_and_refuses_other_axes() -> None:
     affine = np.diag([1.0, 1.0, -5.0, 1.0])
-    stack = prepare(Volume(_head(), affine), 32)
+    stack = prepare(Volume(_head(), affine), View(32))
     presence = np.array([[0, 0, 1, 0, 0, -1]], np.int8)
     assert stack.order_presence(presence, "scan")[:, 0].tolist() == [-1, 0, 0, 1, 0, 0]
-    sideways = prepare(Volume(np.ascontiguousarray(_head().transpose(2, 0, 1)), np.diag([5.0, 1.0, 1.0, 1.0])), 32)
+    turned = Volume(np.ascontiguousarray(_head().transpose(2, 0, 1)), np.diag([5.0, 1.0, 1.0, 1.0]))
+    sideways = prepare(turned, View(32))
     with pytest.raises(WssegError, match="do not run along the third stored axis"):
         sideways.order_presence(presence, "scan")
 
 
 def test_a_scan_of_air_or_of_one_slice_still_works() -> None:
     rng = np.random.default_rng(0)
-    assert prepare(_volume(rng.uniform(0, 1, (20, 30, 1))), 16).images.shape == (1, 1, 16, 16)
+    assert prepare(_volume(rng.uniform(0, 1, (20, 30, 1))), View(16)).images.shape == (1, 1, 16, 16)

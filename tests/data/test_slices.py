@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from wsseg.data.preprocess import View
 from wsseg.data.slices import PRESENCE_FILE, LabelledSlices, load_slices, reference_of, scan_files
 from wsseg.errors import NotFoundError, WssegError
 from wsseg.labels import LabelSpace
@@ -15,7 +16,7 @@ TUMOR = LabelSpace(("tumor",))
 
 @pytest.fixture(scope="module")
 def slices(phantom_data: Path) -> LabelledSlices:
-    return load_slices(phantom_data, TUMOR, 32, 2)
+    return load_slices(phantom_data, TUMOR, View(32))
 
 
 def test_half_of_every_batch_shows_the_class(slices: LabelledSlices) -> None:
@@ -56,7 +57,7 @@ def test_folders_without_scans_or_labels_are_refused(phantom_data: Path, tmp_pat
     with pytest.raises(WssegError, match="holds no scan"):
         scan_files(tmp_path)
     with pytest.raises(WssegError, match="column lesion is missing"):
-        load_slices(phantom_data, LabelSpace(("lesion",)), 32, 2)
+        load_slices(phantom_data, LabelSpace(("lesion",)), View(32))
 
 
 def test_labels_of_one_kind_only_teach_nothing(slices: LabelledSlices) -> None:
@@ -72,4 +73,4 @@ def test_presence_of_the_wrong_length_is_refused(phantom_data: Path, tmp_path: P
     lines = table.read_text().splitlines()
     table.write_text("\n".join(lines[:-1]) + "\n")
     with pytest.raises(WssegError, match=r"has \d+ slices, but presence is listed for \d+"):
-        load_slices(tmp_path, TUMOR, 32, 2)
+        load_slices(tmp_path, TUMOR, View(32))

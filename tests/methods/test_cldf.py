@@ -28,7 +28,8 @@ def images() -> Tensor:
 
 def _data(images: Tensor, presence: Tensor) -> LabelledSlices:
     shape = (len(images), *images.shape[2:])
-    return LabelledSlices(images, presence, torch.full(shape, 20.0), torch.zeros(shape, dtype=torch.uint8), 1)
+    pixels, case = torch.zeros(shape, dtype=torch.uint8), torch.zeros(len(images), dtype=torch.long)
+    return LabelledSlices(images, presence, torch.full(shape, 20.0), pixels, ("one",), case)
 
 
 def _batch(images: Tensor) -> Batch:

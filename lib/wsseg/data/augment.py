@@ -12,6 +12,33 @@ from torch.nn import functional
 
 
 @dataclass(frozen=True)
+class Variety:
+    """How much training slices are varied: what differs between patients and scanners.
+
+    Attributes:
+        turned: any quarter turn and both mirror images; else only left and right.
+        angle: greatest rotation in radians.
+        scale: natural logarithm of the greatest magnification.
+        shift: greatest shift in parts of half the slice.
+        gamma: natural logarithm of the greatest exponent of the intensity in [0, 1].
+        gain: greatest relative change of the intensity.
+        crop: pixels of the square that is seen; None for the whole slice.
+    """
+
+    turned: bool = False
+    angle: float = 0.2
+    scale: float = 0.11
+    shift: float = 0.06
+    gamma: float = 0.25
+    gain: float = 0.12
+    crop: int | None = None
+
+
+USUAL = Variety()
+"""What differs between heads of one orientation."""
+
+
+@dataclass(frozen=True)
 class Augmentation:
     """What is done to one slice.
 
@@ -32,33 +59,37 @@ class Augmentation:
     gain: float
 
     @classmethod
-    def draw(cls, rng: np.random.Generator) -> Augmentation:
-        """Within the ranges seen between patients and scanners."""
-        down, right = rng.uniform(-0.06, 0.06, 2)
+    def draw(cls, rng: np.random.Generator, variety: Variety) -> Augmentation:
+        """Within the given ranges."""
+        down, right = rng.uniform(-variety.shift, variety.shift, 2)
         return cls(
             flip=bool(rng.random() < 0.5),
-            angle=float(rng.uniform(-0.2, 0.2)),
-            scale=float(rng.uniform(0.9, 1.12)),
+            angle=float(rng.uniform(-variety.angle, variety.angle) + variety.turned * rng.integers(4) * np.pi / 2),
+            scale=float(np.exp(rng.uniform(-variety.scale, variety.scale))),
             shift=(float(down), float(right)),
-            gamma=float(np.exp(rng.uniform(-0.25, 0.25))),
-            gain=float(rng.uniform(0.88, 1.12)),
+            gamma=float(np.exp(rng.uniform(-variety.gamma, variety.gamma))),
+            gain=float(rng.uniform(1 - variety.gain, 1 + variety.gain)),
         )
 
-    def matrix(self) -> list[list[float]]:
-        """The 2 x 3 sampling transform that ``affine_grid`` expects (columns, rows)."""
-        cos, sin = np.cos(self.angle) / self.scale, np.sin(self.angle) / self.scale
+    def matrix(self, seen: float) -> list[list[float]]:
+        """The 2 x 3 sampling transform for ``affine_grid`` (columns, rows); ``seen`` is the part of the side."""
+        cos, sin = (f(self.angle) * seen / self.scale for f in (np.cos, np.sin))
         mirror = -1.0 if self.flip else 1.0
         return [[cos, -sin, self.shift[1]], [mirror * sin, mirror * cos, self.shift[0]]]
 
 
-def augment(images: Tensor, pixels: Tensor, draws: Sequence[Augmentation]) -> tuple[Tensor, Tensor]:
+def augment(
+    images: Tensor, pixels: Tensor, draws: Sequence[Augmentation], crop: int | None = None
+) -> tuple[Tensor, Tensor]:
     """Apply one augmentation to each slice (batch, 1, size, size) in [-1, 1] and its pixel labels.
 
     Args:
         pixels: (batch, size, size) uint8, moved without interpolation; 0 moves in.
+        crop: pixels of the square around the shifted middle that is wanted; None for the whole slice.
     """
-    matrices = torch.tensor([draw.matrix() for draw in draws], dtype=images.dtype)
-    grid = functional.affine_grid(matrices, list(images.shape), align_corners=False)
+    side = crop or images.shape[-1]
+    matrices = torch.tensor([draw.matrix(side / images.shape[-1]) for draw in draws], dtype=images.dtype)
+    grid = functional.affine_grid(matrices, [len(images), 1, side, side], align_corners=False)
     moved = functional.grid_sample(images + 1, grid, align_corners=False) / 2
     gamma = torch.tensor([draw.gamma for draw in draws], dtype=images.dtype).view(-1, 1, 1, 1)
     gain = torch.tensor([draw.gain for draw in draws], dtype=images.dtype).view(-1, 1, 1, 1)

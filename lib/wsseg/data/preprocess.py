@@ -19,16 +19,41 @@ from torch.nn import functional
 
 from wsseg.errors import WssegError
 from wsseg.labels import Presence
+from wsseg.package import Recipe
 from wsseg.volume import SliceGrid, Volume
 
 AIR = 0.08
 """Tissue is what exceeds this part of the scan's bright end."""
 
+
 BRIGHT = 2.5
-"""Intensity 1 of the network's range [-1, 1], in medians of the tissue.
+"""Intensity 1 of the network's range [-1, 1], in medians of the tissue, by default.
 
 FLAIR glioma lies at 1.4 to 2.2 medians, so this keeps it inside the range.
 """
+
+
+@dataclass(frozen=True)
+class View:
+    """How a network wants to see a scan.
+
+    Attributes:
+        size: of its square input in pixels.
+        axis: of slices where spacing does not tell: 0, 1, 2 for R, A, S.
+        pixel_mm: the window is ``size`` pixels of so much around the slices'
+            middle; 0 fits it to the tissue instead.
+        bright: intensity 1 of the network's range [-1, 1], in medians of the tissue.
+    """
+
+    size: int
+    axis: int = 2
+    pixel_mm: float = 0.0
+    bright: float = BRIGHT
+
+    @classmethod
+    def of(cls, recipe: Recipe) -> View:
+        """What a model's metadata asks for."""
+        return cls(recipe.size, recipe.axis, recipe.pixel_mm, recipe.bright)
 
 
 @dataclass(frozen=True)
@@ -80,6 +105,11 @@ class Stack:
         window = functional.pad(torch.from_numpy(maps)[:, None], _padding(self.box, maps.shape[1:]))
         return functional.interpolate(window, self.images.shape[2:], mode="bilinear", antialias=True)[:, 0]
 
+    def labels_to_network(self, labels: NDArray[np.uint8]) -> Tensor:
+        """Native pixel labels (slices, rows, columns), uint8, on the network's grid, the nearest; 0 around them."""
+        window = functional.pad(torch.from_numpy(labels)[:, None], _padding(self.box, labels.shape[1:]))
+        return functional.interpolate(window, self.images.shape[2:], mode="nearest-exact")[:, 0]
+
     def to_native(self, maps: Tensor) -> NDArray[np.float32]:
         """Maps (slices, classes, size, size) to (slices, classes, rows, columns).
 
@@ -92,15 +122,20 @@ class Stack:
         return functional.pad(window, outwards).numpy()
 
 
-def prepare(volume: Volume, size: int, default_axis: int = 2) -> Stack:
-    """Cut, scale, crop and resample a volume to squares of ``size`` pixels."""
-    grid = SliceGrid.of(volume, default_axis)
+def prepare(volume: Volume, view: View) -> Stack:
+    """Cut, scale, crop and resample a volume to the squares that a network sees."""
+    grid = SliceGrid.of(volume, view.axis)
     slices = np.ascontiguousarray(grid.cut(volume.voxels), dtype=np.float32)
-    scaled, tissue = scale_intensity(slices)
+    scaled, tissue = scale_intensity(slices, view.bright)
     down, right = (volume.spacing[axis] for axis in grid.plane_axes)
-    box = _window(tissue, (down, right))
+    if view.pixel_mm:
+        box = _middle(tissue.shape[1:], (down, right), view.size * view.pixel_mm)
+    else:
+        box = _window(tissue, (down, right))
     window = functional.pad(torch.from_numpy(scaled)[:, None], _padding(box, tissue.shape[1:]), value=-1.0)
-    images = functional.interpolate(window, size=(size, size), mode="bilinear", antialias=True, align_corners=False)
+    images = functional.interpolate(
+        window, size=(view.size, view.size), mode="bilinear", antialias=True, align_corners=False
+    )
     return Stack(images.clamp(-1, 1), scaled, tissue, grid, box, (down, right))
 
 
@@ -110,8 +145,10 @@ def _padding(box: Box, shape: Sequence[int]) -> list[int]:
     return [-box.left, box.left + box.width - columns, -box.top, box.top + box.height - rows]
 
 
-def scale_intensity(slices: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Scale a scan so that air is -1 and ``BRIGHT`` medians of its tissue are 1.
+def scale_intensity(
+    slices: NDArray[np.float32], brightest: float = BRIGHT
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Scale a scan so that air is -1 and ``brightest`` medians of its tissue are 1.
 
     Independent of the scan's unit: any positive factor and offset cancel.
 
@@ -127,7 +164,7 @@ def scale_intensity(slices: NDArray[np.float32]) -> tuple[NDArray[np.float32], N
     level = (slices - low) / (high - low)
     bright = level > AIR
     reference = float(np.median(level[bright])) if bright.any() else 1.0
-    scaled = np.clip(level / (BRIGHT * reference), 0, 1) * 2 - 1
+    scaled = np.clip(level / (brightest * reference), 0, 1) * 2 - 1
     return scaled.astype(np.float32), _solid(bright)
 
 
@@ -137,6 +174,12 @@ def _solid(bright: NDArray[np.bool_]) -> NDArray[np.bool_]:
     for index, plane in enumerate(bright):
         solid[index] = ndimage.binary_fill_holes(ndimage.binary_opening(plane, iterations=2))
     return solid
+
+
+def _middle(shape: Sequence[int], spacing: Sequence[float], side: float) -> Box:
+    """A square of ``side`` mm around the middle of the slices."""
+    height, width = (max(1, round(side / step)) for step in spacing)
+    return Box((shape[0] - height) // 2, (shape[1] - width) // 2, height, width)
 
 
 def _window(tissue: NDArray[np.bool_], spacing: Sequence[float]) -> Box:

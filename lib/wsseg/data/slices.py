@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
+from zlib import crc32
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from wsseg.data.augment import Augmentation, augment
-from wsseg.data.preprocess import prepare
+from wsseg.data.augment import USUAL, Augmentation, Variety, augment
+from wsseg.data.preprocess import Stack, View, prepare
 from wsseg.errors import NotFoundError, WssegError
-from wsseg.labels import NO, YES, LabelSpace, check_length, read_presence
-from wsseg.volume import EXTENSIONS, case_name, read_scan
+from wsseg.labels import BACKGROUND, NO, UNKNOWN, YES, LabelSpace, Presence, check_length, read_presence
+from wsseg.volume import EXTENSIONS, Volume, case_name, read_scan, read_volume
 
 PRESENCE_FILE = "image_labels.csv"
+
+LearnsFrom = Literal["presence", "scribbles"]
+"""Which weak labels a method cannot do without."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +39,7 @@ class Batch:
             classes, 255 background; drawn by people or made by the method.
         noise: standard normal, shape of ``images``.
         uniform: (batch, 4) in [0, 1).
+        done: part of the stage that lies behind, in [0, 1).
     """
 
     images: Tensor
@@ -40,35 +47,59 @@ class Batch:
     pixels: Tensor
     noise: Tensor
     uniform: Tensor
+    done: float = 0.0
 
 
 @dataclass(frozen=True)
 class LabelledSlices:
-    """All slices of a data set with their image-level labels.
+    """All slices of a data set with their weak labels.
 
     Attributes:
         images: (slices, 1, size, size) float32 in [-1, 1].
         presence: (slices, classes) of 1, 0, -1.
         depth_mm: (slices, size, size), under the outline of the tissue.
         pixels: (slices, size, size) uint8 as in :class:`Batch`.
-        cases: number of scans they come from.
+        cases: names of the scans they come from, in order.
+        case: (slices,) index into ``cases``.
+        learns_from: the labels that slices are chosen by.
     """
 
     images: Tensor
     presence: Tensor
     depth_mm: Tensor
     pixels: Tensor
-    cases: int
+    cases: tuple[str, ...]
+    case: Tensor
+    learns_from: LearnsFrom = "presence"
 
     def check(self, labels: LabelSpace) -> None:
-        """Refuse labels nothing can be learned from: a class without yes or without no."""
+        """Refuse labels nothing can be learned from.
+
+        Presence needs a yes and a no of every class; scribbles a stroke of
+        every class and of background.
+        """
+        if self.learns_from == "scribbles":
+            for name, value in [*labels.values().items(), ("background", BACKGROUND)]:
+                if not (self.pixels == value).any():
+                    raise WssegError(f"training data: no scan has a scribble of {name}")
+            return
         for column, name in zip(self.presence.T, labels.names, strict=True):
             for state, word in ((YES, "present"), (NO, "absent")):
                 if not (column == state).any():
                     raise WssegError(f"training data: no slice has {name} marked {word}, both are needed")
 
-    def batch(self, seed: int, step: int, samples: range) -> Batch:
-        """The samples of one step; half of them show a class, half do not.
+    def batch(
+        self,
+        seed: int,
+        step: int,
+        samples: range,
+        variety: Variety = USUAL,
+        done: float = 0.0,
+    ) -> Batch:
+        """The samples of one step.
+
+        Where presence is learned from, half of them show a class and half do
+        not; else all of them bear scribbles.
 
         Args:
             samples: positions in the step's global batch that are wanted here;
@@ -76,16 +107,45 @@ class LabelledSlices:
         """
         draws = [np.random.default_rng([seed, step, sample]) for sample in samples]
         chosen = [self._choose(sample, rng) for sample, rng in zip(samples, draws, strict=True)]
-        drawn = [Augmentation.draw(rng) for rng in draws]
-        images, pixels = augment(self.images[chosen], self.pixels[chosen], drawn)
+        drawn = [Augmentation.draw(rng, variety) for rng in draws]
+        images, pixels = augment(self.images[chosen], self.pixels[chosen], drawn, variety.crop)
         noise = np.stack([rng.standard_normal(images.shape[1:], np.float32) for rng in draws])
         uniform = np.stack([rng.random(4, np.float32) for rng in draws])
-        return Batch(images, self.presence[chosen], pixels, torch.from_numpy(noise), torch.from_numpy(uniform))
+        return Batch(images, self.presence[chosen], pixels, torch.from_numpy(noise), torch.from_numpy(uniform), done)
 
     def _choose(self, sample: int, rng: np.random.Generator) -> int:
-        column = self.presence[:, rng.integers(self.presence.shape[1])]
-        candidates = torch.nonzero(column == (YES if sample % 2 else NO))[:, 0]
+        if self.learns_from == "scribbles":
+            candidates = torch.nonzero(self.pixels.flatten(1).any(dim=1))[:, 0]
+        else:
+            column = self.presence[:, rng.integers(self.presence.shape[1])]
+            candidates = torch.nonzero(column == (YES if sample % 2 else NO))[:, 0]
         return int(candidates[rng.integers(len(candidates))])
+
+    def only(self, cases: Collection[str]) -> LabelledSlices:
+        """The slices of some of the scans."""
+        kept = [index for index, name in enumerate(self.cases) if name in cases]
+        rows = torch.isin(self.case, torch.tensor(kept, dtype=self.case.dtype))
+        renumbered = torch.searchsorted(torch.tensor(kept, dtype=self.case.dtype), self.case[rows])
+        return replace(
+            self,
+            images=self.images[rows],
+            presence=self.presence[rows],
+            depth_mm=self.depth_mm[rows],
+            pixels=self.pixels[rows],
+            cases=tuple(self.cases[index] for index in kept),
+            case=renumbered,
+        )
+
+
+def held_back_cases(cases: Collection[str], part: float) -> set[str]:
+    """About that part of the scans, always the same ones; frames of one patient (``<patient>_frame01``) together."""
+    patients = sorted({_patient(case) for case in cases}, key=lambda name: crc32(name.encode()))
+    held = set(patients[: round(part * len(patients))])
+    return {case for case in cases if _patient(case) in held}
+
+
+def _patient(case: str) -> str:
+    return re.sub(r"_frame\d+$", "", case)
 
 
 def scan_files(folder: Path) -> dict[str, Path]:
@@ -116,28 +176,77 @@ def reference_of(scan: Path) -> Path:
     raise NotFoundError(f"{scan}: there is no {case}_label mask beside it to be scored against")
 
 
-def load_slices(
-    folder: Path, labels: LabelSpace, size: int, axis: int, progress: Callable[[float], None] = lambda part: None
-) -> LabelledSlices:
-    """Read every labelled scan of a folder laid out as scans and ``image_labels.csv``.
+def scribble_of(scan: Path) -> Path | None:
+    """The scribbles beside a scan, ``<case>_scribble.<extension>``, None if there are none."""
+    files = (scan.parent / f"{case_name(scan)}_scribble{extension}" for extension in EXTENSIONS)
+    return next((file for file in files if file.exists()), None)
 
-    Scans without a row are left out. Slices with no known label are kept, they
-    are never chosen.
+
+def load_slices(
+    folder: Path,
+    labels: LabelSpace,
+    view: View,
+    learns_from: LearnsFrom = "presence",
+    progress: Callable[[float], None] = lambda part: None,
+) -> LabelledSlices:
+    """Read every labelled scan of a data folder.
+
+    A folder holds scans, ``image_labels.csv`` and, beside scans,
+    ``<case>_scribble`` files. Scans without the labels that are learned from
+    are left out; slices without are kept, they are never chosen.
     """
-    listed = read_presence(folder / PRESENCE_FILE, labels)
-    scans = {case: file for case, file in scan_files(folder).items() if case in listed}
+    table = folder / PRESENCE_FILE
+    scans = scan_files(folder)
+    listed = read_presence(table, labels) if learns_from == "presence" or table.exists() else {}
+    if learns_from == "presence":
+        scans = {case: file for case, file in scans.items() if case in listed}
+    else:
+        scans = {case: file for case, file in scans.items() if scribble_of(file)}
     if not scans:
-        raise WssegError(f"{folder / PRESENCE_FILE}: names none of the folder's scans")
-    images, presence, depth = [], [], []
+        named = f"{table}: names none of the folder's scans"
+        raise WssegError(named if learns_from == "presence" else f"{folder}: no scan has a _scribble file beside it")
+    images, presence, depth, pixels = [], [], [], []
     for done, (case, file) in enumerate(scans.items()):
         volume = read_scan(file)
-        states = check_length(listed[case], volume.voxels.shape[2], case, folder / PRESENCE_FILE)
-        stack = prepare(volume, size, axis)
+        stack = prepare(volume, view)
         images.append(stack.images)
-        presence.append(stack.order_presence(states, file))
         depth.append(stack.to_network(stack.depth_mm()))
+        presence.append(_presence(listed.get(case), stack, volume, labels, file, table))
+        pixels.append(_pixels(stack, volume, labels, file))
         progress((done + 1) / len(scans))
-    pixels = torch.zeros(sum(map(len, images)), size, size, dtype=torch.uint8)
-    found = LabelledSlices(torch.cat(images), torch.cat(presence), torch.cat(depth), pixels, len(scans))
+    found = LabelledSlices(
+        torch.cat(images),
+        torch.cat(presence),
+        torch.cat(depth),
+        torch.cat(pixels),
+        tuple(scans),
+        torch.arange(len(images)).repeat_interleave(torch.tensor(list(map(len, images)))),
+        learns_from,
+    )
     found.check(labels)
     return found
+
+
+def _presence(
+    listed: Presence | None, stack: Stack, volume: Volume, labels: LabelSpace, file: Path, table: Path
+) -> Tensor:
+    if listed is None:
+        return torch.full((len(stack.images), len(labels)), UNKNOWN, dtype=torch.int8)
+    return stack.order_presence(check_length(listed, volume.voxels.shape[2], case_name(file), table), file)
+
+
+def _pixels(stack: Stack, volume: Volume, labels: LabelSpace, file: Path) -> Tensor:
+    """A scan's scribbles on the network's grid; none where it has no file of them."""
+    path = scribble_of(file)
+    if path is None:
+        return torch.zeros(len(stack.images), *stack.images.shape[2:], dtype=torch.uint8)
+    drawn = read_volume(path)
+    if drawn.voxels.shape != volume.voxels.shape or not np.allclose(drawn.affine, volume.affine, atol=1e-2):
+        raise WssegError(f"{path}: is on another grid than its scan")
+    values = np.unique(drawn.voxels)
+    if not np.isin(values, [*range(len(labels) + 1), BACKGROUND]).all():
+        raise WssegError(
+            f"{path}: holds {', '.join(f'{v:g}' for v in values)}, scribbles are 0 (not annotated),"
+            f" 1 to {len(labels)} and {BACKGROUND} (background); `wsseg import` translates those of public releases"
+        )
+    return stack.labels_to_network(np.ascontiguousarray(stack.grid.cut(drawn.voxels)).astype(np.uint8))

@@ -7,10 +7,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
-from wsseg.data.slices import Batch, LabelledSlices
+from wsseg.data.augment import USUAL, Variety
+from wsseg.data.slices import Batch, LabelledSlices, LearnsFrom
 
 
 class Settings(BaseModel):
@@ -72,12 +74,16 @@ class Method(nn.Module, ABC):
 
     Attributes:
         frozen: modules that are never trained here; they come from other packages.
-        training_only: those of them that prediction does without; packages leave them out.
+        training_only: modules that prediction does without; packages leave them out.
+        learns_from: the weak labels it cannot do without.
+        variety: how much training slices are varied.
     """
 
     settings_type: ClassVar[type[Settings]]
     frozen: ClassVar[tuple[str, ...]] = ()
     training_only: ClassVar[tuple[str, ...]] = ()
+    learns_from: ClassVar[LearnsFrom] = "presence"
+    variety: Variety = USUAL
     settings: Any
 
     @abstractmethod
@@ -120,3 +126,25 @@ class Method(nn.Module, ABC):
             chunk: slices that fit into memory at once.
             progress: called now and then.
         """
+
+    def score(self, held: LabelledSlices, chunk: int) -> float:
+        """How well labels are met that were never trained on, in [0, 1], nothing given; NaN where that cannot be told.
+
+        Here Dice of the mask over the labelled pixels, mean over classes.
+        """
+        values = range(1, held.presence.shape[1] + 1)
+        hits, marked, right = torch.zeros(3, len(values))
+        device = next(self.parameters()).device
+        for case in range(len(held.cases)):
+            rows = held.case == case
+            images = held.images[rows].to(device)
+            maps = self.predict(images, None, 0, chunk, lambda part: None).probabilities.cpu()
+            found = torch.where(maps.amax(dim=1) > 0.5, maps.argmax(dim=1) + 1, 0)
+            truth, known = held.pixels[rows].long(), held.pixels[rows] > 0
+            for k, value in enumerate(values):
+                own, true = (found == value) & known, truth == value
+                hits[k] += (own & true).sum()
+                marked[k] += own.sum()
+                right[k] += true.sum()
+        dice = 2 * hits / (marked + right)
+        return float(dice[right > 0].mean())

@@ -24,7 +24,7 @@ from wsseg.diffusion.schedule import NoiseSchedule
 from wsseg.labels import BACKGROUND, NO, YES
 from wsseg.losses.contrast import contrast_loss, sample_pixels
 from wsseg.losses.pixels import overlap_loss, pixel_cross_entropy
-from wsseg.methods.base import Prediction, Progress, Settings, Stage, part_of
+from wsseg.methods.base import Method, Prediction, Progress, Settings, Stage, part_of
 from wsseg.methods.gradcam import gradcam_map
 from wsseg.methods.heat import blur, evidence, mark_something, over_neighbours
 from wsseg.methods.presence import ImageLabelMethod, mirrored_presence
@@ -201,6 +201,10 @@ class CLDF(ImageLabelMethod):
         if stage.name != SEEDS:
             found["overlap"] = overlap_loss(logits, target, labels > 0)
         return found
+
+    def score(self, held: LabelledSlices, chunk: int) -> float:
+        """Dice over the pixels of the seeds: the classifier is frozen, so presence alone would tell nothing."""
+        return Method.score(self, held, chunk)
 
     def predict(self, images: Tensor, presence: Tensor | None, seed: int, chunk: int, progress: Progress) -> Prediction:
         found = super().predict(images, presence, seed, chunk, progress)

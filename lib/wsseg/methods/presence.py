@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable
 
+import numpy as np
 import torch
+from monai.metrics import compute_roc_auc
 from torch import Tensor
 from torch.nn import functional
 
+from wsseg.data.slices import LabelledSlices
+from wsseg.labels import NO, YES
 from wsseg.methods.base import Method, Prediction, Progress
 
 
@@ -29,6 +34,17 @@ class ImageLabelMethod(Method):
         if len(slices):
             probabilities[slices] = self.locate(images, slices, shown[slices], seed, chunk, progress)
         return Prediction(probabilities * shown[:, :, None, None], decided)
+
+    def score(self, held: LabelledSlices, chunk: int) -> float:
+        """Area under the ROC curve of presence per slice, mean over the classes of which both states are known."""
+        device = next(self.parameters()).device
+        cases = [held.images[held.case == case].to(device) for case in range(len(held.cases))]
+        said = torch.cat([self.presence_probability(images, chunk) for images in cases])
+        areas = []
+        for truth, probability in zip(held.presence.T, said.T, strict=True):
+            if (truth == YES).any() and (truth == NO).any():
+                areas.append(compute_roc_auc(probability[truth >= 0], truth[truth >= 0]))
+        return float(np.mean(areas)) if areas else math.nan
 
     @abstractmethod
     def presence_probability(self, images: Tensor, chunk: int) -> Tensor:

@@ -18,6 +18,7 @@ METHODS = {
     "cam": "CAM",
     "cdm": "CDM",
     "cldf": "CLDF",
+    "pclmix": "PCLMix",
 }
 """The file beside this one, and the class in it."""
 

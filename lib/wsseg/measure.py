@@ -1,0 +1,58 @@
+"""What masks are for: volumes, and of cavities that fill and empty how much they eject."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from wsseg.errors import WssegError
+from wsseg.labels import LabelSpace
+from wsseg.volume import Volume
+
+
+@dataclass(frozen=True)
+class Ejection:
+    """A cavity at its fullest (end of diastole) and at its emptiest (end of systole).
+
+    Attributes:
+        end_diastolic_ml, end_systolic_ml: its volumes.
+    """
+
+    end_diastolic_ml: float
+    end_systolic_ml: float
+
+    @property
+    def stroke_ml(self) -> float:
+        """What one beat ejects."""
+        return self.end_diastolic_ml - self.end_systolic_ml
+
+    @property
+    def fraction(self) -> float:
+        """The ejected part of the fullest volume, in [0, 1]."""
+        return self.stroke_ml / self.end_diastolic_ml
+
+
+def volumes_ml(mask: Volume, labels: LabelSpace) -> dict[str, float]:
+    """Millilitres of each class of a mask (1..N)."""
+    voxel = abs(float(np.linalg.det(mask.affine[:3, :3]))) / 1000
+    return {name: float(np.count_nonzero(mask.voxels == value)) * voxel for name, value in labels.values().items()}
+
+
+def ejections(one: dict[str, float], other: dict[str, float], cavities: list[str]) -> dict[str, Ejection]:
+    """How much each cavity ejects between two frames of one heart.
+
+    Which frame is end-diastole is told by the cavities together: the fuller one.
+
+    Args:
+        one, other: millilitres by class, as :func:`volumes_ml` gives them.
+        cavities: classes that fill and empty.
+
+    Raises:
+        WssegError: a cavity was not found in the fuller frame.
+    """
+    full, empty = sorted((one, other), key=lambda volumes: -sum(volumes[name] for name in cavities))
+    for name in cavities:
+        if not full[name]:
+            raise WssegError(f"measure: no {name} was found at end-diastole, there is nothing to measure")
+    return {name: Ejection(full[name], empty[name]) for name in cavities}

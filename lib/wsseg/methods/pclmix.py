@@ -1,0 +1,216 @@
+"""PCLMix: dynamic mix, uncertainty-guided pixel contrast, dual consistency (arXiv 2405.06288).
+
+Scribbles teach two decoders over one encoder, of convolutions and of Swin
+blocks; each also learns from what both say of a mixture of slices. Only the
+convolutional one is kept.
+
+The loss of one step, with c and t what the two decoders say of slices x, c~ and
+t~ of their mixture x~, y and y~ scribbles, y^ the mixture of what c and t say::
+
+    pCE(c, y) + pCE(c~, y~) + CE(c~, y^)
+    + auxiliary (pCE(t, y) + pCE(t~, y~) + CE(t~, y^))
+    + contrast(i) L_contrast + consistency(i) (MSE(c, t) + MSE(c~, t~))
+
+Unlike the published code: consistency compares probabilities, not logits;
+background has its own means in the memory, and empty places are never drawn;
+no entry of the memory is left out; the limit of doubt is a part of the entropy
+that the number of classes allows; a batch without anchors is no error.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional
+
+from wsseg.data.augment import Variety
+from wsseg.data.slices import Batch
+from wsseg.labels import BACKGROUND
+from wsseg.losses.memory_contrast import ClassMemory, believed, choose_anchors, memory_contrast
+from wsseg.losses.mix import Mix
+from wsseg.losses.pixels import pixel_cross_entropy
+from wsseg.methods.base import Method, Prediction, Progress, Settings, Stage
+from wsseg.networks.shared_unet import SharedUNet
+from wsseg.networks.swin_decoder import SwinDecoder
+
+MULTIPLE = 16
+"""The U-Net halves four times, so sides are multiples of this."""
+
+
+class PCLMixSettings(Settings):
+    """Settings of PCLMix.
+
+    Attributes:
+        widths: channels of the encoder's five levels.
+        crop: side in pixels of the square that is trained on, and looked at
+            again around what was found.
+        turned: slices may come in any quarter turn, mirrored or not.
+        mix: learn from mixed slices.
+        contrast: greatest weight of the contrast; 0 leaves it out.
+        consistency: greatest weight of the decoders' agreement; 0 leaves it out.
+        auxiliary: weight of the auxiliary decoder's own losses; without it, mix,
+            contrast and consistency there is partial cross-entropy alone.
+        doubt: entropy above which a pseudo-label is not believed, in parts of
+            the greatest: at the start and at the end.
+        embedding: length of the vectors that contrast compares.
+        memory: class means kept of each class.
+        anchors: most anchors of a class in an image.
+        temperature: of the contrast.
+        steps: of training.
+        rate: AdamW's.
+        batch: slices a step.
+    """
+
+    widths: tuple[int, int, int, int, int] = (24, 48, 96, 160, 256)
+    crop: int = Field(128, ge=MULTIPLE, multiple_of=MULTIPLE)
+    turned: bool = True
+    mix: bool = True
+    contrast: float = Field(0.15, ge=0)
+    consistency: float = Field(1.0, ge=0)
+    auxiliary: float = Field(0.4, ge=0)
+    doubt: tuple[float, float] = (0.375, 0.5)
+    embedding: int = Field(64, ge=2)
+    memory: int = Field(500, ge=1)
+    anchors: int = Field(64, ge=2)
+    temperature: float = Field(0.07, gt=0)
+    steps: int = Field(1500, ge=1)
+    rate: float = Field(1e-3, gt=0)
+    batch: int = Field(8, ge=1)
+
+
+class PCLMix(Method):
+    """A U-Net taught by scribbles, with a second decoder while it learns.
+
+    Args:
+        settings: see :class:`PCLMixSettings`.
+        classes: number of findings.
+    """
+
+    settings_type = PCLMixSettings
+    training_only = ("auxiliary", "embed", "memory")
+    learns_from = "scribbles"
+
+    def __init__(self, settings: PCLMixSettings, classes: int) -> None:
+        super().__init__(settings, classes)
+        self.settings = settings
+        self.classes = classes
+        self.variety = Variety(settings.turned, 0.35, 0.22, 0.35, 0.35, 0.15, settings.crop)
+        self.network = SharedUNet(settings.widths, classes + 1)
+        self.auxiliary = SwinDecoder(settings.widths[2:], classes + 1)
+        width = settings.widths[3]
+        self.embed = nn.Sequential(
+            nn.Conv2d(width, width, 1), nn.BatchNorm2d(width), nn.ReLU(), nn.Conv2d(width, settings.embedding, 1)
+        )
+        self.memory = ClassMemory(classes + 1, settings.embedding, settings.memory)
+
+    def stages(self) -> Sequence[Stage]:
+        settings = self.settings
+        used = [self.network, *([self.auxiliary] if settings.mix else []), *([self.embed] if settings.contrast else [])]
+        return [Stage("scribbles", nn.ModuleList(used), settings.steps, settings.rate, settings.batch)]
+
+    def losses(self, stage: Stage, batch: Batch) -> dict[str, Tensor]:
+        settings, images = self.settings, batch.images
+        labels = batch.pixels.long()
+        known, target = labels > 0, torch.where(labels == BACKGROUND, 0, labels)
+        if not settings.mix:
+            return self._plain_losses(batch, target, known)
+        mix = Mix.draw(batch.uniform, *images.shape[2:])
+        levels = self.network.encode(torch.cat([images, mix(images, images)]))
+        ours, mixed_ours = self.network.decode(levels).chunk(2)
+        theirs, mixed_theirs = self.auxiliary(levels[2:], images.shape[2:]).chunk(2)
+        with torch.no_grad():
+            pseudo = mix(torch.softmax(ours.float(), 1), torch.softmax(theirs.float(), 1)).argmax(dim=1)
+        mixed_target, mixed_known = mix(target, target), mix(known, known)
+        found = {"scribbles": _partial(ours, target, known) + _partial(mixed_ours, mixed_target, mixed_known)}
+        found["pseudo-labels"] = functional.cross_entropy(mixed_ours.float(), pseudo)
+        found["auxiliary"] = settings.auxiliary * (
+            _partial(theirs, target, known)
+            + _partial(mixed_theirs, mixed_target, mixed_known)
+            + functional.cross_entropy(mixed_theirs.float(), pseudo)
+        )
+        if settings.consistency:
+            apart = _disagreement(ours, theirs) + _disagreement(mixed_ours, mixed_theirs)
+            found["consistency"] = settings.consistency * _ramp(batch.done) * apart
+        if settings.contrast:
+            limit = settings.doubt[0] + (settings.doubt[1] - settings.doubt[0]) * _ramp(batch.done)
+            sure = believed(ours.detach(), theirs.detach(), target, known, limit)
+            weight = settings.contrast * batch.done**0.9
+            found["contrast"] = weight * self._contrast(levels[3][: len(images)], sure, ours, batch.uniform[:, 2])
+        return found
+
+    def _plain_losses(self, batch: Batch, target: Tensor, known: Tensor) -> dict[str, Tensor]:
+        """Partial cross-entropy alone, the baseline."""
+        return {"scribbles": _partial(self.network(batch.images), target, known)}
+
+    def _contrast(self, level: Tensor, labels: Tensor, logits: Tensor, position: Tensor) -> Tensor:
+        """Contrast of the pixels of an encoder level with the memory, which then takes up the batch's means."""
+        embedded = functional.normalize(self.embed(level).float(), dim=1)
+        size = level.shape[2:]
+        small = functional.interpolate(labels[:, None].float(), size, mode="nearest-exact")[:, 0].long()
+        said = functional.interpolate(logits.float(), size, mode="nearest-exact").argmax(dim=1)
+        chosen = choose_anchors(small, said, self.settings.anchors, position)
+        anchors, classes = embedded.movedim(1, -1)[chosen], small[chosen]
+        loss = memory_contrast(anchors, classes, self.memory, self.settings.temperature)
+        self.memory.push(embedded, small)
+        return loss
+
+    def predict(self, images: Tensor, presence: Tensor | None, seed: int, chunk: int, progress: Progress) -> Prediction:
+        """Look at the whole slices, then again at the square around what was found."""
+        whole = self._probabilities(images, chunk, False, lambda part: progress(part / 2))
+        rows, columns = _box(whole[:, 1:].sum(dim=1), self.settings.crop)
+        near = self._probabilities(images[:, :, rows, columns], chunk, True, lambda part: progress((1 + part) / 2))
+        found = torch.zeros_like(whole)
+        found[:, 0] = 1.0
+        found[:, :, rows, columns] = near
+        # Of the class against background: the greatest of several classes may have less than half of a pixel.
+        against = found[:, 1:] / (found[:, 1:] + found[:, :1]).clamp(min=1e-6)
+        shown = against.flatten(2).amax(dim=2)
+        if presence is not None:
+            shown = torch.where(presence.cpu() < 0, shown, presence.cpu().float())
+            against = against * (presence.cpu() != 0)[:, :, None, None]
+        return Prediction(against, shown)
+
+    def _probabilities(self, images: Tensor, chunk: int, mirrored: bool, progress: Progress) -> Tensor:
+        """The network's answers (slices, 1 + classes, ...) on the CPU, on request with mirror images in the mean."""
+        found = []
+        for part in torch.arange(len(images)).split(chunk):
+            seen = images[part].contiguous(memory_format=torch.channels_last)
+            answer = torch.softmax(self.network(seen).float(), dim=1)
+            if mirrored:
+                answer = (answer + torch.softmax(self.network(seen.flip(3)).float(), dim=1).flip(3)) / 2
+            found.append(answer.cpu())
+            progress((int(part[-1]) + 1) / len(images))
+        return torch.cat(found)
+
+
+def _partial(logits: Tensor, target: Tensor, known: Tensor) -> Tensor:
+    return pixel_cross_entropy(logits, target, known, balanced=False)
+
+
+def _disagreement(one: Tensor, other: Tensor) -> Tensor:
+    return functional.mse_loss(torch.softmax(one.float(), dim=1), torch.softmax(other.float(), dim=1))
+
+
+def _ramp(done: float) -> float:
+    """exp(-5 (1 - i)^2), from nearly 0 to 1 (Laine and Aila 2017)."""
+    return math.exp(-5 * (1 - done) ** 2)
+
+
+def _box(weight: Tensor, side: int) -> tuple[slice, slice]:
+    """Rows and columns of the square around the centre of what was found in all slices; the middle where nothing was.
+
+    Args:
+        weight: (slices, rows, columns), not negative.
+    """
+    sure = weight * (weight > 0.5)
+    ranges = []
+    for size, profile in zip(weight.shape[1:], (sure.sum(dim=(0, 2)), sure.sum(dim=(0, 1))), strict=True):
+        total = profile.sum()
+        centre = float((profile * torch.arange(size)).sum() / total) if total > 0 else size / 2
+        begin = min(max(0, round(centre - side / 2)), max(0, size - side))
+        ranges.append(slice(begin, begin + side))
+    return ranges[0], ranges[1]

@@ -1,0 +1,91 @@
+"""Scribbles from a data folder to training batches."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from wsseg.data.augment import Variety
+from wsseg.data.importers.release import write_nifti
+from wsseg.data.preprocess import View
+from wsseg.data.slices import load_slices
+from wsseg.errors import WssegError
+from wsseg.labels import LabelSpace
+
+HEART = LabelSpace(("cavity", "wall"))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Two scans of 40 x 60 pixels of 2 mm; the first has a stroke of each kind on its second slice."""
+    rng = np.random.default_rng(0)
+    affine = np.diag([2.0, 2.0, 8.0, 1.0])
+    for case in ("a", "b"):
+        voxels = rng.uniform(50, 100, (40, 60, 3)).astype(np.float32)
+        write_nifti(tmp_path / f"{case}.nii.gz", voxels, affine)
+    write_nifti(tmp_path / "a_scribble.nii.gz", _strokes(), affine)
+    return tmp_path
+
+
+def _strokes() -> np.ndarray:
+    strokes = np.zeros((40, 60, 3), np.uint8)
+    strokes[18:22, 30, 1] = 1
+    strokes[10:14, 30, 1] = 2
+    strokes[2:38, 20, 1] = 255
+    return strokes
+
+
+def test_strokes_lie_where_they_were_drawn(folder: Path) -> None:
+    """A window of 32 pixels of 2 mm around the middle: native pixels, 4 rows and 14 columns cut off."""
+    data = load_slices(folder, HEART, View(32, pixel_mm=2.0), "scribbles")
+    assert data.cases == ("a",)
+    assert data.images.shape == (3, 1, 32, 32)
+    assert (data.presence == -1).all()
+    drawn = [int((plane > 0).sum()) for plane in data.pixels]
+    assert sorted(drawn) == [0, 0, 40]
+    plane = data.pixels[int(np.argmax(drawn))]
+    assert [int((plane == value).sum()) for value in (1, 2, 255)] == [4, 4, 32]
+    wide = load_slices(folder, HEART, View(64, pixel_mm=2.0), "scribbles")
+    assert [int((wide.pixels == value).sum()) for value in (1, 2, 255)] == [4, 4, 36]
+
+
+def test_batches_hold_slices_with_strokes_only(folder: Path) -> None:
+    data = load_slices(folder, HEART, View(64, pixel_mm=2.0), "scribbles")
+    batch = data.batch(0, 0, range(6), Variety(turned=True, shift=0.1, crop=48), done=0.25)
+    assert batch.images.shape == batch.noise.shape == (6, 1, 48, 48)
+    assert batch.pixels.shape == (6, 48, 48)
+    assert (batch.pixels > 0).flatten(1).any(dim=1).all()
+    assert batch.done == 0.25
+
+
+def test_quarter_turns_and_mirrors_all_occur(folder: Path) -> None:
+    data = load_slices(folder, HEART, View(64, pixel_mm=2.0), "scribbles")
+    none = Variety(turned=True, angle=0, scale=0, shift=0, gamma=0, gain=0)
+    images = data.batch(0, 0, range(60), none).images
+    assert len({image.numpy().round(4).tobytes() for image in images}) == 8
+
+
+def test_what_cannot_be_learned_from_is_refused(folder: Path) -> None:
+    view = View(64, pixel_mm=2.0)
+    with pytest.raises(WssegError, match="no scan has a scribble of lung"):
+        load_slices(folder, LabelSpace(("cavity", "wall", "lung")), view, "scribbles")
+    with pytest.raises(WssegError, match=r"a_scribble.nii.gz: holds 0, 1, 2, 255, scribbles are 0 .*1 to 1 and 255"):
+        load_slices(folder, LabelSpace(("cavity",)), view, "scribbles")
+    write_nifti(folder / "a_scribble.nii.gz", _strokes()[:20], np.diag([2.0, 2.0, 8.0, 1.0]))
+    with pytest.raises(WssegError, match="on another grid than its scan"):
+        load_slices(folder, HEART, view, "scribbles")
+    (folder / "a_scribble.nii.gz").unlink()
+    with pytest.raises(WssegError, match="no scan has a _scribble file beside it"):
+        load_slices(folder, HEART, view, "scribbles")
+
+
+def test_scribbles_are_read_beside_presence(folder: Path) -> None:
+    """Methods that learn from presence take what people drew as well."""
+    rows = [f"a,{index},{int(index == 1)},{int(index != 1)}" for index in range(3)]
+    (folder / "image_labels.csv").write_text("\n".join(["case,slice,cavity,wall", *rows]) + "\n")
+    data = load_slices(folder, HEART, View(64, pixel_mm=2.0))
+    assert int((data.pixels > 0).sum()) == 44
+    assert torch.equal((data.pixels > 0).flatten(1).any(dim=1), data.presence[:, 0] == 1)

@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import torch
+
+from conftest import SMALL_PCLMIX
+from wsseg.data.slices import Batch
+from wsseg.methods.pclmix import PCLMix, PCLMixSettings
+from wsseg.methods.registry import stored_weights
+
+
+def _method(**changes: object) -> PCLMix:
+    torch.manual_seed(0)
+    return PCLMix(SMALL_PCLMIX.model_copy(update=changes), 2)
+
+
+def _batch(seed: int = 1) -> Batch:
+    """A bright square (1) in a grey one (2) on black (255), with strokes in each."""
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.full((4, 1, 32, 32), -1.0)
+    pixels = torch.zeros(4, 32, 32, dtype=torch.uint8)
+    truth = _truth(seed)
+    for index, at in enumerate(_places(seed)):
+        images[index, 0][truth[index] == 2] = 0.0
+        images[index, 0][truth[index] == 1] = 0.9
+        pixels[index, at + 3, at + 2 : at + 18] = 2
+        pixels[index, at + 4 : at + 16, at + 3] = 2
+        pixels[index, at + 10, at + 7 : at + 13] = 1
+        pixels[index, :, at - 2] = 255
+        pixels[index, at + 21] = 255
+    noise = torch.randn(images.shape, generator=generator)
+    images = (images + 0.1 * noise).clamp(-1, 1)
+    presence = torch.full((4, 2), -1)
+    return Batch(images, presence, pixels, noise, torch.rand(4, 4, generator=generator), 0.5)
+
+
+def _places(seed: int) -> list[int]:
+    return torch.randint(2, 10, (4,), generator=torch.Generator().manual_seed(seed)).tolist()
+
+
+def _truth(seed: int) -> torch.Tensor:
+    truth = torch.zeros(4, 32, 32, dtype=torch.long)
+    for index, at in enumerate(_places(seed)):
+        truth[index, at : at + 20, at : at + 20] = 2
+        truth[index, at + 6 : at + 14, at + 6 : at + 14] = 1
+    return truth
+
+
+def test_a_few_strokes_teach_whole_squares() -> None:
+    method = _method()
+    stage = method.stages()[0]
+    optimizer = torch.optim.Adam(stage.module.parameters(), lr=5e-3)
+    for step in range(80):
+        loss = torch.stack(list(method.losses(stage, _batch(step)).values())).sum()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    method.requires_grad_(False).eval()
+    found = method.predict(_batch(1000).images, None, 0, 4, lambda part: None)
+    mask = torch.where(found.probabilities.amax(1) > 0.5, found.probabilities.argmax(1) + 1, 0)
+    assert (mask == _truth(1000)).float().mean() > 0.9
+    assert found.presence.min() > 0.5
+
+
+def test_each_part_of_the_loss_can_be_left_out() -> None:
+    """The rows of the ablation."""
+    expected = {
+        (False, 0.0, 0.0): {"scribbles"},
+        (True, 0.0, 0.0): {"scribbles", "pseudo-labels", "auxiliary"},
+        (True, 0.15, 0.0): {"scribbles", "pseudo-labels", "auxiliary", "contrast"},
+        (True, 0.15, 1.0): {"scribbles", "pseudo-labels", "auxiliary", "contrast", "consistency"},
+    }
+    for (mix, contrast, consistency), names in expected.items():
+        method = _method(mix=mix, contrast=contrast, consistency=consistency)
+        losses = method.losses(method.stages()[0], _batch())
+        assert set(losses) == names
+        torch.stack(list(losses.values())).sum().backward()
+        unused = [name for name, p in method.stages()[0].module.named_parameters() if p.grad is None]
+        assert unused == []
+
+
+def test_no_label_takes_part_in_pseudo_labels() -> None:
+    """Pixels that nobody labelled change nothing in partial cross-entropy."""
+    method = _method(mix=False, contrast=0.0, consistency=0.0)
+    batch = _batch()
+    loss = method.losses(method.stages()[0], batch)["scribbles"]
+    unlabelled = batch.pixels == 0
+    logits = method.network(batch.images)
+    moved = torch.where(unlabelled[:, None], logits + 5 * torch.randn_like(logits), logits)
+    target = torch.where(batch.pixels == 255, 0, batch.pixels).long()
+    each = torch.nn.functional.cross_entropy(moved, target, reduction="none")
+    torch.testing.assert_close(loss, each[~unlabelled].mean(), atol=1e-4, rtol=1e-4)
+
+
+def test_the_second_decoder_is_not_shipped_and_not_needed() -> None:
+    method = _method().requires_grad_(False).eval()
+    assert {name.split(".")[0] for name in stored_weights(method)} == {"network"}
+    before = method.predict(_batch().images, None, 0, 4, lambda part: None).probabilities
+    for part in (method.auxiliary, method.embed):
+        for parameter in part.parameters():
+            parameter.zero_()
+    assert torch.equal(before, method.predict(_batch().images, None, 0, 4, lambda part: None).probabilities)
+
+
+def test_what_the_windows_know_of_positions_is_trained_and_saved() -> None:
+    """The published Swin keeps position embeddings where neither happens."""
+    method = _method()
+    names = [name for name, _ in method.auxiliary.named_parameters() if "relative_position_bias_table" in name]
+    assert len(names) == 6
+    assert all(f"auxiliary.{name}" in method.state_dict() for name in names)
+    method.losses(method.stages()[0], _batch())["auxiliary"].backward()
+    tables = [p for name, p in method.auxiliary.named_parameters() if name in names]
+    assert any(table.grad is not None and table.grad.abs().sum() > 0 for table in tables)
+
+
+def test_result_does_not_depend_on_how_slices_are_batched() -> None:
+    method = _method().requires_grad_(False).eval()
+    images = torch.rand(5, 1, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    whole = method.predict(images, None, 0, 5, lambda part: None).probabilities
+    assert whole.shape == (5, 2, 64, 64)
+    assert whole.std() > 0
+    torch.testing.assert_close(whole, method.predict(images, None, 0, 2, lambda part: None).probabilities)
+
+
+def test_what_is_said_to_be_absent_is_not_marked() -> None:
+    method = _method().requires_grad_(False).eval()
+    images = torch.rand(3, 1, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    told = torch.tensor([[1, 0], [-1, -1], [0, 0]])
+    found = method.predict(images, told, 0, 3, lambda part: None)
+    assert not found.probabilities[2].any()
+    assert not found.probabilities[0, 1].any()
+    assert found.probabilities[1].any()
+
+
+def test_defaults_are_valid() -> None:
+    assert PCLMixSettings().crop % 16 == 0

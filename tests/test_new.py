@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from wsseg.errors import WssegError
+from wsseg.methods.registry import create_method
+from wsseg.new import new_package
+from wsseg.package import find_package, home
+
+
+@pytest.mark.parametrize(("learns_from", "method"), [("presence", "cdm"), ("scribbles", "pclmix")])
+def test_a_new_task_is_an_untrained_package(learns_from: str, method: str) -> None:
+    made = new_package(f"liver-{method}", ["liver", "tumor"], "MR", home() / "models", learns_from)
+    found = find_package(f"liver-{method}")
+    assert found == made
+    assert not found.trained
+    assert found.labels.names == ("liver", "tumor")
+    assert found.recipe.method == method
+    assert create_method(found).learns_from == learns_from
+    colors = {label.color for label in found.recipe.labels.values()}
+    assert len(colors) == 2
+
+
+def test_wrong_names_are_refused(tmp_path: Path) -> None:
+    for name, labels, modality, reason in (
+        ("cdm-glioma-flair", ["a"], "MR", "is taken"),
+        ("Liver MR", ["a"], "MR", "lower case letters"),
+        ("../up", ["a"], "MR", "lower case letters"),
+        ("liver", [], "MR", "between 1 and 254"),
+        ("liver", ["a", "a"], "MR", "distinct"),
+        ("liver", ["a"], " ", "--modality is empty"),
+    ):
+        with pytest.raises(WssegError, match=reason):
+            new_package(name, labels, modality, tmp_path)
+    assert list(tmp_path.iterdir()) == []
