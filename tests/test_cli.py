@@ -32,6 +32,14 @@ def scan(phantom_data: Path) -> Path:
     return next(iter(scan_files(phantom_data).values()))
 
 
+def test_version_and_rollback(published: str) -> None:
+    assert wsseg("--version").stdout == "0.1.0\n"
+    assert wsseg("rollback", published, "0.1").stdout == f"{published} 0.1\n"
+    refused = wsseg("rollback", published, "9", check=False)
+    assert refused.returncode == 2
+    assert refused.stderr == f"wsseg: {published}: there is no version 9, there are: 0.1\n"
+
+
 def test_segment_writes_mask_preview_and_facts(published: str, scan: Path, phantom_data: Path, tmp_path: Path) -> None:
     table = phantom_data / "image_labels.csv"
     mask, preview, facts = tmp_path / "mask.nii.gz", tmp_path / "preview.png", tmp_path / "facts.json"

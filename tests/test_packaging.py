@@ -32,7 +32,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return next(out.glob("*.whl"))
 
 
-def test_models_and_app_are_in_the_wheel(wheel: Path) -> None:
+def test_models_app_and_page_are_in_the_wheel(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     for part in (
         "model/cdm-glioma-flair/models/model.safetensors",
@@ -42,6 +42,7 @@ def test_models_and_app_are_in_the_wheel(wheel: Path) -> None:
         "apps/wsseg/main.py",
     ):
         assert f"wsseg/bundled/{part}" in names
+    assert {"wsseg/app/page/index.html", "wsseg/app/page/main.js"} <= names
     assert not any(name.startswith("tests/") for name in names)
 
 

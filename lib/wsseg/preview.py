@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,7 @@ from PIL import Image
 from skimage.segmentation import find_boundaries
 
 from wsseg.package import ModelPackage
-from wsseg.volume import SliceGrid, Volume, whole_file
+from wsseg.volume import Scalar, SliceGrid, Volume, whole_file
 
 REFERENCE_COLOR = (255, 255, 0)
 
@@ -47,14 +48,39 @@ def contact_sheet(
     if not len(shown):
         shown = np.arange(len(slices))
     chosen = shown[np.unique(np.linspace(0, len(shown) - 1, min(most, len(shown))).round().astype(int))]
-    low, high = np.percentile(slices, [0.5, 99.5])
-    grey = np.clip((slices[chosen].astype(np.float32) - low) / max(high - low, 1e-6), 0, 1)
+    grey = windowed(slices[chosen], window(slices))
     rows_mm, columns_mm = (scan.spacing[axis] for axis in grid.plane_axes)
     tiles = [
         _tile(plane, marked[index], truth[index], colors, rows_mm, columns_mm)
         for plane, index in zip(grey, chosen, strict=True)
     ]
-    return _mosaic(tiles)
+    return mosaic(tiles, min(6, len(tiles)))
+
+
+def window(slices: NDArray[Any]) -> tuple[float, float]:
+    """The intensities that are shown black and white."""
+    low, high = np.percentile(slices, [0.5, 99.5])
+    return float(low), float(high)
+
+
+def windowed(slices: NDArray[Any], ends: tuple[float, float]) -> NDArray[np.float32]:
+    """Intensities in [0, 1] between those ends."""
+    low, high = ends
+    return np.clip((slices.astype(np.float32) - low) / max(high - low, 1e-6), 0, 1)
+
+
+def hung(plane: NDArray[Scalar]) -> NDArray[Scalar]:
+    """A slice of :meth:`SliceGrid.cut`, rows to the left or front, columns up or back, as a picture (down, right)."""
+    return plane[::-1, ::-1].swapaxes(0, 1)
+
+
+def mosaic(tiles: Sequence[Image.Image], columns: int) -> Image.Image:
+    """Tiles of one size in one picture, row by row."""
+    width, height = tiles[0].size
+    sheet = Image.new(tiles[0].mode, (columns * width, -(-len(tiles) // columns) * height))
+    for index, tile in enumerate(tiles):
+        sheet.paste(tile, (index % columns * width, index // columns * height))
+    return sheet
 
 
 def save_preview(path: Path, scan: Volume, mask: Volume, grid: SliceGrid, package: ModelPackage) -> None:
@@ -84,16 +110,5 @@ def _tile(
         picture[find_boundaries(inside, mode="inner")] = color
     for value in np.unique(truth[truth > 0]):
         picture[find_boundaries(truth == value, mode="inner")] = REFERENCE_COLOR
-    # (rows to the left or front, columns up or back) to a picture's (down, right)
-    hung = picture[::-1, ::-1].transpose(1, 0, 2).astype(np.uint8)
     width = max(1, round(_HEIGHT * plane.shape[0] * rows_mm / (plane.shape[1] * columns_mm)))
-    return Image.fromarray(hung).resize((width, _HEIGHT), Image.Resampling.BILINEAR)
-
-
-def _mosaic(tiles: list[Image.Image]) -> Image.Image:
-    columns = min(6, len(tiles))
-    width, height = tiles[0].size
-    sheet = Image.new("RGB", (columns * width, -(-len(tiles) // columns) * height))
-    for index, tile in enumerate(tiles):
-        sheet.paste(tile, (index % columns * width, index // columns * height))
-    return sheet
+    return Image.fromarray(hung(picture).astype(np.uint8)).resize((width, _HEIGHT), Image.Resampling.BILINEAR)

@@ -5,33 +5,40 @@ from __future__ import annotations
 import atexit
 import gc
 import logging
-import re
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from monailabel.datastore.dicom import DICOMWebDatastore
+from monailabel.endpoints.user.auth import DEFAULT_USER
 from monailabel.interfaces.app import MONAILabelApp
 from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
+from monailabel.interfaces.tasks.infer_v2 import InferTask
 from monailabel.interfaces.tasks.strategy import Strategy
-from monailabel.tasks.activelearning.first import First
-from monailabel.tasks.activelearning.random import Random
+from monailabel.interfaces.tasks.train import TrainTask
 
 from wsseg.app.compute import Compute
+from wsseg.app.database import open_store
 from wsseg.app.infer import SegmentTask
 from wsseg.app.interrupt import when_interrupted
-from wsseg.app.models import offered_packages
+from wsseg.app.jobs import Jobs
+from wsseg.app.labels import Labels
+from wsseg.app.models import offered_packages, sound_packages
 from wsseg.app.replies import naming
 from wsseg.app.request import is_plain
+from wsseg.app.scribbles import NAME as SCRIBBLES
+from wsseg.app.scribbles import ScribblesTask
+from wsseg.app.strategies import strategies
+from wsseg.app.studies import Studies
+from wsseg.app.train import TrainingTask
+from wsseg.app.whole_datastore import write_datastores_whole
 from wsseg.errors import NotFoundError, WssegError
+from wsseg.package import ModelPackage, current_folder, find_package, package_names
 from wsseg.scan import SEG
 from wsseg.volume import case_name
 
 logger = logging.getLogger(__name__)
-
-_UID = re.compile(r"[0-9.]{1,64}")
 
 
 class WssegApp(MONAILabelApp):
@@ -46,12 +53,22 @@ class WssegApp(MONAILabelApp):
         studies: folder of scans, or a DICOMweb URL.
         conf: ``models`` restricts what is offered, names separated by commas.
 
+    Attributes:
+        compute: loaded models.
+        jobs: of training.
+        weak_labels: of the studies; ``labels`` is MONAI Label's own list of class names.
+
     Raises:
-        WssegError: a model named in ``conf`` is unknown or not trained.
+        WssegError: a model named in ``conf`` is unknown or damaged, or the
+            labels cannot be opened.
     """
 
+    weak_labels: Labels
+
     def __init__(self, app_dir: str, studies: str, conf: dict[str, str]) -> None:
-        self._compute = Compute()
+        self.compute = Compute()
+        self.jobs = Jobs(lambda folder, package: self.weak_labels.snapshot(folder, package))
+        self._folders = _folders_in_use()
         super().__init__(
             app_dir,
             studies,
@@ -60,21 +77,82 @@ class WssegApp(MONAILabelApp):
             description="Segmentation learned from labels that cost seconds",
         )
 
-    def init_infers(self) -> dict[str, SegmentTask]:
-        """One task per trained package."""
-        names = [name.strip() for name in self.conf.get("models", "").split(",") if name.strip()]
-        tasks = {package.name: SegmentTask(package, self._compute) for package in offered_packages(names)}
+    def init_datastore(self) -> Datastore:
+        """The studies, and the weak labels of them."""
+        write_datastores_whole()
+        datastore = super().init_datastore()
+        self.weak_labels = Labels(open_store(), Studies(datastore))
+        return datastore
+
+    def init_infers(self) -> dict[str, InferTask]:
+        """One task per trained package, and one that takes scribbles."""
+        packages = offered_packages(self.chosen_models())
+        tasks = {package.name: SegmentTask(package, self.compute, self.weak_labels) for package in packages}
         logger.info("offered: %s", ", ".join(tasks) or "no model, none is trained")
-        return tasks
+        return {**tasks, SCRIBBLES: ScribblesTask(tasks, self.compute, self.weak_labels)} if tasks else {}
+
+    def init_trainers(self) -> dict[str, TrainTask]:
+        """One task per model, trained or not."""
+        return {package.name: TrainingTask(package, self.jobs) for package in self.packages()}
+
+    def renew_models(self) -> None:
+        """Offer models that were trained since the server started, and tell viewers the versions in use."""
+        self._infers = self.init_infers()
+        self._trainers = self.init_trainers()
+
+    def _keep_up(self) -> None:
+        """Offer what was trained, made or rolled back meanwhile, here or by a command."""
+        found = _folders_in_use()
+        if found != self._folders:
+            self._folders = found
+            self.renew_models()
+
+    def info(self) -> dict[str, Any]:
+        """MONAI Label's own fields.
+
+        Every scan with a label counts as completed, as Slicer offers training
+        only where one is. The model trained last stands first in
+        ``train_stats``, as viewers show the first.
+        """
+        self._keep_up()
+        found = super().info()
+        stats = found["train_stats"]
+        found["train_stats"] = dict(sorted(stats.items(), key=lambda entry: not entry[1]))
+        store = self.datastore()
+        unlabelled = set(store.get_unlabeled_images()) - set(self.weak_labels.store.cases())
+        found["datastore"]["completed"] = found["datastore"]["total"] - len(unlabelled)
+        return found
+
+    def chosen_models(self) -> list[str]:
+        """Names in ``conf``, none where every model is to be offered."""
+        return [name.strip() for name in self.conf.get("models", "").split(",") if name.strip()]
+
+    def packages(self) -> list[ModelPackage]:
+        """Models that scans can be labelled for, trained or not, as they are now."""
+        chosen = self.chosen_models()
+        return [find_package(name) for name in chosen] if chosen else sound_packages()
+
+    def package(self, model: str) -> ModelPackage:
+        """One of :meth:`packages`.
+
+        Raises:
+            NotFoundError: there is none of that name.
+        """
+        known = self.chosen_models() or package_names()
+        if model not in known:
+            raise NotFoundError(f'model "{model}" is unknown, offered are: {", ".join(known)}')
+        return find_package(model)
 
     def init_strategies(self) -> dict[str, Strategy]:
-        """MONAI Label's own two that need no model."""
-        return {"random": Random(), "first": First()}
+        """Ways to choose the scan to label next, the recommended one first."""
+        return strategies(self.compute, self.weak_labels, self.packages)
 
     def on_init_complete(self) -> None:
         """In a server, read the weights while the first client connects."""
         super().on_init_complete()
-        when_interrupted(self._compute.stop)
+        when_interrupted(self.compute.stop)
+        self.jobs.resume()
+        when_interrupted(self.jobs.pause)
         for task in self._infers.values():
             task.load()
         # All that was imported stays; a collection that walks it would stop every thread for a second.
@@ -102,8 +180,12 @@ class WssegApp(MONAILabelApp):
         path = known or self._uploaded(image)
         if request.get("result_extension") == SEG:
             path = _series_of(path)
+        asked = {**request, "image": str(path), "scan": image if known else ""}
+        if request.get("label"):
+            asked["label"] = str(self._uploaded(str(request["label"])))
+        asked["annotator"] = str(request.get("annotator") or request.get("client_id") or DEFAULT_USER.username)
         with naming(path, Path(image).name):
-            file, params = task({**request, "image": str(path)})
+            file, params = task(asked)
         label = file
         if known and request.get("save_label") in (True, "true"):
             try:
@@ -116,28 +198,24 @@ class WssegApp(MONAILabelApp):
     def batch_infer(self, request: dict[str, Any], datastore: Datastore | None = None) -> dict[str, Any]:
         """MONAI Label's own, which divides by the number of GPUs unless told that there is none."""
         several = request.get("multi_gpu", True) and torch.cuda.is_available()
-        return super().batch_infer({**request, "multi_gpu": several}, datastore)
+        # What stands in option rows is of one scan, never of all.
+        return super().batch_infer({**request, "multi_gpu": several, "save_as_label": False}, datastore)
 
     def tasks(self, job: str) -> Mapping[str, Any]:
         """What MONAI Label can run as a job: "batch/infer", "train" or "scoring"."""
         return {"batch/infer": self._infers, "train": self._trainers, "scoring": self._scoring_methods}[job]
 
-    def task(self, model: str | None) -> SegmentTask:
+    def task(self, model: str | None) -> InferTask:
         """The infer task of a model."""
+        if model not in self._infers:
+            self._keep_up()
         if model not in self._infers:
             raise NotFoundError(f'model "{model}" is unknown, offered are: {", ".join(self._infers) or "none"}')
         return self._infers[model]
 
     def image_path(self, image: str, store: Datastore | None = None) -> Path | None:
         """Where an image of the studies is, None if there is none of that id."""
-        store = store or self.datastore()
-        if isinstance(store, DICOMWebDatastore) and not _UID.fullmatch(image):
-            return None
-        try:
-            path = store.get_image_uri(image)
-        except IndexError:  # MONAI Label takes the first of the series that an archive found
-            return None
-        return Path(path) if path else None
+        return Studies(store or self.datastore()).find(image)
 
     def _uploaded(self, image: str) -> Path:
         path = Path(image).resolve()
@@ -147,6 +225,10 @@ class WssegApp(MONAILabelApp):
         if not image or not any(path.is_relative_to(home.resolve()) for home in homes):
             raise NotFoundError(f'image "{image}" is unknown')
         return path
+
+
+def _folders_in_use() -> dict[str, Path]:
+    return {name: current_folder(name) for name in package_names()}
 
 
 def _series_of(path: Path) -> Path:

@@ -7,6 +7,7 @@ import logging
 from fastapi.middleware.cors import CORSMiddleware
 from monailabel.app import app
 
+from wsseg.app import annotate
 from wsseg.app.names import KnownNames
 from wsseg.app.replies import answer_errors
 from wsseg.app.routes import router
@@ -20,5 +21,7 @@ logging.getLogger("wsseg").setLevel(logging.INFO)
 app.include_router(router)
 # The first route that matches answers.
 app.router.routes.insert(0, app.router.routes.pop())
+app.include_router(annotate.router)
+annotate.serve_page(app)
 app.add_middleware(KnownNames)
 answer_errors(app)

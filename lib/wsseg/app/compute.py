@@ -8,7 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import torch
 
-from wsseg.errors import WssegError
+from wsseg.active import Look
+from wsseg.errors import UnavailableError, WssegError
 from wsseg.labels import Presence
 from wsseg.package import find_package
 from wsseg.segment import Segmentation, Segmenter
@@ -17,10 +18,8 @@ from wsseg.volume import Volume
 logger = logging.getLogger(__name__)
 
 
-class StoppingError(WssegError):
-    """The server is being stopped; status 503."""
-
-    status = 503
+class StoppingError(UnavailableError):
+    """The server is being stopped."""
 
 
 def devices() -> list[str]:
@@ -48,10 +47,31 @@ class Compute:
         Raises:
             StoppingError: the server was stopped meanwhile.
         """
+        return self.segment_versioned(model, device, scan, presence)[1]
 
-        def run() -> Segmentation:
+    def segment_versioned(
+        self, model: str, device: str, scan: Volume, presence: Presence | None
+    ) -> tuple[str, Segmentation]:
+        """:meth:`segment`, and the version of the model that did it."""
+
+        def run() -> tuple[str, Segmentation]:
             self._go_on(0.0)
-            return self._segmenter(model, device)(scan, presence, progress=self._go_on)
+            segmenter = self._segmenter(model, device)
+            return segmenter.package.metadata.version, segmenter(scan, presence, progress=self._go_on)
+
+        return self._thread(device).submit(run).result()
+
+    def look(self, model: str, device: str, scan: Volume, mask: bool) -> tuple[str, Look]:
+        """The version in use and what it says of a scan, see :meth:`Segmenter.look`.
+
+        Raises:
+            StoppingError: the server was stopped meanwhile.
+        """
+
+        def run() -> tuple[str, Look]:
+            self._go_on(0.0)
+            segmenter = self._segmenter(model, device)
+            return segmenter.package.metadata.version, segmenter.look(scan, mask)
 
         return self._thread(device).submit(run).result()
 

@@ -12,15 +12,19 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+import numpy as np
 import SimpleITK as sitk  # noqa: N813  (its own documentation's name)
 from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
 
 from wsseg.app.compute import Compute, devices
+from wsseg.app.labels import Labels
 from wsseg.app.request import InferRequest, read_states
 from wsseg.errors import WssegError
+from wsseg.labels import UNKNOWN, Presence
 from wsseg.package import ModelPackage
 from wsseg.scan import SEG, Scan, read_any, write_any
 from wsseg.segment import Segmentation
+from wsseg.store import Mark
 from wsseg.volume import Volume, nifti_bytes
 
 logger = logging.getLogger(__name__)
@@ -29,21 +33,27 @@ logger = logging.getLogger(__name__)
 class SegmentTask(InferTask):
     """One package, segmenting whole scans without asking for anything.
 
+    Its option rows ``presence``, see :func:`read_row`, and ``text`` are labels
+    of the scan if ``save_as_label`` is ticked, and forgotten otherwise: viewers
+    keep what stands in them from scan to scan.
+
     Args:
         package: trained.
         compute: shared by all tasks of a server.
+        labels: where option rows are kept.
     """
 
-    def __init__(self, package: ModelPackage, compute: Compute) -> None:
+    def __init__(self, package: ModelPackage, compute: Compute, labels: Labels) -> None:
         super().__init__(
             type=InferType.SEGMENTATION,
             labels=package.labels.values(),
             dimension=3,
             description=package.metadata.description,
-            config={"device": devices()},
+            config={"device": devices(), "presence": "", "text": "", "save_as_label": False},
         )
         self.package = package
         self._compute = compute
+        self._labels = labels
 
     def info(self) -> dict[str, Any]:
         """MONAI Label's own fields, and the classes' colours for clients that ask."""
@@ -76,10 +86,12 @@ class SegmentTask(InferTask):
         given = asked.presence
         slices = scan.volume.voxels.shape[2]
         presence = None if given is None else read_states(given, self.package.labels, slices)
+        if asked.save_as_label:
+            self._keep(asked, presence)
         times.append(perf_counter())
         result = self._compute.segment(self.package.name, asked.device, scan.volume, presence)
         times.append(perf_counter())
-        file = self._write(asked, result.mask, scan)
+        file = write_result(asked, result.mask, scan, self.package)
         times.append(perf_counter())
         logger.info("%s: %s in %.1f s", self.package.name, scan.case, times[-1] - times[0])
         facts = _facts(result, asked.device, times)
@@ -87,18 +99,32 @@ class SegmentTask(InferTask):
             facts["uncertainty_nifti"] = base64.b64encode(nifti_bytes(result.uncertainty)).decode()
         return str(file), facts
 
-    def _write(self, asked: InferRequest, mask: Volume, scan: Scan) -> Path:
-        handle, name = tempfile.mkstemp(prefix="wsseg-", suffix=asked.extension)
-        os.close(handle)
-        file = Path(name)
-        try:
-            write_any(file, mask, scan, self.package)
-            if asked.extension == ".nrrd" and not asked.compress:
-                sitk.WriteImage(sitk.ReadImage(name), name, useCompression=False)
-        except BaseException:
-            file.unlink()
-            raise
-        return file
+    def _keep(self, asked: InferRequest, presence: Presence | None) -> None:
+        """Store what the option rows say of the scan."""
+        if not asked.scan:
+            raise WssegError("save_as_label: labels can be kept for images of the studies, not for an uploaded file")
+        names = self.package.labels.names
+        known = [] if presence is None else np.argwhere(presence != UNKNOWN).tolist()
+        marks = [Mark(names[k], index, int(presence[k, index])) for k, index in known]
+        if marks:
+            self._labels.mark(asked.scan, marks, self.package, asked.annotator)
+        if asked.text:
+            self._labels.describe(asked.scan, asked.text, asked.annotator)
+
+
+def write_result(asked: InferRequest, mask: Volume, scan: Scan, package: ModelPackage) -> Path:
+    """Write a mask into a temporary file of the extension that was asked for."""
+    handle, name = tempfile.mkstemp(prefix="wsseg-", suffix=asked.extension)
+    os.close(handle)
+    file = Path(name)
+    try:
+        write_any(file, mask, scan, package)
+        if asked.extension == ".nrrd" and not asked.compress:
+            sitk.WriteImage(sitk.ReadImage(name), name, useCompression=False)
+    except BaseException:
+        file.unlink()
+        raise
+    return file
 
 
 def _facts(result: Segmentation, device: str, times: list[float]) -> dict[str, Any]:

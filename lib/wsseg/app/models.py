@@ -12,25 +12,25 @@ logger = logging.getLogger(__name__)
 
 
 def offered_packages(names: Sequence[str] = ()) -> list[ModelPackage]:
-    """The named packages, or every trained one there is.
+    """Those of the named packages, or of all there are, that are trained; the others can be trained first.
 
     Raises:
-        WssegError: a named model is unknown, damaged or not trained. Among
-            "every one" such a model is left out, with a line in the log.
+        WssegError: a named model is unknown or damaged. Where none are named,
+            such a model is left out, with a line in the log.
     """
-    if names:
-        return [_trained(name) for name in names]
+    packages = [find_package(name) for name in names] if names else sound_packages()
+    for package in packages:
+        if not package.trained:
+            logger.info("not offered before it is trained: %s", package.name)
+    return [package for package in packages if package.trained]
+
+
+def sound_packages() -> list[ModelPackage]:
+    """Every package there is, trained or not; damaged ones are left out, with a line in the log."""
     packages = []
     for name in package_names():
         try:
-            packages.append(_trained(name))
+            packages.append(find_package(name))
         except WssegError as error:
             logger.warning("not offered: %s", error)
     return packages
-
-
-def _trained(name: str) -> ModelPackage:
-    package = find_package(name)
-    if not package.trained:
-        raise WssegError(f'model "{name}" is not trained, `wsseg train {name}` trains it')
-    return package

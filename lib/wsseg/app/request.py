@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -27,6 +28,10 @@ class InferRequest:
         compress: whether an NRRD result is compressed; OHIF reads raw ones only.
         presence: as sent, see :func:`read_states`; None where nothing was.
         uncertainty: whether the reply's parameters hold the doubt per voxel.
+        text: a sentence of the report, "" where none was sent.
+        save_as_label: whether presence and text are kept as labels of the scan.
+        scan: the image's id in the studies, "" for one that is not of them.
+        annotator: who asks.
     """
 
     image: str
@@ -35,6 +40,10 @@ class InferRequest:
     compress: bool
     presence: Any
     uncertainty: bool
+    text: str
+    save_as_label: bool
+    scan: str
+    annotator: str
 
     @classmethod
     def parse(cls, request: Mapping[str, Any], devices: Sequence[str]) -> InferRequest:
@@ -48,8 +57,12 @@ class InferRequest:
             device=_device(request.get("device"), devices),
             extension=_extension(request.get("result_extension")),
             compress=request.get("result_compress") not in (False, "false"),
-            presence=request.get("presence"),
+            presence=_presence(request.get("presence")),
             uncertainty=request.get("uncertainty") in (True, "true"),
+            text=_text(request.get("text")),
+            save_as_label=request.get("save_as_label") in (True, "true"),
+            scan=str(request.get("scan") or ""),
+            annotator=str(request.get("annotator") or ""),
         )
 
 
@@ -64,9 +77,11 @@ def read_states(given: Any, labels: LabelSpace, slices: int) -> Presence:
     Args:
         given: one list of 1 (present), 0 (absent), null (unknown) per slice
             along the scan's third stored axis, or such a list per class name;
-            classes left out are unknown.
+            classes left out are unknown. Or a text, see :func:`read_row`.
         slices: how many there are.
     """
+    if isinstance(given, str):
+        return read_row(given, labels, slices)
     if isinstance(given, list) and len(labels) == 1:
         given = {labels.names[0]: given}
     if not isinstance(given, dict):
@@ -78,6 +93,50 @@ def read_states(given: Any, labels: LabelSpace, slices: int) -> Presence:
     return presence
 
 
+def read_row(text: str, labels: LabelSpace, slices: int) -> Presence:
+    """Presence labels from the text that people type into a viewer's option row.
+
+    ::
+
+        row    = entry { ";" entry }
+        entry  = [ "no " ] class ":" range { "," range }
+        range  = number [ "-" number ] | "all"
+
+    "tumor: 3-9, 12; no tumor: 0-1" says that slices 3 to 9 and 12 show it, that
+    0 and 1 do not, and nothing of the others. Slices count from 0 along the
+    scan's third stored axis; both ends of a range belong to it.
+    """
+    presence = np.full((len(labels), slices), UNKNOWN, np.int8)
+    for entry in text.split(";"):
+        name, colon, ranges = (part.strip() for part in entry.rpartition(":"))
+        if not colon:
+            raise WssegError(
+                f'presence: must be like "{labels.names[0]}: 3-9, 12; no {labels.names[0]}: 0-1", not "{text}"'
+            )
+        absent = name not in labels.names and name.startswith("no ")
+        row = presence[labels.value(name.removeprefix("no ").strip() if absent else name) - 1]
+        for index in _indices(ranges, name, slices):
+            if row[index] != UNKNOWN:
+                raise WssegError(f"presence: slice {index} is given twice for {name}")
+            row[index] = NO if absent else YES
+    return presence
+
+
+def _indices(ranges: str, name: str, slices: int) -> list[int]:
+    found: list[int] = []
+    for part in (part.strip() for part in ranges.split(",")):
+        ends = re.fullmatch(r"([0-9]{1,5})(?:\s*-\s*([0-9]{1,5}))?", part)
+        if part != "all" and not ends:
+            raise WssegError(f'presence: {name}: "{part}" is no slice like 12, no range like 3-9 and not all')
+        first, last = (int(ends[1]), int(ends[2] or ends[1])) if ends else (0, slices - 1)
+        if first > last:
+            raise WssegError(f"presence: {name}: the range {part} ends before it begins")
+        if last >= slices:
+            raise WssegError(f"presence: {name}: slice {last} is given, the scan has slices 0 to {slices - 1}")
+        found += range(first, last + 1)
+    return found
+
+
 def _row(name: str, states: Any, slices: int) -> list[int]:
     if not isinstance(states, list):
         raise WssegError(f"presence: {name} must be a list of 1, 0 or null, not {states!r}")
@@ -87,6 +146,19 @@ def _row(name: str, states: Any, slices: int) -> list[int]:
         if isinstance(state, (str, list, dict)) or state not in _STATES:
             raise WssegError(f"presence: {name} must be 1, 0 or null on every slice, not {state!r}")
     return [_STATES[state] for state in states]
+
+
+def _presence(given: Any) -> Any:
+    """An empty option row says nothing."""
+    return None if isinstance(given, str) and not given.strip() else given
+
+
+def _text(given: Any) -> str:
+    if given is None:
+        return ""
+    if not isinstance(given, str):
+        raise WssegError(f"text: must be a sentence, not {given!r}")
+    return given.strip()
 
 
 def _device(given: Any, devices: Sequence[str]) -> str:

@@ -11,7 +11,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -21,9 +21,10 @@ from fastapi import APIRouter, Depends, File, Form, UploadFile
 from fastapi.responses import JSONResponse, Response
 from monailabel.config import settings
 from monailabel.endpoints.user.auth import RBAC, User
+from monailabel.interfaces.datastore import DefaultLabelTag
 from monailabel.interfaces.utils.app import app_instance
 
-from wsseg.app import replies
+from wsseg.app import replies, train
 from wsseg.app.app import WssegApp
 from wsseg.errors import NotFoundError, WssegError
 from wsseg.scan import SEG
@@ -31,7 +32,10 @@ from wsseg.volume import case_name, read_scan
 
 Output = Literal["image", "json", "all", "dicom_seg"]
 
+FINAL = DefaultLabelTag.FINAL.value
+
 router = APIRouter()
+router.include_router(train.router)
 
 _user = Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_USER))
 _annotator = Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_ANNOTATOR))
@@ -39,32 +43,40 @@ _admin = Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_ADMIN))
 
 # Scans in memory at a time. Requests beyond wait without a thread, so that
 # however many there are, the server's other threads stay free.
-_scans = CapacityLimiter(4)
+scans_in_memory = CapacityLimiter(4)
 
 
-@router.post("/infer/{model}", dependencies=[_user], summary="Segment an image")
+@router.post("/infer/{model}", summary="Segment an image")
 async def infer(
     model: str,
+    user: Annotated[User, _user],
     image: str = "",
     session_id: str = "",
     params: Annotated[str, Form()] = "{}",
     file: Annotated[UploadFile | None, File()] = None,
+    label: Annotated[UploadFile | None, File()] = None,
     output: Output | None = None,
 ) -> Response:
-    """Segment an image of the studies, an uploaded file, or a session's image."""
-    return await run_sync(_infer, model, image, session_id, params, file, output, limiter=_scans)
+    """Segment an image of the studies, an uploaded file, or a session's image; ``label`` holds scribbles."""
+    request = {**_json_object("params", params), "model": model}
+    request["annotator"] = _annotator_of(request, user)
+    if output == "dicom_seg":
+        request["result_extension"] = SEG
+    return await run_sync(_infer, request, image, session_id, file, label, output, limiter=scans_in_memory)
 
 
 def _infer(
-    model: str, image: str, session_id: str, params: str, file: UploadFile | None, output: Output | None
+    request: dict[str, Any],
+    image: str,
+    session_id: str,
+    file: UploadFile | None,
+    label: UploadFile | None,
+    output: Output | None,
 ) -> Response:
     app = _app()
-    app.task(model)
-    request = _json_object("params", params)
-    if output == "dicom_seg":
-        request["result_extension"] = SEG
-    with _image(app, image, session_id, file) as found:
-        result = app.infer({**request, "model": model, "image": found})
+    app.task(request["model"])
+    with _image(app, image, session_id, file) as found, _saved(label) if label else nullcontext("") as drawn:
+        result = app.infer({**request, "image": found, "label": str(drawn)})
     mask = Path(result["file"])
     try:
         if output == "json":
@@ -114,6 +126,31 @@ def add_image(
             raise WssegError(f"{name}: cannot be stored ({error.strerror})") from error
 
 
+@router.put("/datastore/label", summary="Save a label")
+def save_label(
+    image: str,
+    label: Annotated[UploadFile, File()],
+    user: Annotated[User, _annotator],
+    params: Annotated[str, Form()] = "{}",
+    tag: str = FINAL,
+) -> dict[str, str]:
+    """Store a mask; one tagged ``final`` is complete, so it says on which slices a class is present."""
+    app = _app()
+    info = _json_object("params", params)
+    if app.image_path(image) is None:
+        raise NotFoundError(f'image "{image}" is unknown')
+    with _saved(label) as path:
+        finished = app.weak_labels.read_mask(image, path, info) if tag == FINAL else None
+        try:
+            stored = app.datastore().save_label(image, str(path), tag, info)
+        except OSError as error:
+            raise WssegError(f"{image}: its mask cannot be stored ({error.strerror})") from error
+    if finished:
+        classes = {name for package in app.packages() for name in package.labels.names}
+        app.weak_labels.complete(image, finished, classes, _annotator_of(info, user))
+    return {"image": image, "label": stored}
+
+
 @router.get("/datastore/image/info", dependencies=[_user], summary="Get image info")
 def image_info(image: str) -> dict[str, Any]:
     """What is known about an image."""
@@ -143,6 +180,12 @@ def _known_label(label: str, tag: str) -> dict[str, Any]:
     if not info:
         raise NotFoundError(f'label "{label}" with tag "{tag}" is unknown')
     return info
+
+
+def _annotator_of(request: dict[str, Any], user: User) -> str:
+    """Who gives a label: whoever is logged in, else the name that the viewer goes by."""
+    named = None if settings.MONAI_LABEL_AUTH_ENABLE else request.get("client_id")
+    return str(named or user.username)
 
 
 def _app() -> WssegApp:

@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.error import HTTPError, URLError
 from urllib.request import urlopen
 
+from wsseg.app.database import open_store
 from wsseg.app.models import offered_packages
 from wsseg.errors import NotFoundError, WssegError
 from wsseg.package import bundled, home
@@ -36,12 +37,13 @@ def serve(studies: str | None, host: str, port: int, models: list[str]) -> None:
         models: names of those offered; all that are trained if empty.
 
     Raises:
-        WssegError: the models, the studies or the port cannot be used.
+        WssegError: the models, the studies, the labels or the port cannot be used.
     """
     if models:
         offered_packages(models)
     check_port(host, port)
     source = check_studies(studies) if studies else demo_studies()
+    open_store().close()
     app = app_folder()
     print(_welcome(source, host, port), flush=True)
     _run(["--app", str(app), "--studies", source, "--host", host, "--port", str(port)], models)
@@ -113,7 +115,7 @@ def _welcome(studies: str, host: str, port: int) -> str:
         f"studies    {studies}",
         f"3D Slicer  module MONAI Label, server {server}",
         f"OHIF       {ohif}",
-        f"browser    {server}/ describes the interface",
+        f"browser    {server}/annotate/ labels scans and trains models, {server}/ describes the interface",
         "The server is ready in about ten seconds; Ctrl-C stops it.",
     )
     return "\n".join(lines)

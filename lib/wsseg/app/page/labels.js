@@ -1,0 +1,99 @@
+/** The labels of the scan on screen: changed at once, saved behind, undone step by step. */
+
+import { Saving } from "./saving.js";
+
+/** What a click or Space makes of a state: 1 shows it, 0 does not, null unknown. */
+export const NEXT = new Map([[null, 1], [1, 0], [0, null]]);
+
+export class Labels {
+  /**
+   * @param {object} on
+   * @param {(label: string|null, slices: number[]) => void} on.changed the scan's presence, or its text if label is null
+   * @param {(pending: number, failing: string|null) => void} on.saving
+   * @param {(write: object) => void} on.saved
+   * @param {(write: object, sentence: string) => void} on.refused
+   */
+  constructor(on) {
+    this.on = on;
+    this.annotator = "";
+    this.scan = null;
+    this.model = null;
+    this.saving = new Saving(on.saving, on.saved, (write, sentence) => this.refuse(write, sentence));
+    /** All writes since the page was opened: what undo goes back through. */
+    this.log = [...this.saving.pending];
+    this.undoable = [];
+    this.serial = 0;
+  }
+
+  /**
+   * Show a scan as the server read it, with what this page wrote since.
+   * @param {object} scan the server's answer
+   * @param {string} model
+   */
+  open(scan, model) {
+    this.scan = scan;
+    this.model = model;
+    for (const write of this.log) {
+      const newer = write.revision === null || write.revision > scan.revision || this.saving.pending.includes(write);
+      if (write.scan === scan.id && newer) this.apply(write);
+    }
+  }
+
+  /** @returns {(1|0|null)[]} of one class, per slice */
+  states(label) {
+    return this.scan?.presence[label] ?? [];
+  }
+
+  /** Say of slices whether they show a class; those that are so already are left out. */
+  mark(label, slices, state) {
+    if (!this.scan) return;
+    const states = this.states(label);
+    const marks = slices.filter((slice) => states[slice] !== state).map((slice) => ({ slice, state }));
+    if (!marks.length) return;
+    const before = marks.map(({ slice }) => ({ slice, state: states[slice] }));
+    this.write({ kind: "presence", model: this.model, label, marks, before });
+  }
+
+  describe(text) {
+    if (text === this.scan.text) return;
+    this.write({ kind: "text", text, before: this.scan.text });
+  }
+
+  /** The write that undo would take back, if any. */
+  get last() {
+    return this.undoable.at(-1);
+  }
+
+  /** Take back the last write, which must be one of the scan on screen. */
+  undo() {
+    const { id, revision, kind, model, label, before } = this.undoable.pop();
+    const back = kind === "text" ? { text: before } : { model, label, marks: before };
+    this.send({ kind: "undo", of: id, revision, ...back });
+  }
+
+  write(write) {
+    this.undoable.push(this.send({ revision: null, ...write }));
+  }
+
+  send(given) {
+    const id = `${Date.now()}.${this.serial++}`;
+    const write = { id, scan: this.scan.id, annotator: this.annotator || "anonymous", ...given };
+    this.log.push(write);
+    this.apply(write);
+    this.saving.add(write);
+    return write;
+  }
+
+  apply({ label, marks, text }) {
+    if (text !== undefined) this.scan.text = text;
+    for (const { slice, state } of marks ?? []) if (this.scan.presence[label]) this.scan.presence[label][slice] = state;
+    this.on.changed(label ?? null, (marks ?? []).map(({ slice }) => slice));
+  }
+
+  refuse(write, sentence) {
+    const gone = (other) => other !== write && other.of !== write.id;
+    this.log = this.log.filter(gone);
+    this.undoable = this.undoable.filter(gone);
+    this.on.refused(write, sentence);
+  }
+}

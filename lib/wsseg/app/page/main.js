@@ -1,0 +1,323 @@
+/** The annotation page: what is on screen, and who tells whom. */
+
+import * as api from "./api.js";
+import { listenToKeys } from "./keys.js";
+import { Labels } from "./labels.js";
+import { Mosaic } from "./mosaic.js";
+import { note, sayEmpty } from "./notes.js";
+import { decoded, Overlay } from "./overlay.js";
+import { Scans } from "./scans.js";
+import { Training } from "./training.js";
+import { View } from "./view.js";
+
+const $ = (id) => document.getElementById(id);
+const TEXT_PAUSE_MS = 800;
+
+let models = [];
+let model = null;
+let label = null;
+let strategies = [];
+/** The newest request for a scan: answers to earlier ones are dropped. */
+let opening = 0;
+
+const labels = new Labels({ changed, saving: showSaving, saved, refused });
+const mosaic = new Mosaic($("mosaic"), { mark: (slices, state) => labels.mark(label.name, slices, state), look });
+const view = new View($("large"), $("ruler"), {
+  go: (slice) => mosaic.moveTo(slice),
+  scroll: (step) => mosaic.moveTo(mosaic.cursor + step),
+});
+const scans = new Scans((id) => open(id));
+const training = new Training({ ended: refreshModels, failed: note });
+const overlay = new Overlay($("overlay"), { shown: () => labels.scan && showLabels(), failed: note });
+
+/* What is on screen */
+
+async function start() {
+  $("annotator").value = localStorage.getItem("wsseg.annotator") ?? "";
+  setSize(localStorage.getItem("wsseg.size") ?? $("size").value);
+  rename();
+  listen();
+  labels.saving.run();
+  [models, strategies] = await Promise.all([api.models(), api.strategies()]);
+  $("model").replaceChildren(...models.map(({ name, version, trained }) => choice(name, trained ? `${name} ${version}` : `${name} (untrained)`)));
+  $("strategy").replaceChildren(...strategies.map(({ name }) => choice(name, name)));
+  explainStrategy();
+  const address = new URLSearchParams(location.hash.slice(1));
+  const known = models.find(({ name }) => name === address.get("model"));
+  if (!models.length) return void sayEmpty("There is no model: `wsseg new` makes an untrained one.");
+  await useModel(known ?? models.find((one) => one.trainable) ?? models[0], address.get("scan"));
+}
+
+async function useModel(chosen, wanted = labels.scan?.id) {
+  keepText();
+  labels.scan = null;
+  model = chosen;
+  $("model").value = model.name;
+  label = model.labels[0];
+  showClasses();
+  training.open(model);
+  scans.show(await api.scans(model.name));
+  const id = scans.scans.some((scan) => scan.id === wanted) ? wanted : scans.scans[0]?.id;
+  if (id === undefined) sayEmpty("There is no scan: the folder that the server was started with holds none.");
+  else await open(id);
+}
+
+/** Another version may be in use: what the model says is asked anew. */
+async function refreshModels() {
+  try {
+    models = await api.models();
+  } catch (error) {
+    return note(error.message);
+  }
+  for (const option of $("model").options) {
+    const { name, version, trained } = models.find((one) => one.name === option.value) ?? { name: option.value };
+    option.textContent = trained ? `${name} ${version}` : `${name} (untrained)`;
+  }
+  model = models.find((one) => one.name === model.name) ?? model;
+  overlay.open(labels.scan?.id ?? null, model);
+}
+
+async function open(id, why = "") {
+  keepText();
+  const request = ++opening;
+  const cursor = scans.current === id ? mosaic.cursor : 0;
+  scans.choose(id);
+  let scan;
+  try {
+    scan = await api.scanOf(id, model.name);
+    await decoded(api.spriteOf(id));
+  } catch (error) {
+    if (request !== opening) return;
+    note(`${id}: ${error.message}`);
+    return scans.choose(labels.scan?.id);
+  }
+  if (request !== opening) return;
+  labels.scan = null;
+  $("empty").hidden = true;
+  const picture = `url("${api.spriteOf(id)}")`;
+  document.body.style.setProperty("--sprite", picture);
+  view.open(scan);
+  mosaic.open(scan);
+  labels.open(scan, model.name);
+  overlay.open(id, model);
+  mosaic.moveTo(cursor);
+  $("scan-name").textContent = $("scan-name").title = id;
+  $("text").value = scan.text;
+  $("why").textContent = why;
+  $("why").hidden = !why;
+  history.replaceState(null, "", `#${new URLSearchParams({ model: model.name, scan: id })}`);
+}
+
+function showClasses() {
+  const made = model.labels.map(({ name, color }, index) => {
+    const chip = document.createElement("button");
+    chip.type = "button";
+    chip.value = name;
+    chip.setAttribute("role", "radio");
+    chip.style.setProperty("--color", css(color));
+    const key = document.createElement("kbd");
+    key.textContent = index + 1;
+    chip.append(document.createElement("i"), name, ...(index < 9 ? [key] : []));
+    return chip;
+  });
+  $("classes").replaceChildren(...made);
+  chooseClass(0);
+}
+
+function chooseClass(index) {
+  if (!model?.labels[index]) return;
+  label = model.labels[index];
+  [...$("classes").children].forEach((chip, place) => {
+    chip.ariaChecked = String(place === index);
+    chip.tabIndex = place === index ? 0 : -1;
+  });
+  document.body.style.setProperty("--label", css(label.color));
+  showLabels();
+}
+
+/** All states of the class that is chosen. */
+function showLabels() {
+  if (!labels.scan) return;
+  mosaic.show(labels.states(label.name), label.name);
+  showOthers();
+  mosaic.showProbabilities(overlay.probabilities(label.name));
+  summarize();
+}
+
+function showOthers() {
+  const others = model.labels.filter((other) => other !== label);
+  if (!others.length) return;
+  const yes = (slice) => others.filter(({ name }) => labels.states(name)[slice] === 1).map(({ color }) => css(color));
+  mosaic.showOthers(Array.from({ length: labels.scan.slices }, (_, slice) => yes(slice)));
+}
+
+/** Counts, buttons and the ruler, which follow from the states. */
+function summarize() {
+  const states = labels.states(label.name);
+  const count = (state) => states.filter((one) => one === state).length;
+  const [yes, no, unknown] = [1, 0, null].map(count);
+  $("counts").textContent = `${yes} ✓   ${no} ✕   ${unknown} unknown`;
+  $("counts").ariaLabel = `${label.name}: ${yes} show it, ${no} do not, ${unknown} unknown`;
+  $("others").disabled = !unknown;
+  $("undo").disabled = !labels.last;
+  const known = (_, slice) => model.labels.some(({ name }) => labels.states(name)[slice] !== null);
+  scans.count(labels.scan.id, states.filter(known).length);
+  view.show(states, mosaic.probabilities, css(label.color));
+  look(mosaic.cursor);
+}
+
+function look(slice) {
+  const { scan } = labels;
+  if (!scan) return;
+  view.look(slice);
+  const state = labels.states(label.name)[slice];
+  $("slice-name").textContent = `Slice ${slice + 1} of ${scan.slices}`;
+  const probability = mosaic.probabilities?.[slice];
+  $("slice-probability").textContent = probability === undefined ? "" : `model: ${Math.round(100 * probability)} %`;
+  for (const button of $("states").children) button.ariaPressed = String(button.dataset.state === String(state));
+}
+
+/* Labels */
+
+function changed(name, slices) {
+  // what is being typed keeps its last space
+  if (name === null && $("text").value.trim() !== labels.scan.text) $("text").value = labels.scan.text;
+  if (name === label.name) mosaic.show(labels.states(name), name, slices);
+  else if (name !== null) showOthers();
+  summarize();
+}
+
+function markOthers() {
+  const unknown = labels.states(label.name).flatMap((state, slice) => (state === null ? [slice] : []));
+  labels.mark(label.name, unknown, 0);
+}
+
+async function undo() {
+  keepText();
+  if (!labels.last || !labels.scan) return;
+  if (labels.last.scan !== labels.scan.id) await open(labels.last.scan);
+  if (labels.last?.scan === labels.scan?.id) labels.undo();
+}
+
+/** Store the sentence as it stands. */
+function keepText() {
+  clearTimeout(keepText.timer);
+  if (labels.scan) labels.describe($("text").value.trim());
+}
+
+function showSaving(pending, failing) {
+  const line = $("saved");
+  line.dataset.state = failing ? "failing" : pending ? "saving" : "saved";
+  const changes = `${pending} ${pending === 1 ? "change" : "changes"}`;
+  line.textContent = failing ? `Not saved, trying again: ${changes}` : pending ? "Saving…" : "Saved";
+  line.title = failing ?? "Every label is stored at once";
+}
+
+function saved(write) {
+  const scan = scans.scans.find(({ id }) => id === write.scan);
+  if (scan && write.kind === "text" && !scan.text) scans.show(scans.scans.map((one) => (one === scan ? { ...one, text: true } : one)));
+}
+
+/** The server will not have it: show what holds instead. */
+function refused(write, sentence) {
+  note(`Not saved: ${sentence}`);
+  if (labels.scan?.id === write.scan) {
+    labels.scan.text = $("text").value.trim();
+    open(write.scan);
+  }
+}
+
+/* Next case */
+
+async function nextCase() {
+  const button = $("next-case");
+  if (button.disabled || !model) return;
+  button.disabled = true;
+  button.ariaBusy = "true";
+  try {
+    const { id, why } = await api.nextCase($("strategy").value, model.name);
+    if (id === null) note(`No next case: ${why}.`);
+    else await open(id, `Why this case: ${why || `chosen by "${$("strategy").value}"`}`);
+  } catch (error) {
+    note(error.message);
+  }
+  button.disabled = false;
+  button.ariaBusy = "false";
+  $("mosaic").focus();
+}
+
+function explainStrategy() {
+  $("strategy-why").textContent = strategies.find(({ name }) => name === $("strategy").value)?.description ?? "";
+}
+
+/* Hands */
+
+function step(by) {
+  const id = scans.beside(by);
+  if (id !== undefined) open(id);
+}
+
+function turnClass(by) {
+  chooseClass(model.labels.indexOf(label) + by);
+  $("classes").querySelector("[aria-checked=true]").focus();
+}
+
+function listen() {
+  const [previous, next, help] = [() => step(-1), () => step(1), () => $("help").showModal()];
+  const [o, t] = [() => overlay.toggle(), () => $("text").focus()];
+  const moves = { n: next, PageDown: next, p: previous, PageUp: previous };
+  listenToKeys({
+    actions: { ...moves, u: undo, o, a: markOthers, c: nextCase, t, "?": help },
+    slices: (pressed, shift) => mosaic.key(pressed, shift),
+    choose: chooseClass,
+    turn: turnClass,
+    leave: () => $("mosaic").focus(),
+  });
+  document.querySelector(".skip").addEventListener("click", (event) => {
+    event.preventDefault(); // the address holds the scan
+    $("mosaic").focus();
+  });
+  $("model").addEventListener("change", () => {
+    useModel(models.find(({ name }) => name === $("model").value)).catch((error) => note(error.message));
+  });
+  $("classes").addEventListener("click", (event) => {
+    const chip = event.target.closest("button");
+    if (chip) chooseClass(model.labels.findIndex(({ name }) => name === chip.value));
+  });
+  $("annotator").addEventListener("input", rename);
+  $("size").addEventListener("input", () => setSize($("size").value));
+  $("text").addEventListener("input", () => {
+    clearTimeout(keepText.timer);
+    keepText.timer = setTimeout(keepText, TEXT_PAUSE_MS);
+  });
+  $("text").addEventListener("blur", keepText);
+  $("states").addEventListener("click", (event) => {
+    const button = event.target.closest("button");
+    if (button) mosaic.mark(JSON.parse(button.dataset.state));
+  });
+  $("strategy").addEventListener("change", explainStrategy);
+  const clicks = { previous, next, undo, others: markOthers, "next-case": nextCase, "help-open": help };
+  for (const [id, action] of Object.entries(clicks)) $(id).addEventListener("click", action);
+}
+
+function rename() {
+  labels.annotator = $("annotator").value.trim();
+  localStorage.setItem("wsseg.annotator", labels.annotator);
+  $("annotator").classList.toggle("missing", !labels.annotator);
+}
+
+function setSize(pixels) {
+  $("size").value = pixels;
+  $("mosaic").style.setProperty("--size", `${pixels}px`);
+  localStorage.setItem("wsseg.size", pixels);
+}
+
+function choice(value, text) {
+  return Object.assign(document.createElement("option"), { value, textContent: text });
+}
+
+function css(color) {
+  return `rgb(${color.join(" ")})`;
+}
+
+start().catch((error) => sayEmpty(error.message));

@@ -1,0 +1,85 @@
+/** What the model says of the scan on screen: its mask over the slices, its probability per slice. */
+
+import * as api from "./api.js";
+
+export class Overlay {
+  /**
+   * @param {HTMLElement} button that switches it
+   * @param {object} on
+   * @param {() => void} on.shown there is something else to be shown, or nothing any more
+   * @param {(sentence: string) => void} on.failed
+   */
+  constructor(button, on) {
+    Object.assign(this, { button, on, wanted: false, scan: null, model: null, prediction: null, newest: 0 });
+    button.addEventListener("click", () => this.toggle());
+  }
+
+  /** Another scan, or another version of the model: what was said no longer holds. */
+  open(scan, model) {
+    Object.assign(this, { scan, model, prediction: null });
+    this.newest++;
+    this.busy = false;
+    this.show();
+    if (this.wanted) this.ask();
+  }
+
+  toggle() {
+    this.wanted = !this.wanted;
+    this.button.ariaPressed = String(this.wanted);
+    if (this.wanted && !this.prediction && !this.busy) this.ask();
+    else this.show();
+  }
+
+  /** @returns {number[]|null} of a class per slice, where it is to be shown */
+  probabilities(label) {
+    return (this.wanted && this.prediction?.presence[label]) || null;
+  }
+
+  async ask() {
+    const { scan, model } = this;
+    if (!scan) return;
+    if (!model.trained) {
+      this.on.failed(`${model.name} is not trained yet, so it has nothing to show: label some scans and press Train.`);
+      return this.toggle();
+    }
+    const request = ++this.newest;
+    this.busy = true;
+    try {
+      const found = await api.predict(scan, model.name);
+      const url = api.overlayOf(scan, model.name, found.version);
+      await decoded(url);
+      if (request !== this.newest) return;
+      document.body.style.setProperty("--overlay", `url("${url}")`);
+      this.prediction = found;
+    } catch (error) {
+      if (request !== this.newest) return;
+      this.on.failed(`${scan}: ${error.message}`);
+    }
+    this.busy = false;
+    this.show();
+  }
+
+  set busy(busy) {
+    this.button.ariaBusy = String(busy);
+  }
+
+  get busy() {
+    return this.button.ariaBusy === "true";
+  }
+
+  show() {
+    document.body.classList.toggle("overlaid", this.wanted && this.prediction !== null);
+    this.on.shown();
+  }
+}
+
+/** Wait for a picture, so that a scan never shows with another's slices. */
+export async function decoded(url) {
+  const image = new Image();
+  image.src = url;
+  try {
+    await image.decode();
+  } catch {
+    throw new api.Unreachable("its picture cannot be shown.");
+  }
+}
