@@ -172,7 +172,8 @@ def test_labels_a_method_makes_are_checked_on_the_scans_masks(
 
 
 def test_confidence_is_ranked_against_dice() -> None:
-    volumes = [VolumeScore(0, f"{k}", "tumor", dice, 0.0, confidence, 1.0) for k, (dice, confidence) in enumerate(RANKS)]
+    rows_of = enumerate(RANKS)
+    volumes = [VolumeScore(0, f"{k}", "tumor", dice, 0.0, confidence, 1.0) for k, (dice, confidence) in rows_of]
     rows = {row.what: row.mean for row in Evaluation([], volumes, {}).table()}
     assert rows["confidence against Dice of whole volumes, rank correlation"] == pytest.approx(0.8)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from datetime import timedelta
 from functools import partial
@@ -323,7 +323,7 @@ def _train_stage(run: _Run, index: int, stage: Stage, length: int, saved: dict[s
         if time.monotonic() - run.saved > run.settings.save_every:
             _save(run, index, step + 1, optimizer, average, best)
     average.copy_to(weights)
-    best.restore(weights)
+    best.restore(stage.module)
     _save(run, index + 1, 0, None, None, best)
     run.accelerator.free_memory()
 
@@ -333,12 +333,20 @@ class _Best:
     """The average that has met the labels held back best so far; of equals the last."""
 
     score: float = -1.0
-    weights: list[Tensor] = field(default_factory=list)
+    state: list[Tensor] = field(default_factory=list)
 
-    def restore(self, weights: Sequence[Tensor]) -> None:
-        """Put it into the module, if there was any."""
-        for weight, kept in zip(weights, self.weights, strict=bool(self.weights)):
-            weight.data.copy_(kept)
+    def keep(self, score: float, module: nn.Module) -> None:
+        """Take over a module's weights with its running statistics, which belong to them."""
+        self.score, self.state = score, [tensor.detach().clone() for tensor in _state_of(module)]
+
+    def restore(self, module: nn.Module) -> None:
+        """Put it back into the module, if there was any."""
+        for tensor, kept in zip(_state_of(module), self.state, strict=bool(self.state)):
+            tensor.data.copy_(kept)
+
+
+def _state_of(module: nn.Module) -> list[Tensor]:
+    return [*module.parameters(), *module.buffers()]
 
 
 def _try_average(run: _Run, stage: Stage, held: LabelledSlices, average: EMAModel, best: _Best, step: int) -> None:
@@ -353,7 +361,7 @@ def _try_average(run: _Run, stage: Stage, held: LabelledSlices, average: EMAMode
         run.scores.append((run.done + step, round(score, 4)))
         run.curves.add_scalar(f"{stage.name}/score", score, step)
         if score >= best.score:
-            best.score, best.weights = score, [weight.detach().clone() for weight in weights]
+            best.keep(score, stage.module)
     average.restore(weights)
 
 
@@ -399,7 +407,7 @@ def _save(run: _Run, stage: int, step: int, optimizer: Any, average: EMAModel | 
         "plan": _plan(run),
         "optimizer": optimizer.state_dict() if step else None,
         "average": average.state_dict() if average and step else None,
-        "best": (best.score, best.weights),
+        "best": (best.score, best.state),
         "curve": run.curve,
         "scores": run.scores,
     }

@@ -7,11 +7,13 @@ convolutional one is kept.
 The loss of one step, with c and t what the two decoders say of slices x, c~ and
 t~ of their mixture x~, y and y~ scribbles, y^ the mixture of what c and t say::
 
-    pCE(c, y) + pCE(c~, y~) + CE(c~, y^)
-    + auxiliary (pCE(t, y) + pCE(t~, y~) + CE(t~, y^))
+    pCE(c, y) + pCE(c~, y~) + ramp(i) CE(c~, y^)
+    + auxiliary (pCE(t, y) + pCE(t~, y~) + ramp(i) CE(t~, y^))
     + contrast(i) L_contrast + consistency(i) (MSE(c, t) + MSE(c~, t~))
 
-Unlike the published code: consistency compares probabilities, not logits;
+Unlike the published code: pseudo-labels count little while they are young (at
+full weight from the first step they cost 0.03 of Dice); consistency compares
+probabilities, not logits;
 background has its own means in the memory, and empty places are never drawn;
 no entry of the memory is left out; the limit of doubt is a part of the entropy
 that the number of classes allows; a batch without anchors is no error.
@@ -126,17 +128,18 @@ class PCLMix(Method):
             pseudo = mix(torch.softmax(ours.float(), 1), torch.softmax(theirs.float(), 1)).argmax(dim=1)
         mixed_target, mixed_known = mix(target, target), mix(known, known)
         found = {"scribbles": _partial(ours, target, known) + _partial(mixed_ours, mixed_target, mixed_known)}
-        found["pseudo-labels"] = functional.cross_entropy(mixed_ours.float(), pseudo)
+        trust = _ramp(batch.done)
+        found["pseudo-labels"] = trust * functional.cross_entropy(mixed_ours.float(), pseudo)
         found["auxiliary"] = settings.auxiliary * (
             _partial(theirs, target, known)
             + _partial(mixed_theirs, mixed_target, mixed_known)
-            + functional.cross_entropy(mixed_theirs.float(), pseudo)
+            + trust * functional.cross_entropy(mixed_theirs.float(), pseudo)
         )
         if settings.consistency:
             apart = _disagreement(ours, theirs) + _disagreement(mixed_ours, mixed_theirs)
-            found["consistency"] = settings.consistency * _ramp(batch.done) * apart
+            found["consistency"] = settings.consistency * trust * apart
         if settings.contrast:
-            limit = settings.doubt[0] + (settings.doubt[1] - settings.doubt[0]) * _ramp(batch.done)
+            limit = settings.doubt[0] + (settings.doubt[1] - settings.doubt[0]) * trust
             sure = believed(ours.detach(), theirs.detach(), target, known, limit)
             weight = settings.contrast * batch.done**0.9
             found["contrast"] = weight * self._contrast(levels[3][: len(images)], sure, ours, batch.uniform[:, 2])

@@ -1,0 +1,108 @@
+"""Which scan to label next, and which of its slices, from what a model says of scans that nobody has labelled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.floating]
+
+SLICES = 4
+"""Slices of one scan that are worth labelling at a time: others of it teach less than another patient's."""
+
+
+SMALL = 0.005
+"""Part of a slice that speaks as much for a finding as against it, if a mask marks so much."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a model says of one scan.
+
+    Attributes:
+        presence: (classes, slices) in [0, 1], probability that the slice shows the class.
+        features: (features,) what the scan looks like, the same length for all scans of a model.
+        areas: (classes, slices) in [0, 1], the part of the slice that the mask
+            marks; None where none was made.
+    """
+
+    presence: Floats
+    features: Floats
+    areas: Floats | None = None
+
+
+Doubt = Callable[[Look], Floats]
+"""How doubtful each slice of a scan is, (slices,) in [0, 1]."""
+
+Score = Callable[[Sequence[Look], Sequence[Look]], Floats]
+"""How much labelling each candidate would help, beside those that are labelled; only the order counts."""
+
+
+def uncertainty(look: Look) -> Floats:
+    """Entropy of presence in bits, -p log p - (1 - p) log (1 - p), mean over classes."""
+    p = np.clip(look.presence.astype(np.float64), 1e-9, 1 - 1e-9)
+    return -(p * np.log2(p) + (1 - p) * np.log2(1 - p)).mean(axis=0)
+
+
+def disagreement(look: Look) -> Floats:
+    """|presence - area / (area + SMALL)|, mean over classes.
+
+    Greatest where the slice is said to show a class of which the mask finds nothing.
+
+    Raises:
+        ValueError: no mask was made.
+    """
+    if look.areas is None:
+        raise ValueError("disagreement needs the areas that a mask marks")
+    return np.abs(look.presence - look.areas / (look.areas + SMALL)).mean(axis=0)
+
+
+def worth_labelling(doubt: Floats) -> NDArray[np.intp]:
+    """The :data:`SLICES` most doubtful slices, in their order; of equals the first."""
+    return np.sort(np.argsort(-doubt, kind="stable")[:SLICES])
+
+
+def by_doubt(doubt: Doubt) -> Score:
+    """Scans whose slices worth labelling are the most doubtful."""
+
+    def score(candidates: Sequence[Look], labelled: Sequence[Look]) -> Floats:
+        slices = [doubt(look) for look in candidates]
+        return np.array([each[worth_labelling(each)].mean() for each in slices])
+
+    return score
+
+
+def by_novelty(candidates: Sequence[Look], labelled: Sequence[Look]) -> Floats:
+    """Scans that are unlike the labelled ones: distance of features to the nearest, all scaled to unit variance.
+
+    Chosen one after the other, this is greedy k-center. Without a labelled scan
+    all are equally new.
+    """
+    if not labelled:
+        return np.ones(len(candidates))
+    own, known = (np.stack([look.features for look in looks]) for looks in (candidates, labelled))
+    scale = np.concatenate([own, known]).std(axis=0) + 1e-6
+    return np.linalg.norm((own[:, None] - known[None]) / scale, axis=2).min(axis=1)
+
+
+def by_both(doubt: Doubt) -> Score:
+    """Doubt times novelty: doubtful scans, but not the same doubt again and again."""
+    doubtful = by_doubt(doubt)
+    return lambda candidates, labelled: doubtful(candidates, labelled) * by_novelty(candidates, labelled)
+
+
+def choose(candidates: Mapping[str, Look], labelled: Sequence[Look], score: Score, count: int = 1) -> list[str]:
+    """Names of the scans to label next, the best first; of equals the first by name.
+
+    What is chosen counts as labelled for those that are chosen after it.
+    """
+    left, known = sorted(candidates), list(labelled)
+    chosen: list[str] = []
+    while left and len(chosen) < count:
+        best = left.pop(int(np.argmax(score([candidates[name] for name in left], known))))
+        known.append(candidates[best])
+        chosen.append(best)
+    return chosen
