@@ -48,8 +48,8 @@ from wsseg.active import (
 )
 from wsseg.data.augment import Augmentation, Variety, augment
 from wsseg.data.preprocess import View, prepare
-from wsseg.data.slices import PRESENCE_FILE, scan_files
-from wsseg.labels import LabelSpace, read_presence
+from wsseg.data.slices import scan_files
+from wsseg.labels import PRESENCE_FILE, LabelSpace, read_presence
 from wsseg.losses.presence import presence_loss
 from wsseg.methods.cam import CAM, CAMSettings
 from wsseg.volume import make_folder, read_scan, whole_file

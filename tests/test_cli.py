@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from wsseg.data.slices import scan_files
+from wsseg.labels import PRESENCE_FILE, LabelSpace, read_presence
 from wsseg.package import read_package
 from wsseg.volume import read_volume
 
@@ -179,6 +180,18 @@ def test_wrong_options_get_one_sentence(
         options = () if "--model" in arguments else ("--model", published)
         _refused(wsseg("segment", *arguments, *options, check=False), sentence)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["short.csv"]
+
+
+def test_labels_go_into_the_database_and_come_out_again(published: str, phantom_data: Path, tmp_path: Path) -> None:
+    told = ("--studies", phantom_data)
+    _refused(wsseg("labels", "export", published, tmp_path / "none", *told, check=False), "there is nothing to export")
+    assert wsseg("labels", "import", published, phantom_data, *told).stdout == "1 files of labels taken over\n"
+    assert wsseg("labels", "export", published, tmp_path, *told).stdout.startswith("1 files of labels in")
+    written = read_presence(tmp_path / PRESENCE_FILE, LabelSpace(("tumor",)))
+    assert written.keys() == scan_files(phantom_data).keys()
+    for case, presence in read_presence(phantom_data / PRESENCE_FILE, LabelSpace(("tumor",))).items():
+        assert (written[case] == presence).all()
+    _refused(wsseg("labels", "import", published, tmp_path.parent, *told, check=False), "holds no image_labels.csv")
 
 
 def test_wrong_usage_is_one_line_too() -> None:

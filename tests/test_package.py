@@ -121,7 +121,8 @@ def test_versions_are_listed_and_rolled_back_to_the_shipped_one(
     monkeypatch.setenv("WSSEG_HOME", str(tmp_path))
     name = "cam-glioma-flair"
     shipped = find_package(name)
-    for stamp, scores in (("20260101.120000", (None, None)), ("20260102.120000", (0.7, 0.8))):
+    stamps = {"20260101.100000": (0.5, 0.6), "20260101.120000": (None, None), "20260102.120000": (0.7, 0.8)}
+    for stamp, scores in stamps.items():
         folder = home() / "models" / name / f"0.1.0+{stamp}"
         metadata = small_package(folder, "cam").metadata
         found = dict(zip(("held-back score", "held-back score before"), scores, strict=True))
@@ -131,14 +132,15 @@ def test_versions_are_listed_and_rolled_back_to_the_shipped_one(
     publish(home() / "models", name, "0.1.0+20260101.120000")
     (home() / "models" / name / "0.1.0+20260103.120000" / "configs").mkdir(parents=True)
     (home() / "models" / name / "0.1.0+20260103.120000" / METADATA).write_text("{")
-    newest, older, first = versions(name)
+    newest, older, worse, first = versions(name)
     assert (newest.version, newest.current, newest.shipped) == ("0.1.0+20260102.120000", False, False)
     assert (newest.scans, newest.score, newest.before) == (5, 0.7, 0.8)
     assert newest.message == "trained; scored worse than before, so not published by itself"
     assert (older.current, older.score, older.message) == (True, None, "trained")
     assert older.time == datetime(2026, 1, 1, 12)
     assert (first.version, first.current, first.shipped, first.time) == ("0.1.0", False, True, None)
-    assert roll_back(name).shipped
+    assert worse.worse
+    assert roll_back(name).shipped, "the one before was kept back for being worse"
     assert (home() / "models" / name / CURRENT).read_text(encoding="utf-8") == "shipped\n"
     assert find_package(name).folder == shipped.folder
     assert name in package_names()

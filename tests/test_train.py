@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from conftest import SMALL_CDM, SMALL_CLDF, MakePackage, small_package
@@ -24,7 +24,7 @@ from wsseg.labels import LabelSpace
 from wsseg.loop import CHECKPOINT, LABELS, Stats, TrainSettings, train
 from wsseg.methods.cdm import CDM
 from wsseg.methods.cldf import CLDF
-from wsseg.package import METADATA, ModelPackage, Parent, read_package
+from wsseg.package import METADATA, WEIGHTS, ModelPackage, Parent, read_package
 from wsseg.train import train_package
 
 TUMOR = LabelSpace(("tumor",))
@@ -132,7 +132,7 @@ def test_frozen_parts_come_from_their_packages(phantom_data: Path, tmp_path: Pat
     child = replace(child, metadata=child.metadata.model_copy(deep=True))
     child.metadata.wsseg.parents = parents
     settings = TrainSettings(folder=tmp_path / "run", fresh=True, steps=2)
-    trained = train_package(child, phantom_data, tmp_path / "models", settings, check=phantom_data)
+    trained = train_package(child, phantom_data, tmp_path / "models", settings, check=phantom_data).package
     weights, own = trained.weights(), cdm.weights()
     for name in own:
         assert torch.equal(weights[name], own[name]), name
@@ -142,10 +142,14 @@ def test_frozen_parts_come_from_their_packages(phantom_data: Path, tmp_path: Pat
     assert told["frozen diffusion"] == f"diffusion of cdm 0.1, sha256 {cdm.checksum()}"
     assert "precision" in told["labels of tumor"]
     assert not (tmp_path / "run" / LABELS).exists()
-    again = train_package(trained, phantom_data, tmp_path / "models", replace(settings, fresh=False))
+    again = train_package(trained, phantom_data, tmp_path / "models", replace(settings, fresh=False)).package
     assert again.recipe.trained["started from"] == trained.metadata.version
     assert again.recipe.trained["frozen cam"] == told["frozen cam"]
     assert torch.equal(again.weights()["diffusion.condition.weight"], own["diffusion.condition.weight"])
+    save_file({name: tensor.half() + 0.01 for name, tensor in own.items()}, cdm.folder / WEIGHTS)  # trained anew
+    third = train_package(again, phantom_data, tmp_path / "models", replace(settings, fresh=False)).package
+    assert cdm.checksum() in third.recipe.trained["frozen diffusion"]
+    assert torch.equal(third.weights()["diffusion.condition.weight"], cdm.weights()["diffusion.condition.weight"])
     child.metadata.wsseg.parents = {"diffusion": Parent(package=f"{cam.folder}", part="classifier")}
     with pytest.raises(WssegError, match=r"parents\.diffusion: the weights of .* do not fit"):
         train_package(child, phantom_data, tmp_path / "models", settings)
@@ -210,7 +214,7 @@ def test_trained_package_says_what_it_was_trained_on(
     make_package: MakePackage, phantom_data: Path, tmp_path: Path
 ) -> None:
     package, models = make_package(), tmp_path / "models"
-    new = train_package(package, phantom_data, models, TrainSettings(folder=models / "run", steps=2))
+    new = train_package(package, phantom_data, models, TrainSettings(folder=models / "run", steps=2)).package
     trained = new.recipe.trained
     assert trained["scans"] == 4
     assert trained["started from"] == "0.1"

@@ -35,6 +35,9 @@ from wsseg.package import DEFAULT_MODEL, find_package, home, package_names, roll
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 
+labels = typer.Typer(no_args_is_help=True, help="Weak labels from files into the server's database, and back.")
+app.add_typer(labels, name="labels")
+
 _UsageError: Any = typer.BadParameter.__bases__[0]
 """What wrong usage raises; typer brings its own copy of click and does not export the name."""
 
@@ -315,6 +318,41 @@ def rollback(
     """Use an earlier version of a model again, the shipped one included."""
     chosen = roll_back(name, version)
     _out.print(f"{name} {chosen.version}", highlight=False, soft_wrap=True)
+
+
+_Model = Annotated[str, typer.Argument(help="Model whose classes the labels are of.")]
+_Studies = Annotated[Path, typer.Option(help="Folder of scans that the server works on.")]
+
+
+@labels.command("import")
+def import_labels(
+    name: _Model,
+    source: Annotated[Path, typer.Argument(metavar="DIR", help="image_labels.csv and <scan>_scribble files.")],
+    studies: _Studies,
+    annotator: Annotated[str, typer.Option(help="Whose labels they are.")] = "import",
+) -> None:
+    """Take weak labels from files into the server's database."""
+    from wsseg.app.database import open_store
+    from wsseg.data.slices import scan_files
+    from wsseg.store_files import import_labels as take
+
+    taken = take(open_store(), source, scan_files(studies), find_package(name).labels, annotator)
+    _out.print(f"{len(taken)} files of labels taken over", highlight=False)
+
+
+@labels.command("export")
+def export_labels(
+    name: _Model,
+    out: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write to.")],
+    studies: _Studies,
+) -> None:
+    """Write weak labels into files, as `import` and `wsseg train` read them."""
+    from wsseg.app.database import open_store
+    from wsseg.data.slices import scan_files
+    from wsseg.store_files import export_labels as write
+
+    written = write(open_store(), out, scan_files(studies), find_package(name).labels)
+    _out.print(f"{len(written)} files of labels in {out}", highlight=False, soft_wrap=True)
 
 
 @app.command("models")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ from pydicom.valuerep import DS
 from skimage.color import rgb2lab
 
 from wsseg.errors import NotFoundError, WssegError
-from wsseg.package import ModelPackage
+from wsseg.package import Label, ModelPackage
 from wsseg.volume import Volume, whole_file
 
 UNEVEN = 0.01
@@ -73,6 +73,28 @@ class DicomScan:
     volume: Volume
     series_uid: str
     sources: tuple[Dataset, ...]
+
+
+@dataclass(frozen=True)
+class Segments:
+    """What a SEG says of its segments and of who made them.
+
+    Attributes:
+        labels: classes in order of their voxel values.
+        author: name of the model or program.
+        version: of it.
+        edited: whether a person finished what it made.
+    """
+
+    labels: Mapping[str, Label]
+    author: str
+    version: str
+    edited: bool = False
+
+    @classmethod
+    def of(cls, package: ModelPackage) -> Segments:
+        """Of a mask as a model made it."""
+        return cls(package.recipe.labels, package.name, package.metadata.version)
 
 
 @dataclass(frozen=True)
@@ -158,32 +180,36 @@ def read_series(folder: Path) -> DicomScan:
 
 
 def write_seg(path: Path, mask: Volume, scan: DicomScan, package: ModelPackage) -> None:
+    """:func:`write_segments` with the mask that a model made."""
+    write_segments(path, mask, scan, Segments.of(package))
+
+
+def write_segments(path: Path, mask: Volume, scan: DicomScan, segments: Segments) -> None:
     """Write a mask as a binary DICOM SEG that belongs to the scan's study.
 
     Segments are numbered from 1, one per class that the mask shows, in the
-    package's order and with its names, codes and colours. Of an empty mask all
+    given order and with the given names, codes and colours. Of an empty mask all
     classes are listed with empty frames: they were looked for and not found.
     Every slice has its frame, so that readers get the scan's whole grid back.
 
     Args:
         path: of the file.
-        mask: classes 1..N of the package on the scan's grid, its axes in any
-            order and direction.
+        mask: classes 1..N on the scan's grid, its axes in any order and direction.
         scan: what :func:`read_series` returned.
-        package: the model that made the mask.
+        segments: the classes and who made the mask.
 
     Raises:
         WssegError: the mask is on another grid or has other classes, the
             series lacks what a SEG must refer to, or the file cannot be written.
     """
     frames = _frames(mask, scan)
-    names = package.labels.names
+    names = tuple(segments.labels)
     if frames.min() < 0 or frames.max() > len(names):
-        raise WssegError(f"mask: holds classes up to {frames.max()}, the model {package.name} has {len(names)}")
-    shown = [int(value) for value in np.unique(frames) if value] or list(package.labels.values().values())
+        raise WssegError(f"mask: holds classes up to {frames.max()}, {segments.author} has {len(names)}")
+    shown = [int(value) for value in np.unique(frames) if value] or list(range(1, len(names) + 1))
     number = np.zeros(len(names) + 1, np.uint8)
     number[shown] = range(1, len(shown) + 1)
-    seg = _segmentation(number[frames], [names[value - 1] for value in shown], scan, package)
+    seg = _segmentation(number[frames], [names[value - 1] for value in shown], scan, segments)
     with whole_file(path) as part:
         seg.save_as(part, write_like_original=False)
 
@@ -343,11 +369,11 @@ def _frames(mask: Volume, scan: DicomScan) -> NDArray[np.integer]:
 
 
 def _segmentation(
-    numbers: NDArray[np.uint8], names: Sequence[str], scan: DicomScan, package: ModelPackage
+    numbers: NDArray[np.uint8], names: Sequence[str], scan: DicomScan, segments: Segments
 ) -> Segmentation:
     """The SEG of segment numbers (slices, rows, columns), 0 for none."""
-    version = package.metadata.version
-    descriptions = [_description(k + 1, name, package) for k, name in enumerate(names)]
+    author, version = segments.author, segments.version
+    descriptions = [_description(k + 1, name, segments) for k, name in enumerate(names)]
     try:
         sources = _citable(scan)
         seg = Segmentation(
@@ -357,13 +383,13 @@ def _segmentation(
             segment_descriptions=descriptions,
             series_instance_uid=generate_uid(),
             series_number=1000 + int(next(iter(_numbers(sources[0], "SeriesNumber")), 0)),
-            series_description=f"{package.name} {version}"[:64],
+            series_description=f"{author} {version}"[:64],
             sop_instance_uid=generate_uid(),
             instance_number=1,
             manufacturer="wsseg",
-            manufacturer_model_name=package.name,
+            manufacturer_model_name=author,
             software_versions=version,
-            device_serial_number=f"{package.name} {version}",
+            device_serial_number=f"{author} {version}",
             content_label="SEGMENTATION",
             omit_empty_frames=False,
         )
@@ -372,6 +398,7 @@ def _segmentation(
         raise WssegError(
             f"series {scan.series_uid}: a DICOM SEG cannot refer to it ({reason}), write .nii.gz or .nrrd instead"
         ) from error
+    seg.SeriesDate, seg.SeriesTime = seg.ContentDate, seg.ContentTime  # by which viewers order series
     seg.SpecificCharacterSet = "ISO_IR 192"  # highdicom copies names, but not how they are encoded
     return seg
 
@@ -390,14 +417,13 @@ def _citable(scan: DicomScan) -> list[Dataset]:
     return [first, *scan.sources[1:]]
 
 
-def _description(number: int, name: str, package: ModelPackage) -> SegmentDescription:
+def _description(number: int, name: str, segments: Segments) -> SegmentDescription:
     """One segment's name, meaning, colour and author."""
-    label = package.recipe.labels[name]
+    label = segments.labels[name]
     category, kind = (Code(code.value, code.scheme, code.meaning) for code in (label.category, label.type))
-    algorithm = AlgorithmIdentificationSequence(
-        package.name, codes.cid7162.ArtificialIntelligence, package.metadata.version
-    )
-    description = SegmentDescription(number, name, category, kind, "AUTOMATIC", algorithm)
+    algorithm = AlgorithmIdentificationSequence(segments.author, codes.cid7162.ArtificialIntelligence, segments.version)
+    how = "SEMIAUTOMATIC" if segments.edited else "AUTOMATIC"
+    description = SegmentDescription(number, name[:64], category, kind, how, algorithm)
     # White is D65's, as for DCMTK (3D Slicer) and dcmjs (OHIF) when they turn it back into RGB.
     lab = rgb2lab(np.array(label.color) / 255)
     description.RecommendedDisplayCIELabValue = list(CIELabColor(*map(float, lab)).value)

@@ -27,9 +27,9 @@ from scipy.stats import rankdata
 from torch import Tensor
 
 from wsseg.data.preprocess import View, prepare
-from wsseg.data.slices import PRESENCE_FILE, load_slices, reference_of, scan_files
+from wsseg.data.slices import load_slices, reference_of, scan_files
 from wsseg.errors import WssegError
-from wsseg.labels import BACKGROUND, NO, YES, LabelSpace, Presence, presence_of, presence_of_mask
+from wsseg.labels import BACKGROUND, NO, PRESENCE_FILE, YES, LabelSpace, Presence, presence_of, presence_of_mask
 from wsseg.methods.base import Method
 from wsseg.package import ModelPackage
 from wsseg.preview import contact_sheet, save_picture

@@ -15,6 +15,9 @@ from wsseg.errors import WssegError
 YES, NO, UNKNOWN = 1, 0, -1
 """States of one class on one slice, as stored in a presence array."""
 
+PRESENCE_FILE = "image_labels.csv"
+"""The table of image-level labels in a data folder."""
+
 BACKGROUND = 255
 """Background in pixel labels, where 0 is "not labelled" and 1..N are the classes."""
 

@@ -162,13 +162,6 @@ class _Run:
         return self.seconds + time.monotonic() - self.started
 
 
-def with_pixel_labels(method: Method, held: LabelledSlices) -> LabelledSlices:
-    """The labels held back as a method's first stage would see them."""
-    chunk = slices_per_pass(next(method.parameters()).device, held.images.shape[-1])
-    with torch.no_grad():
-        return replace(held, pixels=method.pixel_labels(method.stages()[0], held, chunk, lambda part: None))
-
-
 def held_back_score(method: Method, held: LabelledSlices) -> float | None:
     """How well a method meets labels that were held back, None where that cannot be told."""
     chunk = slices_per_pass(next(method.parameters()).device, held.images.shape[-1])
@@ -305,7 +298,6 @@ def _train_stage(run: _Run, index: int, stage: Stage, length: int, saved: dict[s
     average.to(run.accelerator.device)
     share = _share(stage.batch, run.accelerator)
     seed, variety = _stage_seed(run.settings.seed, index), run.method.variety
-    held = None if run.held is None else with_pixel_labels(run.method, run.held)
     for step in range(begin, length):
         batch = _to_device(run.data.batch(seed, step, share, variety, step / length), run.accelerator)
         for group in optimizer.param_groups:
@@ -318,8 +310,8 @@ def _train_stage(run: _Run, index: int, stage: Stage, length: int, saved: dict[s
         average.step(weights)
         if (step + 1) % REPORT_EVERY == 0 or step + 1 == length:
             _report(run, stage, _mean_losses(run, losses, stage, step), step + 1)
-        if held is not None and (step + 1) * SCORES // length > step * SCORES // length:
-            _try_average(run, stage, held, average, best, step + 1)
+        if run.held is not None and (step + 1) * SCORES // length > step * SCORES // length:
+            _try_average(run, stage, run.held, average, best, step + 1)
         if time.monotonic() - run.saved > run.settings.save_every:
             _save(run, index, step + 1, optimizer, average, best)
     average.copy_to(weights)

@@ -373,6 +373,11 @@ class Version:
     before: float | None
     message: str
 
+    @property
+    def worse(self) -> bool:
+        """Whether it scores worse than the version it started from."""
+        return self.score is not None and self.before is not None and self.score < self.before
+
 
 def versions(name: str) -> list[Version]:
     """All trained versions of a model in the work directory and the shipped one, newest first.
@@ -398,20 +403,18 @@ def versions(name: str) -> list[Version]:
 
 def _version(package: ModelPackage, current: bool, shipped: bool) -> Version:
     metadata, told = package.metadata, package.recipe.trained
-    score, before = told.get(SCORE), told.get(SCORE_BEFORE)
-    message = metadata.changelog.get(metadata.version, "")
-    if score is not None and before is not None and score < before:
-        message += "; scored worse than before, so not published by itself"
-    return Version(
+    found = Version(
         version=metadata.version if shipped else package.folder.name,
         time=_trained_at(metadata.version),
         current=current,
         shipped=shipped,
         scans=told.get("scans"),
-        score=score,
-        before=before,
-        message=message,
+        score=told.get(SCORE),
+        before=told.get(SCORE_BEFORE),
+        message=metadata.changelog.get(metadata.version, ""),
     )
+    worse = f"{found.message}; scored worse than before, so not published by itself"
+    return replace(found, message=worse) if found.worse else found
 
 
 def _trained_at(version: str) -> datetime | None:
@@ -423,7 +426,7 @@ def _trained_at(version: str) -> datetime | None:
 
 
 def roll_back(name: str, version: str | None = None) -> Version:
-    """Use an earlier version of a model again; without naming one, that before the one in use.
+    """Use an earlier version of a model again; without naming one, the last before it that was not worse.
 
     Raises:
         NotFoundError: no such model or version.
@@ -433,7 +436,7 @@ def roll_back(name: str, version: str | None = None) -> Version:
     listed = ", ".join(entry.version for entry in known)
     if version is None:
         place = next((index for index, entry in enumerate(known) if entry.current), len(known))
-        earlier = known[place + 1 :]
+        earlier = [entry for entry in known[place + 1 :] if not entry.worse]
         if not earlier:
             raise WssegError(f"{name}: there is no version before the one in use, there are: {listed or 'none'}")
         chosen = earlier[0]

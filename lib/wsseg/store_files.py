@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from wsseg.errors import NotFoundError, WssegError
-from wsseg.labels import UNKNOWN, LabelSpace, Presence, check_length, read_presence, write_presence
+from wsseg.labels import PRESENCE_FILE, UNKNOWN, LabelSpace, Presence, check_length, read_presence, write_presence
 from wsseg.store import LabelStore, check_name
-from wsseg.volume import Volume, read_volume, whole_file, write_mask
+from wsseg.volume import EXTENSIONS, Volume, make_folder, read_grid, read_volume, whole_file, write_mask
 
 
 def import_presence(
@@ -92,3 +92,53 @@ def _filled_up(listed: Presence, slices: int, case: str, path: Path) -> Presence
     if missing < 0:
         check_length(listed, slices, case, path)
     return np.pad(listed, ((0, 0), (0, missing)), constant_values=UNKNOWN)
+
+
+def import_labels(
+    store: LabelStore, source: Path, scans: Mapping[str, Path], labels: LabelSpace, annotator: str
+) -> list[str]:
+    """Take over ``image_labels.csv`` and ``<case>_scribble`` files of a data folder.
+
+    Args:
+        scans: files of the scans that labels are for, by name.
+
+    Returns:
+        What was taken over, as file names.
+
+    Raises:
+        WssegError: there is nothing, a file is wrong, or its scan is unknown.
+    """
+    taken = []
+    table = source / PRESENCE_FILE
+    if table.exists():
+        slices = {case: read_grid(file).voxels.shape[2] for case, file in scans.items()}
+        import_presence(store, table, labels, slices, annotator)
+        taken.append(table.name)
+    for case, file in scans.items():
+        for drawn in (source / f"{case}_scribble{extension}" for extension in EXTENSIONS):
+            if drawn.exists():
+                import_scribbles(store, case, drawn, read_grid(file), labels, annotator)
+                taken.append(drawn.name)
+    if not taken:
+        raise NotFoundError(f"{source}: holds no {PRESENCE_FILE} and no <scan>_scribble file of the scans")
+    return taken
+
+
+def export_labels(store: LabelStore, out: Path, scans: Mapping[str, Path], labels: LabelSpace) -> list[str]:
+    """Write what :func:`import_labels` reads; returns the file names.
+
+    Raises:
+        NotFoundError: no scan has a label of these classes.
+    """
+    known = {case: summary for case, summary in store.summaries(labels).items() if case in scans}
+    marked = [case for case, summary in known.items() if summary.labelled]
+    drawn = [case for case, summary in known.items() if summary.scribbles]
+    if not marked and not drawn:
+        raise NotFoundError(f"no scan has a label of {', '.join(labels.names)}, there is nothing to export")
+    make_folder(out)
+    written = [export_scribbles(store, out, case, read_grid(scans[case]), labels).name for case in sorted(drawn)]
+    if marked:
+        slices = {case: read_grid(scans[case]).voxels.shape[2] for case in sorted(marked)}
+        export_presence(store, out / PRESENCE_FILE, labels, slices)
+        written.insert(0, PRESENCE_FILE)
+    return written

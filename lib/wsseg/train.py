@@ -29,7 +29,6 @@ from wsseg.loop import (
     TrainSettings,
     held_back_score,
     train,
-    with_pixel_labels,
 )
 from wsseg.methods.base import Method, Progress, Stage
 from wsseg.methods.registry import adopt_parents, create_method, load_method, stored_weights
@@ -76,7 +75,8 @@ def train_package(
     trained anew meanwhile are taken over from it.
 
     Args:
-        models: the new version becomes ``models/<name>/<version>`` and CURRENT.
+        models: the new version becomes ``models/<name>/<version>``, and CURRENT
+            unless it is worse on labels held back.
         report: told the state of training now and then.
         preparing: told what comes before training and its finished part.
         check: scans with masks, never trained on, against which the pixel
@@ -91,7 +91,7 @@ def train_package(
     scratch = settings.fresh or not package.trained
     method = create_method(package, settings.seed) if scratch else load_method(package)
     adopted = adopt_parents(method, package, method.frozen if scratch else _stale_parts(method, package))
-    facts = _frozen_facts(package) | {f"frozen {part}": words for part, words in adopted.items()}
+    facts = settings.facts | _frozen_facts(package) | {f"frozen {part}": words for part, words in adopted.items()}
     reading = partial(preparing, "reading scans")
     slices = load_slices(data, package.labels, View.of(recipe), method.learns_from, reading)
     slices, held = _hold_back(slices, settings.held_back, package)
@@ -141,7 +141,6 @@ def _compare(
     """Scores of the parent and of the trained method on the same labels held back; None where nothing can be told."""
     if held is None:
         return None, None
-    held = with_pixel_labels(method, held)
     before = None if parent is None else held_back_score(load_method(parent), held)
     return before, held_back_score(method, held)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import logging
+import os
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -167,13 +168,24 @@ def whole_file(path: Path) -> Iterator[Path]:
     try:
         part.touch(exist_ok=False)
         yield part
+        _to_disk(part)  # a power cut must not leave the new name with nothing behind it
         part.replace(path)
+        _to_disk(path.parent)
     except (OSError, RuntimeError) as error:  # SimpleITK raises RuntimeError for a full disk
         reason = getattr(error, "strerror", None) or str(error).strip().rpartition("\n")[2]
         raise WssegError(f"{path}: cannot be written ({reason})") from error
     finally:
         with suppress(OSError):
             part.unlink(missing_ok=True)
+
+
+def _to_disk(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def make_folder(path: Path) -> None:

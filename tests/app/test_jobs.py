@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from conftest import metadata_of, small_package
@@ -19,9 +20,11 @@ from wsseg.app.job import Trainer
 from wsseg.app.job_folder import JobFolder, Plan
 from wsseg.app.jobs import BusyError, Jobs, chain, launcher
 from wsseg.app.lock import TrainerLock
-from wsseg.data.slices import PRESENCE_FILE
+from wsseg.data.slices import scan_files
 from wsseg.errors import NotFoundError, WssegError
+from wsseg.labels import PRESENCE_FILE
 from wsseg.package import METADATA, ModelPackage, Parent, find_package, home, publish, versions
+from wsseg.volume import read_scan, write_mask
 
 SECONDS = 90
 
@@ -65,7 +68,7 @@ def _until(condition: Callable[[], object]) -> None:
 
 def _job(name: str = "tiny", steps: int = 2, parts: list[str] | None = None) -> JobFolder:
     """A folder as the server leaves it before it starts the trainer."""
-    plan = Plan(name, parts or [name], steps)
+    plan = Plan(name, dict.fromkeys(parts or [name], steps))
     job = JobFolder.create(home() / "jobs", plan)
     job.write_plan(plan)
     return job
@@ -138,6 +141,41 @@ def test_labels_of_one_kind_are_refused_and_leave_nothing(phantom_data: Path, st
     assert [path.name for path in (home() / "jobs").iterdir()] == ["LOCK"]
 
 
+def test_scribbles_of_one_kind_are_refused(phantom_data: Path) -> None:
+    """Where there are no presence labels at all, and where a class has no stroke: a sentence, no process."""
+    small_package(home() / "models" / "drawn" / "0.1", "pclmix")
+    publish(home() / "models", "drawn", "0.1")
+
+    def strokes(folder: Path, package: ModelPackage) -> int:
+        scan = read_scan(next(iter(scan_files(phantom_data).values())))
+        drawn = np.zeros(scan.voxels.shape, np.uint8)
+        drawn[3:9, 3, 2] = 255
+        write_mask(folder / "a_scribble.nii.gz", scan.like(drawn))
+        (folder / PRESENCE_FILE).write_text("case,slice,tumor\n")
+        return 1
+
+    with pytest.raises(WssegError, match="labels: no scan has a scribble of tumor"):
+        Jobs(strokes).start("drawn", {})
+    with pytest.raises(WssegError, match="labels: no slice has tumor marked present"):
+        Jobs(strokes).start("tiny", {})
+
+
+def test_a_job_whose_trainer_has_just_died_is_not_overtaken(jobs: Jobs) -> None:
+    _job()
+    with pytest.raises(BusyError, match="tiny is being trained"):
+        jobs.start("tiny", {})
+    assert len(jobs.all()) == 1
+
+
+def test_a_lock_that_is_never_let_go_of_is_not_waited_for_for_ever(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wsseg.app.jobs._LEAVING", 0.2)
+    (home() / "jobs").mkdir(exist_ok=True)
+    held = TrainerLock(home() / "jobs" / "LOCK").take()
+    assert held is not None
+    with held, pytest.raises(BusyError):
+        jobs.start("tiny", {})
+
+
 def test_where_nothing_is_labelled_the_sentence_of_the_labels_is_passed_on() -> None:
     def nothing(folder: Path, package: ModelPackage) -> int:
         raise WssegError("no scan is labelled yet")
@@ -147,7 +185,7 @@ def test_where_nothing_is_labelled_the_sentence_of_the_labels_is_passed_on() -> 
 
 
 def test_what_the_server_left_when_it_was_killed_while_it_collected_labels_is_removed(jobs: Jobs) -> None:
-    begun = JobFolder.create(home() / "jobs", Plan("tiny", ["tiny"], 2))
+    begun = JobFolder.create(home() / "jobs", Plan("tiny", {"tiny": 2}))
     (begun.data / "scan.nii.gz").write_bytes(b"half")
     jobs.resume()
     assert not begun.folder.exists()

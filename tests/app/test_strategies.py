@@ -160,6 +160,11 @@ def test_looks_are_kept_until_the_model_has_another_version(labels: Labels) -> N
     assert np.array_equal(before[SCANS[0]].features, after[SCANS[0]].features)
 
 
-def test_labels_of_other_classes_count_as_labels(labels: Labels, datastore: LocalDatastore) -> None:
+def test_only_labels_of_the_models_classes_that_still_stand_count(labels: Labels, datastore: LocalDatastore) -> None:
+    package = find_package("tiny")
     labels.store.mark(SCANS[0], [Mark("edema", 1, 0)], LabelSpace(("edema",)), 8, "a")
-    assert unlabelled(labels, datastore) == SCANS[1:]
+    assert unlabelled(labels, datastore, package) == SCANS
+    revision = labels.store.mark(SCANS[1], [Mark("tumor", 1, 0)], package.labels, 8, "a")
+    assert unlabelled(labels, datastore, package) == [SCANS[0], *SCANS[2:]]
+    labels.store.undo(revision, "a")
+    assert unlabelled(labels, datastore, package) == SCANS

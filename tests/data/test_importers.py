@@ -17,9 +17,9 @@ from wsseg.data.importers import IMPORTERS
 from wsseg.data.importers.brats import tumour_presence
 from wsseg.data.importers.monuseg import fill, read_outlines
 from wsseg.data.preprocess import View
-from wsseg.data.slices import PRESENCE_FILE, load_slices
+from wsseg.data.slices import load_slices
 from wsseg.errors import WssegError
-from wsseg.labels import LabelSpace, read_presence
+from wsseg.labels import PRESENCE_FILE, LabelSpace, read_presence
 from wsseg.volume import read_volume
 
 TUMOR = LabelSpace(("tumor",))

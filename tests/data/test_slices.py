@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from wsseg.data.preprocess import View
-from wsseg.data.slices import PRESENCE_FILE, LabelledSlices, load_slices, reference_of, scan_files
+from wsseg.data.slices import LabelledSlices, load_slices, reference_of, scan_files
 from wsseg.errors import NotFoundError, WssegError
-from wsseg.labels import LabelSpace
+from wsseg.labels import PRESENCE_FILE, LabelSpace
 
 TUMOR = LabelSpace(("tumor",))
 

@@ -52,12 +52,12 @@ def find_chromium() -> str:
 
 
 @contextmanager
-def chromium() -> Iterator[Browser]:
+def chromium(*switches: str) -> Iterator[Browser]:
     """The browser, ended at the end; its own sandbox refuses to start as root."""
     program = find_chromium()
     expect.set_options(timeout=PATIENCE_MS)
     with sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=program, chromium_sandbox=os.geteuid() != 0)
+        browser = play.chromium.launch(executable_path=program, chromium_sandbox=os.geteuid() != 0, args=list(switches))
         try:
             yield browser
         finally:

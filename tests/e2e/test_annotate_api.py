@@ -466,3 +466,18 @@ def test_a_database_that_fails_is_said(page: Page, server: Server) -> None:
         connection.execute("DROP TABLE texts")
     reply = page.ask("PUT", "/scans/head_0/text", {"text": "one", "annotator": "Z"})
     assert "no such table" in refusal(reply, 503)
+
+
+def test_pages_of_other_sites_change_nothing(server: Server, page: Page) -> None:
+    """A form on any page can post without the browser asking first; it says where it comes from."""
+    foreign = {"Sec-Fetch-Site": "cross-site"}
+    for method, path in (
+        ("POST", "/train/small"),
+        ("DELETE", "/train/"),
+        ("POST", f"{API}/models/small/versions/0.1/publish"),
+    ):
+        reply = requests.request(method, server.url + path, headers=foreign, timeout=60)
+        assert (reply.status_code, reply.json()["detail"]) == (403, "another web page may not change anything here")
+    assert requests.get(server.url + "/info/", headers=foreign, timeout=60).ok
+    own = requests.delete(server.url + "/train/", headers={"Sec-Fetch-Site": "same-origin"}, timeout=60)
+    assert own.status_code == 200

@@ -14,7 +14,7 @@ from fastapi import APIRouter, Depends, FastAPI, Header
 from fastapi.responses import RedirectResponse, Response
 from fastapi.staticfiles import StaticFiles
 from monailabel.config import settings
-from monailabel.endpoints.user.auth import RBAC
+from monailabel.endpoints.user.auth import RBAC, User
 from monailabel.interfaces.utils.app import app_instance
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.types import Scope
@@ -23,7 +23,7 @@ from wsseg.app.app import WssegApp
 from wsseg.app.compute import devices
 from wsseg.app.labels import states_json
 from wsseg.app.replies import naming
-from wsseg.app.routes import scans_in_memory
+from wsseg.app.routes import annotator, scans_in_memory
 from wsseg.app.sprites import Sprite
 from wsseg.errors import NotFoundError, WssegError
 from wsseg.labels import UNKNOWN, LabelSpace
@@ -141,7 +141,8 @@ def scan(scan: str, model: str) -> dict[str, Any]:
     classes = _app().package(model).labels
     grid = labels.studies.grid(scan)
     sprite = Sprite.of(grid)
-    known = labels.read(scan, classes)
+    revision = labels.store.revision()
+    known = labels.read(scan, classes, revision)
     marked = sprite.grid.stored_axis == 2
     unknown = [None] * sprite.slices
     rows = zip(classes.names, known.presence, strict=True)
@@ -152,7 +153,7 @@ def scan(scan: str, model: str) -> dict[str, Any]:
         "presence": {name: states_json(row) if marked else unknown for name, row in rows},
         "scribbled": _scribbled(known.scribbles, classes),
         "text": known.text or "",
-        "revision": labels.store.revision(),
+        "revision": revision,
         "sprite": {"columns": sprite.columns, "width": sprite.width, "height": sprite.height},
     }
 
@@ -188,24 +189,24 @@ def _tag(path: Path) -> str:
     return f'"{hashlib.sha256(f"{path} {stat.st_mtime_ns} {stat.st_size}".encode()).hexdigest()[:20]}"'
 
 
-@router.put("/scans/{scan}/presence", dependencies=[_annotator], summary="Say on which slices a class is present")
-def mark(scan: str, model: str, given: _Marks) -> dict[str, int]:
+@router.put("/scans/{scan}/presence", summary="Say on which slices a class is present")
+def mark(scan: str, model: str, given: _Marks, user: Annotated[User, _annotator]) -> dict[str, int]:
     """Keep what an annotator marked."""
     marks = [Mark(given.label, m.slice, UNKNOWN if m.state is None else m.state) for m in given.marks]
     app = _app()
-    return {"revision": app.weak_labels.mark(scan, marks, app.package(model), given.annotator)}
+    return {"revision": app.weak_labels.mark(scan, marks, app.package(model), annotator(given.annotator, user))}
 
 
-@router.put("/scans/{scan}/text", dependencies=[_annotator], summary="Give a sentence of the report")
-def describe(scan: str, given: _Text) -> dict[str, int]:
+@router.put("/scans/{scan}/text", summary="Give a sentence of the report")
+def describe(scan: str, given: _Text, user: Annotated[User, _annotator]) -> dict[str, int]:
     """Keep what an annotator wrote."""
-    return {"revision": _app().weak_labels.describe(scan, given.text, given.annotator)}
+    return {"revision": _app().weak_labels.describe(scan, given.text, annotator(given.annotator, user))}
 
 
-@router.post("/undo", dependencies=[_annotator], summary="Undo a write")
-def undo(given: _Undo) -> dict[str, Any]:
+@router.post("/undo", summary="Undo a write")
+def undo(given: _Undo, user: Annotated[User, _annotator]) -> dict[str, Any]:
     """Bring back what was known before; ``scan`` is null where the write was about several."""
-    revision, touched = _app().weak_labels.undo(given.revision, given.annotator)
+    revision, touched = _app().weak_labels.undo(given.revision, annotator(given.annotator, user))
     return {"revision": revision, "scan": touched[0] if len(touched) == 1 else None}
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from monailabel.config import settings
 from monailabel.endpoints.user.auth import DEFAULT_USER
 from monailabel.interfaces.app import MONAILabelApp
 from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
@@ -18,6 +19,7 @@ from monailabel.interfaces.tasks.infer_v2 import InferTask
 from monailabel.interfaces.tasks.strategy import Strategy
 from monailabel.interfaces.tasks.train import TrainTask
 
+from wsseg.app.archive import Archive
 from wsseg.app.compute import Compute
 from wsseg.app.database import open_store
 from wsseg.app.infer import SegmentTask
@@ -25,6 +27,7 @@ from wsseg.app.interrupt import when_interrupted
 from wsseg.app.jobs import Jobs
 from wsseg.app.labels import Labels
 from wsseg.app.models import offered_packages, sound_packages
+from wsseg.app.pacs import Pacs
 from wsseg.app.replies import naming
 from wsseg.app.request import is_plain
 from wsseg.app.scribbles import NAME as SCRIBBLES
@@ -84,12 +87,18 @@ class WssegApp(MONAILabelApp):
         self.weak_labels = Labels(open_store(), Studies(datastore))
         return datastore
 
+    def _init_dicomweb_datastore(self) -> Datastore:
+        return Archive(Pacs(self.studies), settings.MONAI_LABEL_DICOMWEB_SEARCH_FILTER, self.packages)
+
     def init_infers(self) -> dict[str, InferTask]:
         """One task per trained package, and one that takes scribbles."""
         packages = offered_packages(self.chosen_models())
         tasks = {package.name: SegmentTask(package, self.compute, self.weak_labels) for package in packages}
         logger.info("offered: %s", ", ".join(tasks) or "no model, none is trained")
-        return {**tasks, SCRIBBLES: ScribblesTask(tasks, self.compute, self.weak_labels)} if tasks else {}
+        drawable = sorted(self.packages(), key=lambda package: not package.trained)
+        if not drawable:
+            return {}
+        return {**tasks, SCRIBBLES: ScribblesTask(drawable, self.compute, self.weak_labels)}
 
     def init_trainers(self) -> dict[str, TrainTask]:
         """One task per model, trained or not."""

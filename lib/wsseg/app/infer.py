@@ -106,10 +106,10 @@ class SegmentTask(InferTask):
         names = self.package.labels.names
         known = [] if presence is None else np.argwhere(presence != UNKNOWN).tolist()
         marks = [Mark(names[k], index, int(presence[k, index])) for k, index in known]
+        if asked.text:  # first, as it may be refused
+            self._labels.describe(asked.scan, asked.text, asked.annotator)
         if marks:
             self._labels.mark(asked.scan, marks, self.package, asked.annotator)
-        if asked.text:
-            self._labels.describe(asked.scan, asked.text, asked.annotator)
 
 
 def write_result(asked: InferRequest, mask: Volume, scan: Scan, package: ModelPackage) -> Path:

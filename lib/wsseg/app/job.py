@@ -8,25 +8,28 @@ it is started again on the same folder.
 from __future__ import annotations
 
 import ctypes
-import json
 import logging
 import os
 import signal
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
 import torch
 
-from wsseg.app.job_folder import STEPS, JobFolder, State
+from wsseg.app.job_folder import JobFolder, State
 from wsseg.errors import WssegError
-from wsseg.loop import CHECKPOINT, Stats, TrainSettings
+from wsseg.loop import Stats, TrainSettings
 from wsseg.methods.registry import create_method
-from wsseg.package import ModelPackage, find_package, home, versions
+from wsseg.package import ModelPackage, find_package, home, publish, read_package, versions
 from wsseg.train import train_package
 
 log = logging.getLogger(__name__)
+
+JOB = "job"
+"""Key under which a version tells the job that made it."""
 
 HELD_BACK = 0.2
 """Part of the scans that decides whether a new version is published."""
@@ -67,9 +70,9 @@ class Trainer:
         signal.signal(signal.SIGTERM, self._stop)
         message = ""
         try:
-            totals = {name: self._steps_of(find_package(name)) for name in self._plan.parts}
+            totals = {name: self._steps_of(find_package(name)) for name in self._plan.steps}
             self._status.total = sum(totals.values())
-            for name in self._plan.parts:
+            for name in self._plan.steps:
                 self._go_on()
                 message = self._train(name)
                 self._done_steps += totals[name]
@@ -89,32 +92,34 @@ class Trainer:
         package = find_package(name)
         self._status.part, self._status.stage = name, ""
         self._publishing = False
-        if self._made_already(name):
-            made = versions(name)[0]
-            return f"{made.version}: {made.message}"
+        if made := self._made_already(name):
+            return made
         settings = TrainSettings(
             folder=self._job.run(name),
-            steps=self._steps(package),
+            steps=self._plan.steps[name],
             held_back=HELD_BACK,
+            facts={JOB: self._job.id},
         )
         trained = train_package(package, self._job.data, home() / "models", settings, self._report, self._prepare)
         return trained.message
 
-    def _steps(self, package: ModelPackage) -> int | None:
-        return self._plan.steps or (STEPS if package.trained else None)
-
     def _steps_of(self, package: ModelPackage) -> int:
-        steps = self._steps(package)
+        steps = self._plan.steps[package.name]
         return sum(steps or stage.steps for stage in create_method(package).stages())
 
-    def _made_already(self, name: str) -> bool:
-        """Whether a version was written and published before a kill: its checkpoint is removed after that."""
-        run = self._job.run(name)
-        try:
-            trained = "total_time" in json.loads((run / "train_stats.json").read_bytes())
-        except (OSError, ValueError):
-            return False
-        return trained and not (run / CHECKPOINT).exists()
+    def _made_already(self, name: str) -> str:
+        """What is to be said of the version that this job wrote before it was killed, empty if it wrote none.
+
+        A kill may have come before it was published, so that is done again.
+        """
+        models = home() / "models"
+        for made in (version for version in versions(name) if not version.shipped):
+            told = read_package(models / name / made.version, name).recipe.trained
+            if told.get(JOB) == self._job.id:
+                if not made.worse:
+                    publish(models, name, made.version)
+                return f"{made.version}: {made.message}"
+        return ""
 
     def _report(self, stats: Stats) -> None:
         status, done = self._status, self._done_steps
@@ -159,6 +164,8 @@ def main() -> None:
         ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
     if not torch.cuda.is_available():
         os.nice(_NICE)  # a radiologist who clicks meanwhile comes first
+        with suppress(OSError):  # Linux weighs sessions against each other, and this one is of its own
+            Path("/proc/self/autogroup").write_text(str(_NICE))
     try:
         trained = Trainer(JobFolder(Path(sys.argv[1])), leading=os.environ.get("RANK", "0") == "0").run()
     except _Stop:

@@ -38,13 +38,12 @@ class Plan:
 
     Attributes:
         model: that was asked for.
-        parts: names of the models that are trained, in order, ``model`` last.
-        steps: of each stage, None for the default.
+        steps: of each stage by model, in the order of training, ``model`` last;
+            None for the method's own.
     """
 
     model: str
-    parts: list[str]
-    steps: int | None
+    steps: dict[str, int | None]
 
 
 @dataclass
@@ -102,7 +101,7 @@ class JobFolder:
         now = datetime.now(timezone.utc)
         job = cls(jobs / f"{now:%Y%m%d-%H%M%S-%f}-{plan.model}")
         make_folder(job.data)
-        status = Status("preparing", plan.model, plan.parts, message="the labels are collected")
+        status = Status("preparing", plan.model, list(plan.steps), message="the labels are collected")
         job.write_status(status)
         return job
 

@@ -20,14 +20,14 @@ import numpy as np
 import psutil
 import torch
 
-from wsseg.app.job_folder import JobFolder, Plan, Status, all_jobs
+from wsseg.app.job_folder import STEPS, JobFolder, Plan, Status, all_jobs
 from wsseg.app.lock import TrainerLock
 from wsseg.app.replies import naming
-from wsseg.data.slices import PRESENCE_FILE
 from wsseg.errors import WssegError
-from wsseg.labels import NO, YES, read_presence
+from wsseg.labels import BACKGROUND, NO, PRESENCE_FILE, YES, read_presence
 from wsseg.methods.registry import method_class
 from wsseg.package import ModelPackage, find_package, home, versions
+from wsseg.volume import read_volume
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +36,7 @@ MOST_STEPS = 1_000_000
 _TRIES = 3
 _LOOK_EVERY = 0.3
 _PATIENCE = 60.0
+_LEAVING = 10.0
 
 Snapshot = Callable[[Path, ModelPackage], int]
 """Writes the labels as they are now into a data folder that a package can be trained on."""
@@ -84,14 +85,9 @@ class Jobs:
         """
         package = find_package(model)
         parts = chain(package) if _flag(request.get("parents"), "parents") else [model]
-        plan = Plan(model, parts, _steps(request.get("steps")))
+        plan = Plan(model, {part: _steps_of(find_package(part), request.get("steps")) for part in parts})
         with self._changing:
-            held = self._lock.take()
-            while held is None and not self.running():  # a trainer that has told its end is about to leave
-                held = self._lock.take()
-            if held is None:
-                raise BusyError(f"{self._newest_model()} is being trained, wait for its end or stop it first")
-            with held:
+            with self._take() as held:
                 job = self._collect(plan, package)
                 self._launch(job, held)
             self._watch(job)
@@ -127,9 +123,12 @@ class Jobs:
                 self._end()
                 status = job.status()
                 if not status.ended:
+                    made = [part for part in status.parts if _trained_since(part, job.started)]
                     status.state, status.message = "cancelled", f"cancelled, {status.model} is as it was"
-                    if _trained_since(str(status.model), job.started):
+                    if status.model in made:
                         status.state, status.message = "done", "published before it could be cancelled"
+                    elif made:
+                        status.message += f"; {', '.join(made)} was trained before"
                     job.write_status(status)
         return self.status()
 
@@ -160,6 +159,23 @@ class Jobs:
         if pid is not None:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGTERM)
+
+    def _take(self) -> BinaryIO:
+        """The lock, where no job runs; a trainer that has told its end is given a moment to leave.
+
+        Raises:
+            BusyError: a job runs, or its trainer has died and is about to be started again.
+        """
+        end = time.monotonic() + _LEAVING
+        held = self._lock.take()
+        while held is None and not self.running() and time.monotonic() < end:
+            time.sleep(0.05)
+            held = self._lock.take()
+        if held is not None and not self.running():
+            return held
+        if held is not None:
+            held.close()
+        raise BusyError(f"{self._newest_model()} is being trained, wait for its end or stop it first")
 
     def _newest_model(self) -> str:
         return str(self.status()["model"] or "a model")
@@ -244,6 +260,10 @@ class Jobs:
                 self._launch(job, held)
         return True
 
+    def _publishing(self) -> bool:
+        job = self.newest()
+        return job is not None and job.status().state == "publishing"
+
     def _end(self) -> None:
         """Ask the trainer to end, and kill it where it does not."""
         pid = self._lock.pid()
@@ -254,7 +274,7 @@ class Jobs:
             family = [trainer, *trainer.children(recursive=True)]
             trainer.terminate()
             end = time.monotonic() + _PATIENCE
-            while self._lock.held() and time.monotonic() < end:
+            while self._lock.held() and (time.monotonic() < end or self._publishing()):
                 time.sleep(0.05)
             for process in family if self._lock.held() else ():
                 with suppress(psutil.NoSuchProcess):
@@ -275,16 +295,21 @@ def chain(package: ModelPackage) -> list[str]:
 
 
 def check_labels(data: Path, package: ModelPackage) -> None:
-    """Refuse presence labels from which nothing can be learned, before a process is started for it.
+    """Refuse labels from which nothing can be learned, before a process is started for it.
 
     Raises:
-        WssegError: a class is present nowhere, or absent nowhere.
+        WssegError: a class is present nowhere, or absent nowhere; or nobody has
+            drawn a scribble of it, or of background.
     """
-    if method_class(package.recipe.method).learns_from != "presence":
+    if method_class(package.recipe.method).learns_from == "scribbles":
+        drawn = {int(value) for file in data.glob("*_scribble.*") for value in np.unique(read_volume(file).voxels)}
+        for name, value in [*package.labels.values().items(), ("background", BACKGROUND)]:
+            if value not in drawn:
+                raise WssegError(f"labels: no scan has a scribble of {name}")
         return
     listed = read_presence(data / PRESENCE_FILE, package.labels).values()
     for row, name in enumerate(package.labels.names):
-        states = np.concatenate([presence[row] for presence in listed])
+        states = {int(state) for presence in listed for state in presence[row]}
         for state, word in ((YES, "present"), (NO, "absent")):
             if state not in states:
                 raise WssegError(f"labels: no slice has {name} marked {word}, both are needed")
@@ -304,10 +329,10 @@ def launcher(gpus: int) -> list[str]:
     return [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
 
 
-def _steps(given: Any) -> int | None:
-    """A viewer's table of options sends text."""
+def _steps_of(package: ModelPackage, given: Any) -> int | None:
+    """Steps of each stage, None for the method's own; a viewer's table of options sends text."""
     if given in (None, ""):
-        return None
+        return STEPS if package.trained else None
     text = str(given)
     if isinstance(given, bool) or not text.isdecimal() or not 1 <= int(text) <= MOST_STEPS:
         raise WssegError(f"steps: must be a whole number from 1 to {MOST_STEPS}, not {text[:40]!r}")

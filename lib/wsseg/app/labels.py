@@ -17,9 +17,8 @@ from monailabel.interfaces.datastore import DefaultLabelTag
 from numpy.typing import NDArray
 
 from wsseg.app.studies import Studies
-from wsseg.data.slices import PRESENCE_FILE
 from wsseg.errors import WssegError
-from wsseg.labels import NO, UNKNOWN, YES, LabelSpace, Presence, write_presence
+from wsseg.labels import NO, PRESENCE_FILE, UNKNOWN, YES, LabelSpace, Presence, write_presence
 from wsseg.package import ModelPackage
 from wsseg.store import LabelStore, Mark, Scribbles, WeakLabels
 from wsseg.store_files import read_drawn

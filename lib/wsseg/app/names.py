@@ -1,4 +1,4 @@
-"""A guard in front of all routes: names hold no path, and jobs are for tasks that exist."""
+"""A guard in front of all routes: names hold no path, jobs are for tasks that exist, other web pages only read."""
 
 from __future__ import annotations
 
@@ -19,18 +19,27 @@ JOBS = re.compile(r"/(batch/infer|train|scoring)/([^/]+)")
 
 
 class KnownNames:
-    """ASGI middleware that answers 404 to names that cannot be right."""
+    """ASGI middleware that answers 404 to names that cannot be right, and 403 to other sites."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request that names something impossible; pass on all others."""
+        if scope["type"] == "http" and _is_foreign(scope):
+            await sentence(403, "another web page may not change anything here")(scope, receive, send)
+            return
         reason = _refusal(scope) if scope["type"] == "http" else None
         if reason is None:
             await self.app(scope, receive, send)
         else:
             await sentence(404, reason)(scope, receive, send)
+
+
+def _is_foreign(scope: Scope) -> bool:
+    """Whether a browser says that a page of another site asks for a change; forms need nobody's leave to try."""
+    site = dict(scope["headers"]).get(b"sec-fetch-site", b"")
+    return scope["method"] not in ("GET", "HEAD", "OPTIONS") and site == b"cross-site"
 
 
 def _refusal(scope: Scope) -> str | None:

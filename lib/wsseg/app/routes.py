@@ -24,7 +24,7 @@ from monailabel.endpoints.user.auth import RBAC, User
 from monailabel.interfaces.datastore import DefaultLabelTag
 from monailabel.interfaces.utils.app import app_instance
 
-from wsseg.app import replies, train
+from wsseg.app import proxy, replies, train
 from wsseg.app.app import WssegApp
 from wsseg.errors import NotFoundError, WssegError
 from wsseg.scan import SEG
@@ -36,6 +36,7 @@ FINAL = DefaultLabelTag.FINAL.value
 
 router = APIRouter()
 router.include_router(train.router)
+router.include_router(proxy.router)
 
 _user = Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_USER))
 _annotator = Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_ANNOTATOR))
@@ -59,7 +60,7 @@ async def infer(
 ) -> Response:
     """Segment an image of the studies, an uploaded file, or a session's image; ``label`` holds scribbles."""
     request = {**_json_object("params", params), "model": model}
-    request["annotator"] = _annotator_of(request, user)
+    request["annotator"] = annotator(request.get("client_id"), user)
     if output == "dicom_seg":
         request["result_extension"] = SEG
     return await run_sync(_infer, request, image, session_id, file, label, output, limiter=scans_in_memory)
@@ -147,7 +148,7 @@ def save_label(
             raise WssegError(f"{image}: its mask cannot be stored ({error.strerror})") from error
     if finished:
         classes = {name for package in app.packages() for name in package.labels.names}
-        app.weak_labels.complete(image, finished, classes, _annotator_of(info, user))
+        app.weak_labels.complete(image, finished, classes, annotator(info.get("client_id"), user))
     return {"image": image, "label": stored}
 
 
@@ -182,10 +183,9 @@ def _known_label(label: str, tag: str) -> dict[str, Any]:
     return info
 
 
-def _annotator_of(request: dict[str, Any], user: User) -> str:
-    """Who gives a label: whoever is logged in, else the name that the viewer goes by."""
-    named = None if settings.MONAI_LABEL_AUTH_ENABLE else request.get("client_id")
-    return str(named or user.username)
+def annotator(named: object, user: User) -> str:
+    """Who gives a label: whoever is logged in, else the name that a page or viewer goes by."""
+    return str(user.username if settings.MONAI_LABEL_AUTH_ENABLE else named or user.username)
 
 
 def _app() -> WssegApp:

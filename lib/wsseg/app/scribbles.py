@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
 from numpy.typing import NDArray
 
 from wsseg.app.compute import Compute, devices
-from wsseg.app.infer import SegmentTask, write_result
+from wsseg.app.infer import write_result
 from wsseg.app.labels import Labels, countable
 from wsseg.app.request import InferRequest
 from wsseg.errors import WssegError
@@ -37,26 +37,26 @@ class ScribblesTask(InferTask):
     class alone, with value 1.
 
     Args:
-        tasks: of the models that may segment, by name.
+        packages: models that may segment; untrained ones give the strokes back as they are.
         compute: shared by all tasks of a server.
         labels: where strokes are stored.
     """
 
-    def __init__(self, tasks: Mapping[str, SegmentTask], compute: Compute, labels: Labels) -> None:
-        names = dict.fromkeys(name for task in tasks.values() for name in task.package.labels.names)
+    def __init__(self, packages: Sequence[ModelPackage], compute: Compute, labels: Labels) -> None:
+        names = dict.fromkeys(name for package in packages for name in package.labels.names)
         super().__init__(
             type=InferType.SCRIBBLES,
             labels={name: place + 1 for place, name in enumerate(names)},
             dimension=3,
             description="Stores scribbles as labels, and segments with them laid over",
-            config={"segment_with": list(tasks)},
+            config={"segment_with": [package.name for package in packages]},
         )
-        self._tasks = dict(tasks)
+        self._packages = {package.name: package for package in packages}
         self._compute = compute
         self._labels = labels
 
     def is_valid(self) -> bool:
-        """Always: it is made only where a model can segment."""
+        """Always: it is made only where there is a model."""
         return True
 
     def load(self) -> None:
@@ -85,9 +85,11 @@ class ScribblesTask(InferTask):
         strokes = panel.strokes(read_drawn(Path(panel.file), asked.scan, scan.volume), value)
         self._labels.scribble(asked.scan, strokes, package.labels, asked.annotator)
         drawn = self._labels.read(asked.scan, package.labels).scribbles
-        presence = _shown(drawn, package.labels) if countable(scan.volume, package) else None
-        result = self._compute.segment(package.name, asked.device, scan.volume, presence)
-        marked = np.where(drawn == 0, result.mask.voxels == value, drawn == value)
+        marked = drawn == value
+        if package.trained:
+            presence = _shown(drawn, package.labels) if countable(scan.volume, package) else None
+            result = self._compute.segment(package.name, asked.device, scan.volume, presence)
+            marked = np.where(drawn == 0, result.mask.voxels == value, marked)
         file = write_result(asked, scan.volume.like(marked.astype(np.uint8)), scan, package)
         return str(file), {"label_names": {panel.selected: 1}, "model": package.name}
 
@@ -95,10 +97,10 @@ class ScribblesTask(InferTask):
         """A list option may arrive whole; its first entry is the default."""
         if isinstance(given, list):
             given = given[0] if given else None
-        name = given or next(iter(self._tasks))
-        if name not in self._tasks:
-            raise WssegError(f'segment_with: "{name}" is unknown, use one of: {", ".join(self._tasks)}')
-        return self._tasks[name].package
+        name = given or next(iter(self._packages))
+        if name not in self._packages:
+            raise WssegError(f'segment_with: "{name}" is unknown, use one of: {", ".join(self._packages)}')
+        return self._packages[name]
 
 
 @dataclass(frozen=True)

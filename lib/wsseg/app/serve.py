@@ -6,10 +6,7 @@ import logging
 import os
 import shutil
 import socket
-import sys
 from pathlib import Path
-from urllib.error import HTTPError, URLError
-from urllib.request import urlopen
 
 from wsseg.app.database import open_store
 from wsseg.app.models import offered_packages
@@ -22,7 +19,7 @@ _SETTINGS = {
     # A scoring process would start with the server and after every sample.
     "MONAI_LABEL_AUTO_UPDATE_SCORING": "false",
     # MONAI Label asks an archive for CT only.
-    "MONAI_LABEL_DICOMWEB_SEARCH_FILTER": '{"Modality": "MR"}',
+    "MONAI_LABEL_DICOMWEB_SEARCH_FILTER": '{"Modality": ["MR", "CT"]}',
 }
 
 
@@ -76,14 +73,11 @@ def check_studies(studies: str) -> str:
 
 
 def _check_archive(url: str) -> str:
-    try:
-        urlopen(f"{url.rstrip('/')}/studies?limit=1", timeout=10).close()
-    except HTTPError:
-        pass  # somebody answers; MONAI Label has settings for credentials
-    except (URLError, OSError, ValueError) as error:
-        reason = getattr(error, "reason", error)
-        raise WssegError(f"--studies {url}: cannot be reached ({reason})") from error
-    return url
+    from wsseg.app.pacs import Pacs  # DICOM's libraries are imported only when used
+
+    archive = Pacs(url)
+    archive.check()
+    return archive.url
 
 
 def demo_studies() -> str:
@@ -124,8 +118,6 @@ def _welcome(studies: str, host: str, port: int) -> str:
 def _run(arguments: list[str], models: list[str]) -> None:
     for name, value in _SETTINGS.items():
         os.environ.setdefault(name, value)
-    # Where pip put `itkimage2segimage`, which MONAI Label else downloads.
-    os.environ["PATH"] = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", "")))
     if models:
         arguments += ["--conf", "models", ",".join(models)]
     from monailabel.main import Main  # reads the settings above as it is imported

@@ -35,6 +35,8 @@ POOL = 32
 SECONDS = 2.0
 """A click on "next case" waits for looks at most so long, then it is chosen among the scans seen so far."""
 
+Packages = Callable[[], list[ModelPackage]]
+
 Chosen = dict[str, Any]
 """``id`` of a scan, ``why`` in a sentence, ``slices`` (from 0) worth labelling where a model was asked."""
 
@@ -90,17 +92,21 @@ class Peer(Strategy):
     Args:
         description: for people.
         labels: scans that have some are never chosen.
+        packages: models as they are now.
         pick: one of some names.
     """
 
-    def __init__(self, description: str, labels: Labels, pick: Callable[[Sequence[str]], str]) -> None:
+    def __init__(
+        self, description: str, labels: Labels, packages: Packages, pick: Callable[[Sequence[str]], str]
+    ) -> None:
         super().__init__(description)
         self._labels = labels
+        self._packages = packages
         self._pick = pick
 
     def __call__(self, request: Mapping[str, Any], datastore: Datastore) -> Chosen | None:
         """The next scan, None where all are labelled."""
-        scans = unlabelled(self._labels, datastore)
+        scans = unlabelled(self._labels, datastore, _named(self._packages(), request.get("model")))
         if not scans:
             return None
         return {"id": self._pick(scans), "why": f"{self.description[0].lower()}{self.description[1:]}"}
@@ -116,7 +122,7 @@ class ByModel(Strategy):
         packages: models as they are now.
     """
 
-    def __init__(self, way: Way, labels: Labels, scout: Scout, packages: Callable[[], list[ModelPackage]]) -> None:
+    def __init__(self, way: Way, labels: Labels, scout: Scout, packages: Packages) -> None:
         super().__init__(way.description)
         self._way = way
         self._labels = labels
@@ -129,8 +135,8 @@ class ByModel(Strategy):
         Raises:
             NotFoundError: no such model.
         """
-        package = self._package(request.get("model"))
-        waiting = unlabelled(self._labels, datastore)
+        package = _named(self._packages(), request.get("model"))
+        waiting = unlabelled(self._labels, datastore, package)
         known = _drawn(sorted(set(datastore.list_images()) - set(waiting)))
         waiting = sorted(set(waiting) - self._scout.unusable(package, self._way.mask))
         if not waiting:
@@ -152,27 +158,31 @@ class ByModel(Strategy):
         numbers = ", ".join(str(index + 1) for index in slices)
         return {"why": f"the one {self._way.why}, {scans}{looked}; worth labelling: slices {numbers}", "slices": slices}
 
-    def _package(self, model: str | None) -> ModelPackage:
-        for package in self._packages():
-            if model in (None, package.name):
-                return package
-        raise NotFoundError(f'model "{model}" is unknown' if model else "there is no model to choose a scan for")
+
+def _named(packages: Sequence[ModelPackage], model: str | None) -> ModelPackage:
+    """The model of that name, the first one where none is named."""
+    for package in packages:
+        if model in (None, package.name):
+            return package
+    raise NotFoundError(f'model "{model}" is unknown' if model else "there is no model to choose a scan for")
 
 
-def strategies(compute: Compute, labels: Labels, packages: Callable[[], list[ModelPackage]]) -> dict[str, Strategy]:
+def strategies(compute: Compute, labels: Labels, packages: Packages) -> dict[str, Strategy]:
     """All there are, the recommended one first."""
     scout = Scout(compute, labels.studies)
     by_model: dict[str, Strategy] = {name: ByModel(way, labels, scout, packages) for name, way in WAYS.items()}
     return {
         **by_model,
-        "random": Peer("Drawn at random", labels, random.choice),
-        "first": Peer("The first by name", labels, min),
+        "random": Peer("Drawn at random", labels, packages, random.choice),
+        "first": Peer("The first by name", labels, packages, min),
     }
 
 
-def unlabelled(labels: Labels, datastore: Datastore) -> list[str]:
-    """Scans without any label in the store and without a finished mask, sorted."""
-    return sorted(set(datastore.get_unlabeled_images()) - set(labels.store.cases()))
+def unlabelled(labels: Labels, datastore: Datastore, package: ModelPackage) -> list[str]:
+    """Scans without presence or scribbles of a model's classes and without a finished mask, sorted."""
+    known = labels.store.summaries(package.labels).items()
+    labelled = {scan for scan, summary in known if summary.labelled or summary.scribbles}
+    return sorted(set(datastore.get_unlabeled_images()) - labelled)
 
 
 def _drawn(scans: Sequence[str]) -> list[str]:

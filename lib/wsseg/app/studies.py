@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from functools import lru_cache
 from pathlib import Path
 
-from monailabel.datastore.dicom import DICOMWebDatastore
 from monailabel.datastore.local import LocalDatastore
 from monailabel.interfaces.datastore import Datastore
 
@@ -14,8 +12,6 @@ from wsseg.app.replies import naming
 from wsseg.app.request import is_plain
 from wsseg.errors import NotFoundError, WssegError
 from wsseg.volume import Volume, read_grid
-
-_UID = re.compile(r"[0-9.]{1,64}")
 
 
 class Studies:
@@ -30,12 +26,7 @@ class Studies:
 
     def find(self, scan: str) -> Path | None:
         """Where a scan is, None if there is none of that id; an archive's is downloaded first."""
-        if not is_plain(scan) or (isinstance(self.datastore, DICOMWebDatastore) and not _UID.fullmatch(scan)):
-            return None
-        try:
-            path = self.datastore.get_image_uri(scan)
-        except IndexError:  # MONAI Label takes the first of the series that an archive found
-            return None
+        path = self.datastore.get_image_uri(scan) if is_plain(scan) else ""
         return Path(path) if path else None
 
     def path(self, scan: str) -> Path:

@@ -111,7 +111,10 @@ def train(model: str, params: _Params = None, run_sync: bool = False, enqueue: b
 def train_first(params: _Params = None, run_sync: bool = False) -> dict[str, Any]:
     """What OHIF asks for. MONAI Label would train every model; this trains the first one, which viewers show."""
     first = next(iter(app_instance().tasks("train")), "")
-    return {first: {"result": train(first, (params or {}).get(first) or {}, run_sync), "detail": None}}
+    own = (params or {}).get(first) or {}
+    if not isinstance(own, dict):
+        raise WssegError(f"{first}: must be a JSON object, not {str(own)[:40]!r}")
+    return {first: {"result": train(first, own, run_sync), "detail": None}}
 
 
 @router.delete("/", dependencies=[_admin], summary="Stop training")

@@ -17,10 +17,8 @@ from torch import Tensor
 from wsseg.data.augment import USUAL, Augmentation, Variety, augment
 from wsseg.data.preprocess import Stack, View, prepare
 from wsseg.errors import NotFoundError, WssegError
-from wsseg.labels import BACKGROUND, NO, UNKNOWN, YES, LabelSpace, Presence, check_length, read_presence
+from wsseg.labels import BACKGROUND, NO, PRESENCE_FILE, UNKNOWN, YES, LabelSpace, Presence, check_length, read_presence
 from wsseg.volume import EXTENSIONS, Volume, case_name, read_scan, read_volume
-
-PRESENCE_FILE = "image_labels.csv"
 
 LearnsFrom = Literal["presence", "scribbles"]
 """Which weak labels a method cannot do without."""

@@ -24,10 +24,10 @@ from wsseg.diffusion.schedule import NoiseSchedule
 from wsseg.labels import BACKGROUND, NO, YES
 from wsseg.losses.contrast import contrast_loss, sample_pixels
 from wsseg.losses.pixels import overlap_loss, pixel_cross_entropy
-from wsseg.methods.base import Method, Prediction, Progress, Settings, Stage, part_of
+from wsseg.methods.base import Prediction, Progress, Settings, Stage, part_of
 from wsseg.methods.gradcam import gradcam_map
 from wsseg.methods.heat import blur, evidence, mark_something, over_neighbours
-from wsseg.methods.presence import ImageLabelMethod, mirrored_presence
+from wsseg.methods.presence import ImageLabelMethod, mirrored_presence, presence_auc
 from wsseg.methods.seeds import confident, merge_classes, vote
 from wsseg.networks.classifier import NoisyClassifier
 from wsseg.networks.pixel_decoder import PixelDecoder
@@ -203,8 +203,18 @@ class CLDF(ImageLabelMethod):
         return found
 
     def score(self, held: LabelledSlices, chunk: int) -> float:
-        """Dice over the pixels of the seeds: the classifier is frozen, so presence alone would tell nothing."""
-        return Method.score(self, held, chunk)
+        """Area under the ROC curve of how much of a slice is marked, were every slice to show every class.
+
+        The classifier is frozen, so what it says of presence would tell nothing
+        of the decoder; and only people's labels are compared with, no seeds.
+        """
+        device, marked = self.decoder.prototypes.device, []
+        for case in range(len(held.cases)):
+            images = held.images[held.case == case].to(device)
+            everywhere = torch.ones(len(images), self.classes, dtype=torch.bool)
+            maps = self.locate(images, torch.arange(len(images)), everywhere, 0, chunk, lambda part: None)
+            marked.append(maps.flatten(2).mean(dim=2))
+        return presence_auc(held, torch.cat(marked))
 
     def predict(self, images: Tensor, presence: Tensor | None, seed: int, chunk: int, progress: Progress) -> Prediction:
         found = super().predict(images, presence, seed, chunk, progress)

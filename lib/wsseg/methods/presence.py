@@ -39,12 +39,7 @@ class ImageLabelMethod(Method):
         """Area under the ROC curve of presence per slice, mean over the classes of which both states are known."""
         device = next(self.parameters()).device
         cases = [held.images[held.case == case].to(device) for case in range(len(held.cases))]
-        said = torch.cat([self.presence_probability(images, chunk) for images in cases])
-        areas = []
-        for truth, probability in zip(held.presence.T, said.T, strict=True):
-            if (truth == YES).any() and (truth == NO).any():
-                areas.append(compute_roc_auc(probability[truth >= 0], truth[truth >= 0]))
-        return float(np.mean(areas)) if areas else math.nan
+        return presence_auc(held, torch.cat([self.presence_probability(images, chunk) for images in cases]))
 
     @abstractmethod
     def presence_probability(self, images: Tensor, chunk: int) -> Tensor:
@@ -63,6 +58,19 @@ class ImageLabelMethod(Method):
         Returns:
             (len(slices), classes, size, size) in [0, 1], 0.5 on the border of a finding, on the CPU.
         """
+
+
+def presence_auc(held: LabelledSlices, said: Tensor) -> float:
+    """Area under the ROC curve, mean over the classes of which both states are known, NaN without any.
+
+    Args:
+        said: (slices, classes), greater where a slice rather shows the class.
+    """
+    areas = []
+    for truth, value in zip(held.presence.T, said.T, strict=True):
+        if (truth == YES).any() and (truth == NO).any():
+            areas.append(compute_roc_auc(value[truth >= 0], truth[truth >= 0]))
+    return float(np.mean(areas)) if areas else math.nan
 
 
 def smooth_over_slices(logits: Tensor) -> Tensor:

@@ -31,9 +31,7 @@ class SwinDecoder(nn.Module):
         self.blocks = nn.ModuleList(
             BasicLayer(width, 2, max(1, width // 16), (window, window), [0.0, 0.0]) for width in coarse_first
         )
-        self.join = nn.ModuleList(
-            nn.Conv2d(coarse + fine, fine, 1) for coarse, fine in pairwise(coarse_first)
-        )
+        self.join = nn.ModuleList(nn.Conv2d(coarse + fine, fine, 1) for coarse, fine in pairwise(coarse_first))
         self.classes = nn.Conv2d(coarse_first[-1], classes, 1)
 
     def forward(self, levels: Sequence[Tensor], size: Sequence[int]) -> Tensor:

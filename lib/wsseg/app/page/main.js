@@ -74,6 +74,7 @@ async function refreshModels() {
     option.textContent = trained ? `${name} ${version}` : `${name} (untrained)`;
   }
   model = models.find((one) => one.name === model.name) ?? model;
+  label = model.labels.find(({ name }) => name === label?.name) ?? model.labels[0];
   overlay.open(labels.scan?.id ?? null, model);
 }
 

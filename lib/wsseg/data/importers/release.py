@@ -12,9 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from wsseg.data.slices import PRESENCE_FILE
 from wsseg.errors import NotFoundError, WssegError
-from wsseg.labels import LabelSpace, Presence, read_presence, write_presence
+from wsseg.labels import PRESENCE_FILE, LabelSpace, Presence, read_presence, write_presence
 from wsseg.volume import NIFTI, Volume, read_volume, whole_file
 
 Progress = Callable[[float], None]

@@ -1,0 +1,376 @@
+"""`wsseg serve --studies URL` with a real Orthanc: series in, DICOM SEG out, and an archive in trouble."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import ssl
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BytesIO
+from pathlib import Path
+from subprocess import run
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+import requests
+from highdicom.seg import Segmentation, segread
+from live import SERVE, Server, oblique_affine, running, write_scan
+from orthanc import AUTH, Orthanc, as_itk, orthanc, write_patient
+from pydicom import Dataset, dcmread, dcmwrite
+
+from conftest import small_package
+from wsseg.app import pacs
+from wsseg.app.pacs import PASSWORD, USER, Pacs, RefusedError
+from wsseg.app.serve import check_studies
+from wsseg.data.phantom import make_phantom
+from wsseg.errors import UnavailableError, WssegError
+from wsseg.package import home, publish
+from wsseg.volume import Volume
+
+LABELS = ("left", "middle", "right")
+CT = {"Modality": "CT", "SOPClassUID": "1.2.840.10008.5.1.4.1.1.2"}
+US = {"Modality": "US", "SOPClassUID": "1.2.840.10008.5.1.4.1.1.6.1"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def credentials() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(USER, AUTH[0])
+        patch.setenv(PASSWORD, AUTH[1])
+        yield
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orthanc]:
+    with orthanc(tmp_path_factory.mktemp("orthanc")) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def files(archive: Orthanc, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Path]]:
+    """What is sent to the archive; of "growing" only the upper slices."""
+    folder = tmp_path_factory.mktemp("dicom")
+    scan = make_phantom(0, size=64)[0]
+    downwards = Volume(scan.voxels, scan.affine @ np.diag([1, 1, -1, 1]))
+    oblique = Volume(scan.voxels, oblique_affine())
+    written = {
+        "axial": write_patient(folder / "axial", "Ada", as_itk(scan)),
+        "downwards": write_patient(folder / "downwards", "Bo", as_itk(downwards), **CT),
+        "oblique": write_patient(folder / "oblique", "Cy", as_itk(oblique)),
+        "growing": write_patient(folder / "growing", "Di", as_itk(scan)),
+        "ultrasound": write_patient(folder / "ultrasound", "Ed", as_itk(scan), **US),
+        "gap": write_patient(folder / "gap", "Fy", as_itk(scan)),
+        "away": write_patient(folder / "away", "Gil", as_itk(scan)),
+    }
+    for name, series in written.items():
+        archive.send({"growing": series[3:], "gap": series[:2] + series[4:]}.get(name, series))
+    return written
+
+
+@pytest.fixture(scope="module")
+def uids(files: dict[str, list[Path]]) -> dict[str, str]:
+    return {name: str(dcmread(series[0]).SeriesInstanceUID) for name, series in files.items()}
+
+
+@pytest.fixture(scope="module")
+def server(archive: Orthanc, uids: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    small_package(home() / "models" / "trio" / "0.1", "cdm", LABELS)
+    publish(home() / "models", "trio", "0.1")
+    log = tmp_path_factory.mktemp("pacs") / "log"
+    with running((*SERVE, "--studies", archive.url, "--models", "trio"), log) as server:
+        yield server
+
+
+def study_of(files: list[Path]) -> str:
+    return str(dcmread(files[0]).StudyInstanceUID)
+
+
+def segment(server: Server, uid: str, **params: Any) -> nib.Nifti1Image:
+    """The mask of a scan."""
+    reply = server.infer("trio", f"image={uid}&output=image", **params)
+    assert reply.status == 200, reply.body
+    return nib.Nifti1Image.from_bytes(gzip.decompress(reply.body))
+
+
+def save(server: Server, uid: str, mask: np.ndarray, like: nib.Nifti1Image, folder: Path, names: list[str]) -> Any:
+    """Send a finished mask as 3D Slicer does."""
+    file = folder / "label.nii.gz"
+    nib.save(nib.Nifti1Image(mask.astype(np.uint8), like.affine), file)
+    info = [{"name": name, "idx": index + 1, "color": [1, 2, 3]} for index, name in enumerate(names)]
+    with file.open("rb") as content:
+        return requests.put(
+            f"{server.url}/datastore/label?image={uid}&tag=final",
+            data={"params": json.dumps({"label_info": info})},
+            files={"label": (file.name, content)},
+            timeout=120,
+        )
+
+
+def opened(seg: Dataset) -> Segmentation:
+    """As highdicom reads it from a file."""
+    content = BytesIO()
+    dcmwrite(content, seg, write_like_original=False)
+    return segread(BytesIO(content.getvalue()))
+
+
+def voxels(seg: Dataset, sources: list[Path]) -> dict[str, np.ndarray]:
+    """Of each segment by name, (x, y, slice) with slices in the order of the files."""
+    read = opened(seg)
+    frames = read.get_pixels_by_source_instance([str(dcmread(file).SOPInstanceUID) for file in sources])
+    names = [segment.SegmentLabel for segment in read.SegmentSequence]
+    return {name: frames[..., k].T for k, name in enumerate(names)}
+
+
+def along_files(mask: nib.Nifti1Image, sources: list[Path]) -> np.ndarray:
+    """A mask's slices in the order of the files, found by where the patient is."""
+    places = np.array([dcmread(file).ImagePositionPatient for file in sources], float) * [-1, -1, 1]
+    to_voxel = np.linalg.inv(mask.affine)
+    index = np.round(places @ to_voxel[:3, :3].T + to_voxel[:3, 3]).astype(int)
+    assert (index[:, :2] == 0).all()
+    return np.asarray(mask.dataobj)[:, :, index[:, 2]]
+
+
+def test_mr_and_ct_are_listed(server: Server, uids: dict[str, str]) -> None:
+    listed = server.ask("/info/").json["datastore"]
+    assert listed["total"] == len(uids) - 1
+    assert listed["completed"] == 0
+
+
+@pytest.mark.parametrize("name", ["axial", "downwards", "oblique"])
+def test_a_mask_comes_back_voxel_by_voxel(
+    name: str, server: Server, archive: Orthanc, files: dict[str, list[Path]], uids: dict[str, str]
+) -> None:
+    mask = segment(server, uids[name], save_label=True, label_tag="final")
+    [seg] = archive.segs(study_of(files[name]))
+    assert seg.SOPClassUID.name == "Segmentation Storage"
+    assert seg.ReferencedSeriesSequence[0].SeriesInstanceUID == uids[name]
+    assert (seg.SeriesDescription, seg.SegmentSequence[0].SegmentAlgorithmType) == ("trio 0.1", "AUTOMATIC")
+    found = voxels(seg, files[name])
+    wanted = along_files(mask, files[name])
+    assert wanted.any()
+    assert set(found) == {LABELS[value - 1] for value in np.unique(wanted) if value}
+    for label, segment_voxels in found.items():
+        np.testing.assert_array_equal(segment_voxels, wanted == LABELS.index(label) + 1)
+    info = server.ask("/info/").json["datastore"]
+    assert info["label_tags"]["final"] == info["completed"]
+
+
+def test_classes_keep_their_names_whatever_others_are_missing(
+    server: Server, archive: Orthanc, files: dict[str, list[Path]], uids: dict[str, str], tmp_path: Path
+) -> None:
+    uid, study = uids["axial"], study_of(files["axial"])
+    before = len(archive.segs(study))
+    like = segment(server, uid)
+    mask = np.zeros(like.shape)
+    mask[5:20, 10:30, 2:5], mask[30:40, 30:35, 4] = 1, 3
+    assert save(server, uid, mask, like, tmp_path, list(LABELS)).status_code == 200
+    assert save(server, uid, np.zeros(like.shape), like, tmp_path, list(LABELS)).status_code == 200
+    assert save(server, uid, mask == 1, like, tmp_path, ["Segment_1 ä"]).status_code == 200
+    drawn, empty, named = archive.segs(study)[before:]
+    found = voxels(drawn, files["axial"])
+    assert list(found) == ["left", "right"]
+    wanted = along_files(nib.Nifti1Image(mask, like.affine), files["axial"])
+    np.testing.assert_array_equal(found["left"], wanted == 1)
+    np.testing.assert_array_equal(found["right"], wanted == 3)
+    assert drawn.SegmentSequence[0].SegmentAlgorithmType == "SEMIAUTOMATIC"
+    kind = drawn.SegmentSequence[1].SegmentedPropertyTypeCodeSequence[0]
+    assert (kind.CodingSchemeDesignator, kind.CodeValue) == ("SCT", "108369006")
+    colors = [tuple(s.RecommendedDisplayCIELabValue) for s in drawn.SegmentSequence]
+    automatic = archive.segs(study)[0].SegmentSequence
+    assert colors[0] == next(tuple(s.RecommendedDisplayCIELabValue) for s in automatic if s.SegmentLabel == "left")
+    assert list(voxels(empty, files["axial"])) == list(LABELS)
+    assert not any(found.any() for found in voxels(empty, files["axial"]).values())
+    assert [s.SegmentLabel for s in named.SegmentSequence] == ["Segment_1 ä"]
+    reply = server.ask(f"/datastore/label?label={uid}&tag=final")
+    assert reply.status == 200
+
+
+def test_refused(server: Server, archive: Orthanc, uids: dict[str, str], tmp_path: Path) -> None:
+    assert server.infer("trio", "image=1.2.3").detail == 'image "1.2.3" is unknown'
+    assert server.infer("trio", "image=nothing").status == 404
+    gap = server.infer("trio", f"image={uids['gap']}")
+    assert gap.status == 400
+    assert "missing or unevenly spaced" in gap.detail
+    other = nib.Nifti1Image(np.zeros((8, 8, 8)), np.eye(4))
+    refused = save(server, uids["oblique"], np.ones((8, 8, 8)), other, tmp_path, ["left"])
+    assert refused.status_code == 400
+    assert "another grid" in refused.json()["detail"]
+    write_scan(tmp_path / "scan.nii.gz", (8, 8, 8))
+    upload = server.ask("/datastore/image?image=new", "PUT", {}, tmp_path / "scan.nii.gz")
+    assert upload.status == 400
+    assert "send it to the archive" in upload.detail
+
+
+def test_a_series_that_grows_is_fetched_again(
+    server: Server, archive: Orthanc, files: dict[str, list[Path]], uids: dict[str, str]
+) -> None:
+    assert segment(server, uids["growing"]).shape[2] == 5
+    archive.send(files["growing"][:3])
+    end = time.monotonic() + 30
+    while segment(server, uids["growing"]).shape[2] == 5 and time.monotonic() < end:
+        server.ask("/info/")
+        time.sleep(1)
+    assert segment(server, uids["growing"]).shape[2] == 8
+
+
+def test_viewers_search_through_the_server(server: Server, archive: Orthanc) -> None:
+    proxy = f"{server.url}/proxy/dicom"
+    one = requests.get(f"{proxy}/qido/studies?PatientID=Bo", timeout=30)
+    assert [study["00100020"]["Value"] for study in one.json()] == [["Bo"]]
+    assert len(requests.get(f"{proxy}/qido/studies", timeout=30).json()) == 7
+    assert requests.get(f"{proxy}/qido/studies/1.2.3/series/4/metadata", timeout=30).status_code == 404
+    for path in ("system", "qido/%2e%2e/system"):
+        assert requests.get(f"{proxy}/{path}", timeout=30).status_code == 404
+
+
+def test_an_archive_that_is_down(
+    server: Server, archive: Orthanc, files: dict[str, list[Path]], uids: dict[str, str], tmp_path: Path
+) -> None:
+    study = study_of(files["oblique"])
+    before = len(archive.segs(study))
+    like = segment(server, uids["oblique"])
+    archive.stop()
+    try:
+        assert server.ask("/info/").json["datastore"]["total"] == 6
+        assert segment(server, uids["oblique"]).shape == like.shape
+        away = server.infer("trio", f"image={uids['away']}")
+        assert away.status == 503
+        assert "cannot be reached" in away.detail
+        unsent = save(server, uids["oblique"], np.ones(like.shape), like, tmp_path, ["left"])
+        assert unsent.status_code == 503
+        assert "the mask is kept and will be sent" in unsent.json()["detail"]
+        looked = requests.get(f"{server.url}/proxy/dicom/qido/studies", timeout=30)
+        assert looked.status_code == 503
+    finally:
+        archive.start()
+    end = time.monotonic() + 40
+    while len(archive.segs(study)) == before and time.monotonic() < end:
+        time.sleep(0.5)
+    assert len(archive.segs(study)) == before + 1
+    assert voxels(archive.segs(study)[-1], files["oblique"])["left"].all()
+    assert segment(server, uids["away"]).shape == (64, 64, 8)
+
+
+def test_wrong_password_is_told_before_the_server_starts(archive: Orthanc, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(WssegError, match="status 404"):
+        check_studies(archive.url.replace("dicom-web", "dicom"))
+    monkeypatch.setenv(PASSWORD, "wrong")
+    with pytest.raises(WssegError, match="refuses user and password, which MONAI_LABEL_DICOMWEB_USERNAME and"):
+        check_studies(archive.url)
+    with pytest.raises(WssegError, match="not in the address"):
+        check_studies("http://pacs:secret@127.0.0.1/dicom-web")
+    with pytest.raises(WssegError, match="is not an address"):
+        check_studies("http://")
+
+
+class Trouble(BaseHTTPRequestHandler):
+    """Stands for an archive, or for what is in front of it; ``answers`` are given in their turn, the last for ever."""
+
+    answers: list[tuple[int, str, bytes]] = []
+    seconds = 0.0
+    asked = 0
+
+    def do_GET(self) -> None:
+        cls = type(self)
+        status, kind, body = cls.answers[min(cls.asked, len(cls.answers) - 1)]
+        cls.asked += 1
+        time.sleep(cls.seconds)
+        self.send_response(status)
+        self.send_header("content-type", kind)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *args: Any) -> None:
+        """Says nothing."""
+
+
+@pytest.fixture
+def trouble(monkeypatch: pytest.MonkeyPatch) -> Iterator[Pacs]:
+    monkeypatch.setattr(pacs, "PAUSES", (0.05, 0.1))
+    monkeypatch.setattr(pacs, "PATIENCE", (1.0, 0.3))
+    monkeypatch.setattr(Trouble, "asked", 0)
+    with serving() as port:
+        yield Pacs(f"http://127.0.0.1:{port}/dicom-web")
+
+
+@contextmanager
+def serving(certificate: Path | None = None) -> Iterator[int]:
+    """The port on which there is trouble, encrypted where a certificate with its key is given."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Trouble) as http:
+        if certificate:
+            context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+            context.load_cert_chain(certificate)
+            http.socket = context.wrap_socket(http.socket, server_side=True)
+        threading.Thread(target=http.serve_forever, args=(0.05,), daemon=True).start()
+        yield http.server_port
+        http.shutdown()
+
+
+JSON = "application/dicom+json"
+ONE = json.dumps([{"0020000D": {"vr": "UI", "Value": ["1.2"]}, "0020000E": {"vr": "UI", "Value": ["1.2.3"]}}]).encode()
+BUSY = (503, "text/html", b"busy")
+
+
+def test_what_passes_is_tried_again(trouble: Pacs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Trouble, "answers", [BUSY, BUSY, (200, JSON, ONE)])
+    found = trouble.find("1.2.3")
+    assert found is not None
+    assert (found.study, found.images, Trouble.asked) == ("1.2", 0, 3)
+    monkeypatch.setattr(Trouble, "answers", [BUSY])
+    with pytest.raises(UnavailableError, match="answers with status 503"):
+        trouble.find("1.2.3")
+    assert Trouble.asked == 6
+
+
+@pytest.mark.filterwarnings("ignore:message sent by origin server")
+@pytest.mark.parametrize(
+    "answer",
+    [
+        (200, "text/html", b"<html>Please log in</html>"),
+        (200, JSON, b'{"a": 1}'),
+        (200, JSON, b'[{"0020000E": 5}]'),
+        (200, JSON, b"[[]]"),
+        (200, JSON, b"\xff\xfe\x00"),
+    ],
+)
+def test_garbage_is_no_series(
+    answer: tuple[int, str, bytes], trouble: Pacs, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(Trouble, "answers", [answer])
+    with pytest.raises(RefusedError, match="does not answer as DICOMweb does"):
+        trouble.series({})
+    assert Trouble.asked == 1
+    series = pacs.Series(Dataset(), "1.2.3", "1.2", 4)
+    with pytest.raises(UnavailableError):
+        trouble.fetch(series, tmp_path)
+
+
+def test_an_archive_that_takes_too_long(trouble: Pacs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Trouble, "answers", [(200, JSON, ONE)])
+    monkeypatch.setattr(Trouble, "seconds", 1.0)
+    with pytest.raises(UnavailableError, match="does not answer in time"):
+        trouble.find("1.2.3")
+    assert Trouble.asked == 3
+
+
+def test_certificates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Debian's Orthanc crashes when it encrypts."""
+    monkeypatch.setattr(Trouble, "answers", [(200, JSON, b"[]")])
+    file = tmp_path / "pem"
+    names = ("-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1")
+    command = ("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *names)
+    run((*command, "-keyout", tmp_path / "key", "-out", tmp_path / "crt"), check=True, capture_output=True)
+    file.write_text((tmp_path / "key").read_text() + (tmp_path / "crt").read_text())
+    with serving(file) as port:
+        url = f"https://127.0.0.1:{port}/dicom-web"
+        with pytest.raises(WssegError, match="its certificate is not trusted"):
+            check_studies(url)
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "crt"))
+        assert check_studies(url) == url
