@@ -253,6 +253,7 @@ def write_package(folder: Path, metadata: Metadata, weights: dict[str, Tensor], 
         (draft / LICENCE).write_text(licence, encoding="utf-8")
         if weights:
             save_file({name: _half(tensor) for name, tensor in weights.items()}, draft / WEIGHTS)
+            (draft / WEIGHTS).chmod(0o644)
         draft.chmod(0o755)
         draft.rename(folder)
     except (OSError, SafetensorError) as error:  # safetensors has its own name for a full disk

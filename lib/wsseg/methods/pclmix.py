@@ -43,6 +43,12 @@ MULTIPLE = 16
 """The U-Net halves four times, so sides are multiples of this."""
 
 
+View = tuple[bool, int]
+"""Whether a slice is mirrored, and then how many quarter turns it makes."""
+
+VIEWS: Sequence[View] = [(mirrored, turns) for turns in range(4) for mirrored in (False, True)]
+
+
 class PCLMixSettings(Settings):
     """Settings of PCLMix.
 
@@ -163,9 +169,10 @@ class PCLMix(Method):
 
     def predict(self, images: Tensor, presence: Tensor | None, seed: int, chunk: int, progress: Progress) -> Prediction:
         """Look at the whole slices, then again at the square around what was found."""
-        whole = self._probabilities(images, chunk, False, lambda part: progress(part / 2))
+        whole = self._probabilities(images, chunk, VIEWS[:1], lambda part: progress(part / 5))
         rows, columns = _box(whole[:, 1:].sum(dim=1), self.settings.crop)
-        near = self._probabilities(images[:, :, rows, columns], chunk, True, lambda part: progress((1 + part) / 2))
+        views = VIEWS if self.settings.turned else VIEWS[:2]
+        near = self._probabilities(images[:, :, rows, columns], chunk, views, lambda part: progress((1 + 4 * part) / 5))
         found = torch.zeros_like(whole)
         found[:, 0] = 1.0
         found[:, :, rows, columns] = near
@@ -177,17 +184,28 @@ class PCLMix(Method):
             against = against * (presence.cpu() != 0)[:, :, None, None]
         return Prediction(against, shown)
 
-    def _probabilities(self, images: Tensor, chunk: int, mirrored: bool, progress: Progress) -> Tensor:
-        """The network's answers (slices, 1 + classes, ...) on the CPU, on request with mirror images in the mean."""
+    def _probabilities(self, images: Tensor, chunk: int, views: Sequence[View], progress: Progress) -> Tensor:
+        """The network's answers (slices, 1 + classes, ...) on the CPU, the mean over views of each slice."""
         found = []
         for part in torch.arange(len(images)).split(chunk):
             seen = images[part].contiguous(memory_format=torch.channels_last)
-            answer = torch.softmax(self.network(seen).float(), dim=1)
-            if mirrored:
-                answer = (answer + torch.softmax(self.network(seen.flip(3)).float(), dim=1).flip(3)) / 2
-            found.append(answer.cpu())
+            answers = [_back(torch.softmax(self.network(_seen(seen, view)).float(), dim=1), view) for view in views]
+            found.append(torch.stack(answers).mean(dim=0).cpu())
             progress((int(part[-1]) + 1) / len(images))
         return torch.cat(found)
+
+
+def _seen(slices: Tensor, view: View) -> Tensor:
+    """Slices (..., rows, columns) as a view shows them."""
+    mirrored, turns = view
+    return torch.rot90(slices.flip(-1) if mirrored else slices, turns, (-2, -1))
+
+
+def _back(maps: Tensor, view: View) -> Tensor:
+    """The way back from a view."""
+    mirrored, turns = view
+    upright = torch.rot90(maps, -turns, (-2, -1))
+    return upright.flip(-1) if mirrored else upright
 
 
 def _partial(logits: Tensor, target: Tensor, known: Tensor) -> Tensor:
