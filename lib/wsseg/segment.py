@@ -27,7 +27,7 @@ from wsseg.package import DEFAULT_MODEL, ModelPackage, Recipe, find_package
 from wsseg.volume import SliceGrid, Volume, check_scan, read_scan, write_mask
 
 _CPU_BYTES = 1 << 28
-"""What activations may take on a CPU: so little that caches still help; with 1 GiB, 128 pixels take 1.5 times as long."""
+"""What activations may take on a CPU: little enough for its caches; with 1 GiB, 128 pixels take 1.5 times as long."""
 
 _BYTES_PER_PIXEL = 2500
 """Activations of one slice and one branch per pixel of the network's input.
