@@ -26,7 +26,7 @@ from wsseg.labels import PRESENCE_FILE
 from wsseg.package import METADATA, ModelPackage, Parent, find_package, home, publish, versions
 from wsseg.volume import read_scan, write_mask
 
-SECONDS = 90
+SECONDS = 180
 
 
 @pytest.fixture(autouse=True)

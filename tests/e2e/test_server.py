@@ -77,7 +77,7 @@ def test_info_is_what_viewers_can_show(client: MONAILabelClient, published: str)
     assert model["dimension"] == 3
     assert model["config"]["device"][-1] == "cpu"
     assert info["labels"] == ["tumor"]
-    assert set(info["strategies"]) == {"random", "first"}
+    assert list(info["strategies"]) == ["informative", "uncertainty", "disagreement", "diversity", "random", "first"]
 
 
 @pytest.mark.parametrize("extension", [".nrrd", ".nii.gz", ".nii", "nrrd"])
