@@ -36,7 +36,7 @@ from wsseg.app.strategies import strategies
 from wsseg.app.studies import Studies
 from wsseg.app.train import TrainingTask
 from wsseg.app.whole_datastore import write_datastores_whole
-from wsseg.errors import NotFoundError, WssegError
+from wsseg.errors import NotFoundError, UnavailableError, WssegError
 from wsseg.package import ModelPackage, current_folder, find_package, package_names
 from wsseg.scan import SEG
 from wsseg.volume import case_name
@@ -128,9 +128,17 @@ class WssegApp(MONAILabelApp):
         stats = found["train_stats"]
         found["train_stats"] = dict(sorted(stats.items(), key=lambda entry: not entry[1]))
         store = self.datastore()
-        unlabelled = set(store.get_unlabeled_images()) - set(self.weak_labels.store.cases())
+        unlabelled = set(store.get_unlabeled_images()) - self._labelled()
         found["datastore"]["completed"] = found["datastore"]["total"] - len(unlabelled)
         return found
+
+    def _labelled(self) -> set[str]:
+        """Scans with a label; none while the database is down, since viewers can segment without it."""
+        try:
+            return set(self.weak_labels.store.cases())
+        except UnavailableError as error:
+            logger.warning("%s", error)
+            return set()
 
     def chosen_models(self) -> list[str]:
         """Names in ``conf``, none where every model is to be offered."""
@@ -212,6 +220,7 @@ class WssegApp(MONAILabelApp):
 
     def tasks(self, job: str) -> Mapping[str, Any]:
         """What MONAI Label can run as a job: "batch/infer", "train" or "scoring"."""
+        self._keep_up()
         return {"batch/infer": self._infers, "train": self._trainers, "scoring": self._scoring_methods}[job]
 
     def task(self, model: str | None) -> InferTask:

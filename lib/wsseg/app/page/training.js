@@ -110,7 +110,7 @@ export class Training {
 
 function lineOf(status, model, past) {
   if (!BUSY.has(status.state)) {
-    if (status.message && status.message !== past) return status.message;
+    if (status.message && status.message !== past) return `${status.model}: ${status.message}`;
     if (!model.trainable) return `${model.name} cannot be trained here.`;
     return "Learns from all labels that are stored, starting from the version in use.";
   }
