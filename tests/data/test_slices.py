@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from wsseg.data.augment import USUAL
 from wsseg.data.preprocess import View
 from wsseg.data.slices import LabelledSlices, load_slices, reference_of, scan_files
 from wsseg.errors import NotFoundError, WssegError
@@ -74,3 +75,14 @@ def test_presence_of_the_wrong_length_is_refused(phantom_data: Path, tmp_path: P
     table.write_text("\n".join(lines[:-1]) + "\n")
     with pytest.raises(WssegError, match=r"has \d+ slices, but presence is listed for \d+"):
         load_slices(tmp_path, TUMOR, View(32))
+
+
+def test_neighbours_come_from_the_same_scan_only(slices: LabelledSlices) -> None:
+    found = slices._with_neighbours(list(range(len(slices.case))), 1)
+    assert torch.equal(slices.case[found], slices.case[:, None].expand(-1, 3))
+    ends = slices.case.diff() != 0
+    steps = found.diff(dim=1)
+    assert torch.equal(steps[:-1, 1] == 0, ends)
+    assert torch.equal(steps[1:, 0] == 0, ends)
+    batch = slices.batch(seed=0, step=3, samples=range(16), variety=replace(USUAL, neighbours=1))
+    assert batch.images.shape == (16, 3, 32, 32)

@@ -10,7 +10,7 @@ from wsseg.methods.registry import stored_weights
 
 def _method(**changes: object) -> PCLMix:
     torch.manual_seed(0)
-    return PCLMix(SMALL_PCLMIX.model_copy(update=changes), 2)
+    return PCLMix(SMALL_PCLMIX.model_copy(update={"neighbours": 0} | changes), 2)
 
 
 def _batch(seed: int = 1) -> Batch:
@@ -133,3 +133,14 @@ def test_what_is_said_to_be_absent_is_not_marked() -> None:
 
 def test_defaults_are_valid() -> None:
     assert PCLMixSettings().crop % 16 == 0
+
+
+def test_slices_are_seen_with_their_neighbours_from_either_end() -> None:
+    method = _method(neighbours=1, turned=False).requires_grad_(False).eval()
+    images = _batch().images
+    found = method.predict(images, None, 0, 4, lambda part: None).probabilities
+    other = images.clone()
+    other[3] = -1.0
+    changed = (method.predict(other, None, 0, 4, lambda part: None).probabilities - found).abs().amax(dim=(1, 2, 3))
+    assert (changed[2:] > 1e-4).all()
+    assert changed[0] < 1e-6

@@ -23,6 +23,7 @@ class Variety:
         gamma: natural logarithm of the greatest exponent of the intensity in [0, 1].
         gain: greatest relative change of the intensity.
         crop: pixels of the square that is seen; None for the whole slice.
+        neighbours: slices on either side that are seen with each, as further channels.
     """
 
     turned: bool = False
@@ -32,6 +33,7 @@ class Variety:
     gamma: float = 0.25
     gain: float = 0.12
     crop: int | None = None
+    neighbours: int = 0
 
 
 USUAL = Variety()
@@ -49,6 +51,7 @@ class Augmentation:
         shift: rows, columns, in parts of half the slice.
         gamma: exponent of the intensity in [0, 1].
         gain: factor on the intensity in [0, 1].
+        overturned: neighbours in the other order; scanners do not agree on which end comes first.
     """
 
     flip: bool
@@ -57,6 +60,7 @@ class Augmentation:
     shift: tuple[float, float]
     gamma: float
     gain: float
+    overturned: bool = False
 
     @classmethod
     def draw(cls, rng: np.random.Generator, variety: Variety) -> Augmentation:
@@ -69,6 +73,7 @@ class Augmentation:
             shift=(float(down), float(right)),
             gamma=float(np.exp(rng.uniform(-variety.gamma, variety.gamma))),
             gain=float(rng.uniform(1 - variety.gain, 1 + variety.gain)),
+            overturned=variety.neighbours > 0 and bool(rng.random() < 0.5),
         )
 
     def matrix(self, seen: float) -> list[list[float]]:
@@ -81,7 +86,7 @@ class Augmentation:
 def augment(
     images: Tensor, pixels: Tensor, draws: Sequence[Augmentation], crop: int | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Apply one augmentation to each slice (batch, 1, size, size) in [-1, 1] and its pixel labels.
+    """Apply one augmentation to each slice (batch, channels, size, size) in [-1, 1] and its pixel labels.
 
     Args:
         pixels: (batch, size, size) uint8, moved without interpolation; 0 moves in.
@@ -90,7 +95,9 @@ def augment(
     side = crop or images.shape[-1]
     matrices = torch.tensor([draw.matrix(side / images.shape[-1]) for draw in draws], dtype=images.dtype)
     grid = functional.affine_grid(matrices, [len(images), 1, side, side], align_corners=False)
-    moved = functional.grid_sample(images + 1, grid, align_corners=False) / 2
+    over = torch.tensor([draw.overturned for draw in draws]).view(-1, 1, 1, 1)
+    ordered = torch.where(over, images.flip(1), images)
+    moved = functional.grid_sample(ordered + 1, grid, align_corners=False) / 2
     gamma = torch.tensor([draw.gamma for draw in draws], dtype=images.dtype).view(-1, 1, 1, 1)
     gain = torch.tensor([draw.gain for draw in draws], dtype=images.dtype).view(-1, 1, 1, 1)
     labels = functional.grid_sample(pixels[:, None].to(images.dtype), grid, mode="nearest", align_corners=False)

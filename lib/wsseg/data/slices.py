@@ -32,7 +32,8 @@ class Batch:
     one process as in several, and after a resume.
 
     Attributes:
-        images: (batch, 1, size, size) in [-1, 1], augmented.
+        images: (batch, channels, size, size) in [-1, 1], augmented; one channel,
+            or more with the neighbours that the variety asks for.
         presence: (batch, classes) of 1 yes, 0 no, -1 unknown.
         pixels: (batch, size, size) uint8 pixel labels, 0 not labelled, 1..N the
             classes, 255 background; drawn by people or made by the method.
@@ -107,7 +108,8 @@ class LabelledSlices:
         draws = [np.random.default_rng([seed, step, sample]) for sample in samples]
         chosen = [self._choose(sample, rng) for sample, rng in zip(samples, draws, strict=True)]
         drawn = [Augmentation.draw(rng, variety) for rng in draws]
-        images, pixels = augment(self.images[chosen], self.pixels[chosen], drawn, variety.crop)
+        seen = self.images[self._with_neighbours(chosen, variety.neighbours), 0]
+        images, pixels = augment(seen, self.pixels[chosen], drawn, variety.crop)
         noise = np.stack([rng.standard_normal(images.shape[1:], np.float32) for rng in draws])
         uniform = np.stack([rng.random(4, np.float32) for rng in draws])
         return Batch(images, self.presence[chosen], pixels, torch.from_numpy(noise), torch.from_numpy(uniform), done)
@@ -119,6 +121,12 @@ class LabelledSlices:
             column = self.presence[:, rng.integers(self.presence.shape[1])]
             candidates = torch.nonzero(column == (YES if sample % 2 else NO))[:, 0]
         return int(candidates[rng.integers(len(candidates))])
+
+    def _with_neighbours(self, chosen: list[int], reach: int) -> Tensor:
+        """Indices (chosen, 1 + 2 reach) of slices and those beside them in the same scan."""
+        case = self.case[chosen][:, None]
+        first, last = (torch.searchsorted(self.case, case, right=right) for right in (False, True))
+        return neighbouring(torch.tensor(chosen), reach, first, last - 1)
 
     @cached_property
     def _scribbled(self) -> Tensor:
@@ -139,6 +147,12 @@ class LabelledSlices:
             cases=tuple(self.cases[index] for index in kept),
             case=renumbered,
         )
+
+
+def neighbouring(slices: Tensor, reach: int, first: Tensor | int, last: Tensor | int) -> Tensor:
+    """Indices (slices, 1 + 2 reach) of slices with those beside them, the outermost again beyond the ends."""
+    beside = slices[:, None] + torch.arange(-reach, reach + 1)
+    return beside.clamp(torch.as_tensor(first), torch.as_tensor(last))
 
 
 def held_back_cases(cases: Collection[str], part: float) -> set[str]:

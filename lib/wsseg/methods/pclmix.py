@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from wsseg.data.augment import Variety
-from wsseg.data.slices import Batch
+from wsseg.data.slices import Batch, neighbouring
 from wsseg.labels import BACKGROUND
 from wsseg.losses.memory_contrast import ClassMemory, believed, choose_anchors, memory_contrast
 from wsseg.losses.mix import Mix
@@ -56,6 +56,8 @@ class PCLMixSettings(Settings):
         widths: channels of the encoder's five levels.
         crop: side in pixels of the square that is trained on, and looked at
             again around what was found.
+        neighbours: slices on either side that are seen with each: they tell where
+            the heart ends.
         turned: slices may come in any quarter turn, mirrored or not.
         mix: learn from mixed slices.
         contrast: greatest weight of the contrast; 0 leaves it out.
@@ -75,6 +77,7 @@ class PCLMixSettings(Settings):
 
     widths: tuple[int, int, int, int, int] = (24, 48, 96, 160, 256)
     crop: int = Field(128, ge=MULTIPLE, multiple_of=MULTIPLE)
+    neighbours: int = Field(1, ge=0)
     turned: bool = True
     mix: bool = True
     contrast: float = Field(0.15, ge=0)
@@ -85,7 +88,7 @@ class PCLMixSettings(Settings):
     memory: int = Field(500, ge=1)
     anchors: int = Field(64, ge=2)
     temperature: float = Field(0.07, gt=0)
-    steps: int = Field(1500, ge=1)
+    steps: int = Field(3000, ge=1)
     rate: float = Field(1e-3, gt=0)
     batch: int = Field(8, ge=1)
 
@@ -106,8 +109,8 @@ class PCLMix(Method):
         super().__init__(settings, classes)
         self.settings = settings
         self.classes = classes
-        self.variety = Variety(settings.turned, 0.35, 0.22, 0.35, 0.35, 0.15, settings.crop)
-        self.network = SharedUNet(settings.widths, classes + 1)
+        self.variety = Variety(settings.turned, 0.35, 0.22, 0.35, 0.35, 0.15, settings.crop, settings.neighbours)
+        self.network = SharedUNet(settings.widths, classes + 1, 1 + 2 * settings.neighbours)
         self.auxiliary = SwinDecoder(settings.widths[2:], classes + 1)
         width = settings.widths[3]
         self.embed = nn.Sequential(
@@ -169,6 +172,8 @@ class PCLMix(Method):
 
     def predict(self, images: Tensor, presence: Tensor | None, seed: int, chunk: int, progress: Progress) -> Prediction:
         """Look at the whole slices, then again at the square around what was found."""
+        beside = neighbouring(torch.arange(len(images)), self.settings.neighbours, 0, len(images) - 1)
+        images = images[beside.to(images.device), 0]
         whole = self._probabilities(images, chunk, VIEWS[:1], lambda part: progress(part / 5))
         rows, columns = _box(whole[:, 1:].sum(dim=1), self.settings.crop)
         views = VIEWS if self.settings.turned else VIEWS[:2]
@@ -196,9 +201,9 @@ class PCLMix(Method):
 
 
 def _seen(slices: Tensor, view: View) -> Tensor:
-    """Slices (..., rows, columns) as a view shows them."""
+    """Slices (batch, channels, rows, columns) as a view shows them; mirrored is from the other end."""
     mirrored, turns = view
-    return torch.rot90(slices.flip(-1) if mirrored else slices, turns, (-2, -1))
+    return torch.rot90(slices.flip(1, 3) if mirrored else slices, turns, (-2, -1))
 
 
 def _back(maps: Tensor, view: View) -> Tensor:

@@ -14,14 +14,15 @@ class SharedUNet(nn.Module):
     Args:
         widths: channels of the levels, the finest first.
         classes: channels of the result, background counted.
+        channels: of the input.
     """
 
-    def __init__(self, widths: Sequence[int], classes: int) -> None:
+    def __init__(self, widths: Sequence[int], classes: int, channels: int = 1) -> None:
         super().__init__()
-        self.unet = BasicUNet(2, 1, classes, features=(*widths, widths[0]), norm="batch")
+        self.unet = BasicUNet(2, channels, classes, features=(*widths, widths[0]), norm="batch")
 
     def encode(self, images: Tensor) -> list[Tensor]:
-        """Activations of all levels for (batch, 1, rows, columns), the finest first, each half the side of the last."""
+        """Activations of all levels for (batch, channels, rows, columns), finest first, each half the side of the last."""
         levels = [self.unet.conv_0(images)]
         for down in (self.unet.down_1, self.unet.down_2, self.unet.down_3, self.unet.down_4):
             levels.append(down(levels[-1]))
