@@ -107,7 +107,7 @@ def _wait(server: Server, process: subprocess.Popen[bytes]) -> None:
     end = time.monotonic() + START_SECONDS
     while time.monotonic() < end and process.poll() is None:
         try:
-            if server.ask("/info/").status == 200:
+            if server.ask("/info/").status in (200, 401):  # the latter where a token is needed
                 return
         except (URLError, ConnectionError):
             time.sleep(0.2)

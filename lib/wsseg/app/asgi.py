@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import logging
+import os
 
 from fastapi.middleware.cors import CORSMiddleware
 from monailabel.app import app
 
 from wsseg.app import annotate
+from wsseg.app.access import require_token
+from wsseg.app.guards import DEFAULT_MAX_UPLOAD_MB, MAX_UPLOAD_MB, TOKEN
+from wsseg.app.limits import SizeLimit
+from wsseg.app.links import leave_out_links
 from wsseg.app.names import KnownNames
 from wsseg.app.replies import answer_errors
+from wsseg.app.request_log import RequestLog
 from wsseg.app.routes import router
 
 # MONAI Label lets any page that is open in the same browser read the server, and
@@ -18,10 +24,19 @@ app.user_middleware = [middleware for middleware in app.user_middleware if middl
 
 logging.getLogger("wsseg").setLevel(logging.INFO)
 
+leave_out_links()
+
 app.include_router(router)
 # The first route that matches answers.
 app.router.routes.insert(0, app.router.routes.pop())
 app.include_router(annotate.router)
 annotate.serve_page(app)
-app.add_middleware(KnownNames)
 answer_errors(app)
+
+# The last one added is the first one asked.
+app.add_middleware(KnownNames)
+app.add_middleware(SizeLimit, max_upload_mb=int(os.environ.get(MAX_UPLOAD_MB, DEFAULT_MAX_UPLOAD_MB)))
+# Taken out of the environment, which trainers and other commands inherit.
+if token := os.environ.pop(TOKEN, ""):
+    require_token(app, token)
+app.add_middleware(RequestLog)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, unquote
 
 from monailabel.interfaces.utils.app import app_instance
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -43,6 +43,9 @@ def _is_foreign(scope: Scope) -> bool:
 
 
 def _refusal(scope: Scope) -> str | None:
+    # Decoded once already; an archive that is asked in turn would decode it again.
+    if any(part and not is_plain(unquote(part)) for part in scope["path"].split("/")):
+        return "there is no such path"
     for key, value in parse_qsl(scope["query_string"].decode("latin-1")):
         if key in NAMES and not is_plain(value):
             return f'{key} "{value}" is unknown, a name holds no path'

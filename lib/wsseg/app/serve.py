@@ -9,6 +9,7 @@ import socket
 from pathlib import Path
 
 from wsseg.app.database import open_store
+from wsseg.app.guards import DEFAULT_MAX_UPLOAD_MB, MAX_UPLOAD_MB, TOKEN, check_host, read_token
 from wsseg.app.models import offered_packages
 from wsseg.errors import NotFoundError, WssegError
 from wsseg.package import bundled, home
@@ -22,8 +23,19 @@ _SETTINGS = {
     "MONAI_LABEL_DICOMWEB_SEARCH_FILTER": '{"Modality": ["MR", "CT"]}',
 }
 
+PROXIES = "127.0.0.1,::1"
+"""Where a reverse proxy is believed whom it passes on: on this machine."""
 
-def serve(studies: str | None, host: str, port: int, models: list[str]) -> None:
+
+def serve(
+    studies: str | None,
+    host: str,
+    port: int,
+    models: list[str],
+    token_file: Path | None = None,
+    behind_proxy: bool = False,
+    max_upload_mb: int = DEFAULT_MAX_UPLOAD_MB,
+) -> None:
     """Serve the models until interrupted.
 
     Args:
@@ -32,17 +44,29 @@ def serve(studies: str | None, host: str, port: int, models: list[str]) -> None:
         host: address to listen on.
         port: TCP port.
         models: names of those offered; all that are trained if empty.
+        token_file: holds what clients must know; None for the environment's
+            ``WSSEG_TOKEN``, and without that everybody may come in.
+        behind_proxy: a reverse proxy decides who may come in, and says whom it passes on.
+        max_upload_mb: largest request.
 
     Raises:
-        WssegError: the models, the studies, the labels or the port cannot be used.
+        WssegError: the models, the studies, the labels, the token or the port
+            cannot be used, or the server would be open to a network.
     """
+    token = read_token(token_file)
+    check_host(host, guarded=bool(token) or behind_proxy)
     if models:
         offered_packages(models)
     check_port(host, port)
     source = check_studies(studies) if studies else demo_studies()
     open_store().close()
     app = app_folder()
-    print(_welcome(source, host, port), flush=True)
+    print(_welcome(source, host, port, bool(token)), flush=True)
+    os.environ |= {
+        TOKEN: token,
+        MAX_UPLOAD_MB: str(max_upload_mb),
+        "FORWARDED_ALLOW_IPS": PROXIES if behind_proxy else "",  # uvicorn's
+    }
     _run(["--app", str(app), "--studies", source, "--host", host, "--port", str(port)], models)
 
 
@@ -101,7 +125,7 @@ def app_folder() -> Path:
     return folder
 
 
-def _welcome(studies: str, host: str, port: int) -> str:
+def _welcome(studies: str, host: str, port: int, closed: bool) -> str:
     reached = "127.0.0.1" if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
     server = f"http://{reached}:{port}"
     ohif = f"{server}/ohif/" if studies.startswith(REMOTE) else "needs studies from a DICOMweb URL, this is a folder"
@@ -110,6 +134,7 @@ def _welcome(studies: str, host: str, port: int) -> str:
         f"3D Slicer  module MONAI Label, server {server}",
         f"OHIF       {ohif}",
         f"browser    {server}/annotate/ labels scans and trains models, {server}/ describes the interface",
+        *(["log in     with the token, in 3D Slicer as the password of any user"] if closed else []),
         "The server is ready in about ten seconds; Ctrl-C stops it.",
     )
     return "\n".join(lines)

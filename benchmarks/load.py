@@ -1,0 +1,175 @@
+"""Eight viewers at once: masks and /info/ mixed, on a live `wsseg serve` of this machine.
+
+    python benchmarks/load.py [--minutes 10] [--model NAME]
+
+Makes a synthetic study of 24 slices of 256 x 256. Exits with 1 where a request
+failed, where the 99th percentile of GET /info/ is 0.2 s or more, or where
+memory grew. Memory is the server's resident one with that of its children, in
+MB, read every half second. Each viewer gets a mask first, which is not counted,
+and the first third of the time is not compared: threads and the allocator take
+what they need then. Flat is a median of the last sixth that lies less than
+100 MB above that of the sixth after the first third: a leak of one scan (6 MB
+as 32-bit numbers) per mask would show after 17 masks, while four scans in
+memory at a time go up and down by tens of MB.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+import requests
+
+from wsseg.data.phantom import write_demo_study
+from wsseg.package import DEFAULT_MODEL
+
+VIEWERS = 8
+MASKS = 0.1
+"""Part of the requests that ask for a mask."""
+
+THINK_SECONDS = 0.05
+SLOWEST_INFO = 0.2
+FLAT_MB = 100.0
+START_SECONDS = 240
+
+
+@dataclass
+class Seen:
+    """What the viewers met.
+
+    Attributes:
+        info: seconds of each GET /info/.
+        masks: seconds of each mask.
+        errors: one sentence per request that failed.
+        memory: seconds since the start and MB.
+    """
+
+    info: list[float] = field(default_factory=list)
+    masks: list[float] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+    memory: list[tuple[float, float]] = field(default_factory=list)
+
+    def info_ms(self, percentile: int) -> float:
+        """Of GET /info/."""
+        return 1000 * statistics.quantiles(self.info, n=100)[percentile - 1]
+
+    def memory_between(self, first: float, last: float) -> float:
+        """Median MB in a part of the time, in [0, 1]."""
+        total = self.memory[-1][0]
+        return statistics.median(mb for at, mb in self.memory if first * total <= at <= last * total)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=10)
+    parser.add_argument("--model", default=DEFAULT_MODEL)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        write_demo_study(Path(folder) / "studies")
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        command = (sys.executable, "-m", "wsseg.cli", "serve", "--models", arguments.model, "--port", str(port))
+        environment = {"WSSEG_HOME": folder, **os.environ}
+        with (Path(folder) / "log").open("wb") as log:
+            server = subprocess.Popen(
+                (*command, "--studies", f"{folder}/studies"), env=environment, stdout=log, stderr=log
+            )
+        try:
+            seen = _load(f"http://127.0.0.1:{port}", arguments.model, 60 * arguments.minutes, server.pid)
+        finally:
+            server.terminate()
+            server.wait()
+    sys.exit(_report(seen))
+
+
+def _load(address: str, model: str, seconds: float, pid: int) -> Seen:
+    _wait_for(f"{address}/info/")
+    seen = Seen()
+    with ThreadPoolExecutor(VIEWERS) as pool:
+        list(pool.map(lambda _: _ask(requests, address, model, Seen()), range(VIEWERS)))
+        began = time.monotonic()
+        end = began + seconds
+        viewers = [pool.submit(_view, address, model, end, random.Random(seed), seen) for seed in range(VIEWERS)]
+        while time.monotonic() < end:
+            seen.memory.append((time.monotonic() - began, _memory_mb(pid)))
+            time.sleep(0.5)
+    for viewer in viewers:
+        viewer.result()
+    return seen
+
+
+def _view(address: str, model: str, end: float, chance: random.Random, seen: Seen) -> None:
+    """One viewer: looks whether the server is there, and now and then runs the model."""
+    with requests.Session() as session:
+        while time.monotonic() < end:
+            _ask(session, address, model if chance.random() < MASKS else None, seen)
+            time.sleep(THINK_SECONDS)
+
+
+def _ask(session: Any, address: str, model: str | None, seen: Seen) -> None:
+    """A mask as 3D Slicer asks for it, or GET /info/ where no model is named."""
+    params = {"params": json.dumps({"result_extension": ".nrrd", "result_dtype": "uint8"})}
+    started = time.perf_counter()
+    try:
+        if model:
+            reply = session.post(f"{address}/infer/{model}?image=demo_flair", data=params, timeout=600)
+        else:
+            reply = session.get(f"{address}/info/", timeout=60)
+        if not reply.ok:
+            seen.errors.append(f"{reply.status_code} {reply.text[:200]}")
+    except requests.RequestException as error:
+        seen.errors.append(str(error))
+    (seen.masks if model else seen.info).append(time.perf_counter() - started)
+
+
+def _report(seen: Seen) -> int:
+    """Print the figures; the exit status."""
+    slowest = seen.info_ms(99)
+    before, after = seen.memory_between(1 / 3, 1 / 2), seen.memory_between(5 / 6, 1)
+    print(f"{VIEWERS} viewers, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
+    print(f"requests: {len(seen.info)} of /info/, {len(seen.masks)} of masks, {len(seen.errors)} errors")
+    slow = f"99th percentile {slowest:.0f} ms, worst {1000 * max(seen.info):.0f} ms"
+    print(f"/info/: median {seen.info_ms(50):.0f} ms, {slow}")
+    print(f"masks: median {statistics.median(seen.masks):.2f} s, worst {max(seen.masks):.2f} s")
+    print(f"memory: start {seen.memory[0][1]:.0f} MB, settled {before:.0f} MB, end {after:.0f} MB")
+    wrong = [*seen.errors[:5]]
+    if slowest >= 1000 * SLOWEST_INFO:
+        wrong.append(f"/info/ takes {slowest:.0f} ms at the 99th percentile")
+    if after - before >= FLAT_MB:
+        wrong.append(f"memory grew by {after - before:.0f} MB")
+    for sentence in wrong:
+        print(f"wrong: {sentence}")
+    return 1 if wrong else 0
+
+
+def _wait_for(url: str) -> None:
+    end = time.monotonic() + START_SECONDS
+    while time.monotonic() < end:
+        try:
+            if requests.get(url, timeout=60).ok:
+                return
+        except requests.ConnectionError:
+            time.sleep(0.5)
+    raise SystemExit("the server did not start")
+
+
+def _memory_mb(pid: int) -> float:
+    server = psutil.Process(pid)
+    return sum(process.memory_info().rss for process in (server, *server.children(recursive=True))) / 1e6
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,44 @@
+"""One line per request, without patient data: names of scans stand in addresses, and may be those of patients."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+logger = logging.getLogger(__name__)
+
+
+class RequestLog:
+    """ASGI middleware that logs method, the route's own path, status, milliseconds and client."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Log when the reply is sent."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        began = time.perf_counter()
+        status = 500  # what is answered where an error leaves the application
+
+        async def noted(message: Message) -> None:
+            nonlocal status
+            status = message.get("status", status)
+            await send(message)
+
+        try:
+            await self.app(scope, receive, noted)
+        finally:
+            took = 1000 * (time.perf_counter() - began)
+            client = scope["client"][0] if scope.get("client") else "-"
+            logger.info("%s %s %d %.0f ms %s", scope["method"], _route(scope), status, took, client)
+
+
+def _route(scope: Scope) -> str:
+    """As it was declared, "/infer/{model}", or the folder of a file; "-" where none was reached."""
+    if "route" in scope:
+        return str(scope["route"].path)
+    return f"{scope['root_path']}/*" if scope["root_path"] else "-"
