@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import base64
 import gzip
-import importlib.util
 import json
 import shutil
-import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import nibabel as nib
@@ -192,44 +189,6 @@ def test_damaged_scan_is_refused_with_a_sentence(server: Server, published: str,
 
 
 @pytest.mark.parametrize(
-    ("path", "named"),
-    [
-        ("/infer/nothing?image=plain", "nothing"),
-        ("/infer/small?image=nothing", "nothing"),
-        ("/infer/small?image=/etc/passwd", "/etc/passwd"),
-        ("/infer/small?image=..%2Fplain", "../plain"),
-        ("/infer/small?session_id=nothing", "nothing"),
-        ("/activelearning/nothing", "nothing"),
-        ("/batch/infer/nothing", "nothing"),
-        ("/train/nothing", "nothing"),
-        ("/scoring/nothing", "nothing"),
-    ],
-)
-def test_unknown_names_are_not_found(server: Server, path: str, named: str) -> None:
-    reply = server.ask(path, "POST")
-    assert reply.status == 404
-    assert named in reply.detail
-
-
-@pytest.mark.parametrize(
-    ("method", "path"),
-    [
-        ("GET", "/datastore/image?image=nothing"),
-        ("DELETE", "/datastore/image?id=nothing"),
-        ("GET", "/datastore/image/info?image=nothing"),
-        ("PUT", "/datastore/image/info?image=nothing"),
-        ("GET", "/datastore/label?label=nothing&tag=final"),
-        ("DELETE", "/datastore/label?id=nothing&tag=final"),
-        ("GET", "/datastore/label/info?label=plain&tag=nothing"),
-    ],
-)
-def test_unknown_image_or_label_is_not_found(server: Server, method: str, path: str) -> None:
-    reply = server.ask(path, method)
-    assert reply.status == 404
-    assert reply.detail
-
-
-@pytest.mark.parametrize(
     ("params", "part"),
     [
         ("{bad", "params: is not JSON"),
@@ -249,13 +208,6 @@ def test_wrong_fields_are_refused_with_a_sentence(server: Server, published: str
     reply = server.ask(f"/infer/{published}?image=plain", "POST", {"params": params})
     assert reply.status == 400
     assert part in reply.detail
-
-
-def test_requests_of_the_wrong_shape_are_refused(server: Server, published: str) -> None:
-    assert "image" in server.infer(published, "output=json").detail
-    assert "output" in server.infer(published, "image=plain&output=picture").detail
-    assert "DICOM" in server.infer(published, "image=plain&output=dicom_seg").detail
-    assert server.ask("/datastore/image/info?image=plain", "PUT", {"info": "{"}).status == 400
 
 
 def test_upload_to_the_studies(server: Server, studies: Path, tmp_path: Path) -> None:
@@ -304,46 +256,6 @@ def test_info_answers_while_scans_are_segmented(server: Server, published: str) 
     computed = sum(job.result().json["latencies"]["infer"] for job in busy)
     assert computed > 1, "too little work to show anything"
     assert np.percentile(waits, 99) < 0.2, f"median {np.median(waits):.3f} s, worst {max(waits):.3f} s"
-
-
-@pytest.fixture(scope="module")
-def slicer() -> ModuleType:
-    """The client that 3D Slicer's MONAI Label module ships."""
-    file = Path(sys.prefix) / "monailabel/plugins/slicer/MONAILabel/MONAILabelLib/client.py"
-    spec = importlib.util.spec_from_file_location("slicer_client", file)
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_slicer_from_connect_to_submit(server: Server, slicer: ModuleType, studies: Path, tmp_path: Path) -> None:
-    """The calls in the order in which Slicer makes them, with what it sends."""
-    client = slicer.MONAILabelClient(server.url, str(tmp_path), "slicer-test")
-    assert not client.auth_enabled()
-    info = client.info()
-    assert client.train_status(check_if_running=True) is False
-    sample = client.next_sample("first", {})
-    assert sample["id"] in {file.name.split(".")[0] for file in studies.iterdir()}
-    write_scan(tmp_path / "node.nii.gz", (40, 44, SLICES), oblique_affine())
-    image = client.upload_image(str(tmp_path / "node.nii.gz"), "MR Head 1")["image"]
-    (name, model), *_ = info["models"].items()
-    params = {key: value[0] if isinstance(value, list) else value for key, value in model["config"].items()}
-    params |= {"result_extension": ".nrrd", "result_dtype": "uint8"}
-    file, result = client.infer(name, image, params)
-    mask = sitk.ReadImage(file)
-    assert same_grid(mask, sitk.ReadImage(str(tmp_path / "node.nii.gz")))
-    # Slicer takes the names in the order of their values and gives them 1, 2, ...
-    names = sorted(result["label_names"], key=result["label_names"].get)
-    assert names == info["labels"]
-    label = tmp_path / "label.nii.gz"
-    sitk.WriteImage(mask, str(label))
-    saved = {"label_info": [{"name": n, "idx": i + 1} for i, n in enumerate(names)]}
-    assert client.save_label(image, str(label), "", saved)["image"] == image
-    assert client.info()["datastore"]["completed"] == 1
-    downloaded = sitk.ReadImage(client.download_label(image, "final"))
-    assert np.array_equal(sitk.GetArrayViewFromImage(downloaded), sitk.GetArrayViewFromImage(mask))
 
 
 def test_plain_start_server_segments(published: str, studies: Path, tmp_path: Path) -> None:

@@ -20,8 +20,10 @@ from monailabel.interfaces.tasks.strategy import Strategy
 from monailabel.interfaces.tasks.train import TrainTask
 
 from wsseg.app.archive import Archive
+from wsseg.app.batch import Batch
 from wsseg.app.compute import Compute
 from wsseg.app.database import open_store
+from wsseg.app.folder import ScanFolder
 from wsseg.app.infer import SegmentTask
 from wsseg.app.interrupt import when_interrupted
 from wsseg.app.jobs import Jobs
@@ -37,7 +39,7 @@ from wsseg.app.studies import Studies
 from wsseg.app.train import TrainingTask
 from wsseg.app.whole_datastore import write_datastores_whole
 from wsseg.errors import NotFoundError, UnavailableError, WssegError
-from wsseg.package import ModelPackage, current_folder, find_package, package_names
+from wsseg.package import WEIGHTS, ModelPackage, current_folder, find_package, package_names
 from wsseg.scan import SEG
 from wsseg.volume import case_name
 
@@ -59,6 +61,7 @@ class WssegApp(MONAILabelApp):
     Attributes:
         compute: loaded models.
         jobs: of training.
+        batch: inference on many scans.
         weak_labels: of the studies; ``labels`` is MONAI Label's own list of class names.
 
     Raises:
@@ -71,6 +74,7 @@ class WssegApp(MONAILabelApp):
     def __init__(self, app_dir: str, studies: str, conf: dict[str, str]) -> None:
         self.compute = Compute()
         self.jobs = Jobs(lambda folder, package: self.weak_labels.snapshot(folder, package))
+        self.batch = Batch(self.infer)
         self._folders = _folders_in_use()
         super().__init__(
             app_dir,
@@ -83,7 +87,8 @@ class WssegApp(MONAILabelApp):
     def init_datastore(self) -> Datastore:
         """The studies, and the weak labels of them."""
         write_datastores_whole()
-        datastore = super().init_datastore()
+        archive = self.studies.startswith(("http://", "https://"))
+        datastore = super().init_datastore() if archive else ScanFolder(self.studies)
         self.weak_labels = Labels(open_store(), Studies(datastore))
         return datastore
 
@@ -170,6 +175,7 @@ class WssegApp(MONAILabelApp):
         when_interrupted(self.compute.stop)
         self.jobs.resume()
         when_interrupted(self.jobs.pause)
+        when_interrupted(self.batch.stop)
         for task in self._infers.values():
             task.load()
         # All that was imported stays; a collection that walks it would stop every thread for a second.
@@ -217,6 +223,14 @@ class WssegApp(MONAILabelApp):
         several = request.get("multi_gpu", True) and torch.cuda.is_available()
         # What stands in option rows is of one scan, never of all.
         return super().batch_infer({**request, "multi_gpu": several, "save_as_label": False}, datastore)
+
+    def model_file(self, model: str, validate: bool = True) -> str:
+        """The weights in use, for those who ask for the file or its sum.
+
+        Raises:
+            NotFoundError: no such model.
+        """
+        return str(self.package(model).folder / WEIGHTS)
 
     def tasks(self, job: str) -> Mapping[str, Any]:
         """What MONAI Label can run as a job: "batch/infer", "train" or "scoring"."""

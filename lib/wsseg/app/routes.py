@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import shutil
-import tempfile
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -17,15 +17,19 @@ from typing import Annotated, Any, Literal
 
 from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
-from fastapi import APIRouter, Depends, File, Form, UploadFile
-from fastapi.responses import JSONResponse, Response
+from fastapi import APIRouter, Body, Depends, File, Form, HTTPException, UploadFile
+from fastapi.responses import FileResponse, JSONResponse, Response
 from monailabel.config import settings
+from monailabel.endpoints import activelearning, datastore
 from monailabel.endpoints.user.auth import RBAC, User
 from monailabel.interfaces.datastore import DefaultLabelTag
 from monailabel.interfaces.utils.app import app_instance
+from monailabel.utils.others.generic import file_checksum
+from starlette.background import BackgroundTask
 
-from wsseg.app import proxy, replies, train
+from wsseg.app import batch, proxy, replies, sessions, train
 from wsseg.app.app import WssegApp
+from wsseg.app.forms import json_object, saved
 from wsseg.errors import NotFoundError, WssegError
 from wsseg.scan import SEG
 from wsseg.volume import case_name, read_scan
@@ -37,6 +41,8 @@ FINAL = DefaultLabelTag.FINAL.value
 router = APIRouter()
 router.include_router(train.router)
 router.include_router(proxy.router)
+router.include_router(batch.router)
+router.include_router(sessions.router)
 
 _user = Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_USER))
 _annotator = Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_ANNOTATOR))
@@ -59,7 +65,7 @@ async def infer(
     output: Output | None = None,
 ) -> Response:
     """Segment an image of the studies, an uploaded file, or a session's image; ``label`` holds scribbles."""
-    request = {**_json_object("params", params), "model": model}
+    request = {**json_object("params", params), "model": model}
     request["annotator"] = annotator(request.get("client_id"), user)
     if output == "dicom_seg":
         request["result_extension"] = SEG
@@ -76,7 +82,7 @@ def _infer(
 ) -> Response:
     app = _app()
     app.task(request["model"])
-    with _image(app, image, session_id, file) as found, _saved(label) if label else nullcontext("") as drawn:
+    with _image(app, image, session_id, file) as found, saved(label) if label else nullcontext("") as drawn:
         result = app.infer({**request, "image": found, "label": str(drawn)})
     mask = Path(result["file"])
     try:
@@ -98,7 +104,7 @@ def _image(app: WssegApp, image: str, session_id: str, file: UploadFile | None) 
             raise NotFoundError(f'session "{session_id}" is unknown, it may have expired')
         yield session.image
     elif file:
-        with _saved(file) as path:
+        with saved(file) as path:
             yield str(path)
     elif not image:
         raise WssegError("infer: name an image or a session_id, or upload a file")
@@ -106,6 +112,22 @@ def _image(app: WssegApp, image: str, session_id: str, file: UploadFile | None) 
         raise NotFoundError(f'image "{image}" is unknown')
     else:
         yield image
+
+
+@router.post("/infer/wsi/{model}", include_in_schema=False, dependencies=[_user])
+@router.post("/infer/wsi_v2/{model}", include_in_schema=False, dependencies=[_user])
+def infer_slide(model: str) -> None:
+    """Refuse slides of pathology, which MONAI Label segments region by region."""
+    _app().task(model)
+    raise WssegError(f"{model}: segments scans, not regions of slides, ask for /infer/{model}")
+
+
+@router.post("/activelearning/{strategy}", dependencies=[_user], summary="Choose the next sample")
+def next_sample(
+    strategy: str, user: Annotated[User, _user], params: Annotated[dict[str, Any] | None, Body()] = None
+) -> dict[str, Any]:
+    """The scan to label next, ``{}`` where all are labelled; a model may take seconds to choose."""
+    return activelearning.sample(strategy, {**(params or {}), "strategy": strategy}, user.username)
 
 
 @router.put("/datastore/", include_in_schema=False, dependencies=[_annotator])
@@ -117,14 +139,24 @@ def add_image(
     params: Annotated[str, Form()] = "{}",
 ) -> dict[str, str]:
     """Add a scan to the studies if it is one that can be segmented."""
-    info = {**_json_object("params", params), "user": user.username}
-    with _saved(file) as path:
+    info = {**json_object("params", params), "user": user.username}
+    with saved(file) as path:
         name = image or case_name(path)
         read_scan(path)
         try:
             return {"image": _app().datastore().add_image(name, str(path), info)}
         except OSError as error:
             raise WssegError(f"{name}: cannot be stored ({error.strerror})") from error
+
+
+@router.delete("/datastore/", include_in_schema=False, dependencies=[_admin])
+@router.delete("/datastore/image", dependencies=[_admin], summary="Remove an image and its labels")
+def remove_image(id: str) -> dict[str, Any]:
+    """Remove an image and its masks; what was said about its slices stays in the database of labels."""
+    store = _app().datastore()
+    store.remove_image(id)
+    store.refresh()  # the next request must not find it
+    return {}
 
 
 @router.put("/datastore/label", summary="Save a label")
@@ -137,10 +169,10 @@ def save_label(
 ) -> dict[str, str]:
     """Store a mask; one tagged ``final`` is complete, so it says on which slices a class is present."""
     app = _app()
-    info = _json_object("params", params)
+    info = json_object("params", params)
     if app.image_path(image) is None:
         raise NotFoundError(f'image "{image}" is unknown')
-    with _saved(label) as path:
+    with saved(label) as path:
         finished = app.weak_labels.read_mask(image, path, info) if tag == FINAL else None
         try:
             stored = app.datastore().save_label(image, str(path), tag, info)
@@ -162,17 +194,71 @@ def image_info(image: str) -> dict[str, Any]:
     return info
 
 
+@router.put("/datastore/image/info", summary="Update image info")
+def update_image_info(image: str, user: Annotated[User, _annotator], info: Annotated[str, Form()] = "{}") -> None:
+    """Change fields of what is known about an image."""
+    datastore.update_image_info(image, json.dumps(json_object("info", info)), user.username)
+
+
+@router.head("/datastore/image", dependencies=[_user], summary="Check if an image exists")
+def check_image(image: str, check_sum: str = "") -> Response:
+    """200 if there is such an image, with that sum where one is given: ``SHA256:...``, ``SHA512:`` or ``MD5:``."""
+    path = _app().image_path(image)
+    if path is None:
+        raise NotFoundError(f'image "{image}" is unknown')
+    algorithm, _, digest = check_sum.rpartition(":")
+    if check_sum and file_checksum(path, _known_sum(algorithm)) != f"{algorithm or 'SHA256'}:{digest.lower()}":
+        raise NotFoundError(f"{image}: is another file than that of this sum")
+    return Response()
+
+
+def _known_sum(algorithm: str) -> str:
+    if algorithm not in ("", "SHA256", "SHA512", "MD5"):
+        raise WssegError(f"check_sum: {algorithm} is unknown, use SHA256, SHA512 or MD5")
+    return algorithm or "SHA256"
+
+
+@router.get("/datastore/dataset", dependencies=[_annotator], summary="Download the dataset")
+def dataset(limit_cases: int | None = None) -> Response:
+    """Scans and their finished masks in one .zip file."""
+    if not _app().datastore().datalist():
+        raise NotFoundError("no scan has a finished mask, there is nothing to download yet")
+    path = Path(_app().datastore().get_dataset_archive(limit_cases))
+    # MONAI Label leaves it, with the scans in it, in the temporary folder.
+    return FileResponse(
+        path, media_type="application/zip", filename="dataset.zip", background=BackgroundTask(path.unlink)
+    )
+
+
 @router.get("/datastore/label/info", dependencies=[_user], summary="Get label info")
 def label_info(label: str, tag: str) -> dict[str, Any]:
     """What is known about a label."""
     return _known_label(label, tag)
 
 
+@router.put("/datastore/label/info", summary="Update label info")
+def update_label_info(
+    label: str, tag: str, user: Annotated[User, _annotator], info: Annotated[str, Form()] = "{}"
+) -> None:
+    """Change fields of what is known about a label."""
+    datastore.update_label_info(label, tag, json.dumps(json_object("info", info)), user.username)
+
+
+@router.put("/datastore/updatelabelinfo", include_in_schema=False)
+def review_label(
+    label: str, tag: str, user: Annotated[User, _annotator], params: Annotated[str, Form()] = "{}"
+) -> None:
+    """The same as MONAI Label's Reviewer module asks for it."""
+    datastore.update_label_info(label, tag, json.dumps(json_object("params", params)), user.username)
+
+
 @router.delete("/datastore/label", dependencies=[_admin], summary="Remove a label")
 def remove_label(id: str, tag: str) -> dict[str, Any]:
     """Remove a label."""
     _known_label(id, tag)
-    _app().datastore().remove_label(id, tag)
+    store = _app().datastore()
+    store.remove_label(id, tag)
+    store.refresh()  # the next request must not find it
     return {}
 
 
@@ -183,6 +269,32 @@ def _known_label(label: str, tag: str) -> dict[str, Any]:
     return info
 
 
+@router.put("/model/{model}", dependencies=[_admin], include_in_schema=False)
+@router.delete("/model/{model}", dependencies=[_admin], include_in_schema=False)
+def change_model(model: str) -> None:
+    """Refuse to change weights in place, which would change what a version means."""
+    _app().package(model)
+    reason = "versions of a model are never changed: train it for a new one, or roll back to an older one"
+    raise HTTPException(405, f"{model}: {reason}", {"allow": "GET"})
+
+
+@router.get("/logs/gpu", dependencies=[_admin], summary="What nvidia-smi says")
+def gpus() -> Response:
+    """Memory and work of the GPUs."""
+    if shutil.which("nvidia-smi") is None:
+        raise NotFoundError("this server has no nvidia-smi, so no GPU that it could ask")
+    return Response(subprocess.run(["nvidia-smi"], capture_output=True, check=False).stdout, media_type="text/plain")
+
+
+@router.post("/reload", dependencies=[_admin], include_in_schema=False)
+def reload() -> dict[str, Any]:
+    """Look for new models and scans; MONAI Label's own forgets the application, with the training it watches."""
+    app = _app()
+    app.renew_models()
+    app.datastore().refresh()
+    return {}
+
+
 def annotator(named: object, user: User) -> str:
     """Who gives a label: whoever is logged in, else the name that a page or viewer goes by."""
     return str(user.username if settings.MONAI_LABEL_AUTH_ENABLE else named or user.username)
@@ -190,27 +302,3 @@ def annotator(named: object, user: User) -> str:
 
 def _app() -> WssegApp:
     return app_instance()
-
-
-def _json_object(field: str, text: str) -> dict[str, Any]:
-    try:
-        value = json.loads(text or "{}")
-    except json.JSONDecodeError as error:
-        raise WssegError(f"{field}: is not JSON ({error})") from error
-    if not isinstance(value, dict):
-        raise WssegError(f"{field}: must be a JSON object, not {text[:40]}")
-    return value
-
-
-@contextmanager
-def _saved(upload: UploadFile) -> Iterator[Path]:
-    """An upload as a file under its own name, which errors then speak of."""
-    with tempfile.TemporaryDirectory(prefix="wsseg-") as folder:
-        path = Path(folder) / (Path(upload.filename or "").name or "scan.nii.gz")
-        try:
-            with path.open("wb") as out:
-                shutil.copyfileobj(upload.file, out)
-        except (OSError, ValueError) as error:
-            raise WssegError(f"the uploaded file cannot be stored ({getattr(error, 'strerror', error)})") from error
-        with replies.naming(path, path.name):
-            yield path
