@@ -1,12 +1,18 @@
-"""The command line as other people's scripts see it: exit codes, files, one line of error."""
+"""The command line as other people's scripts see it: exit codes, files, one line of error.
+
+A process of its own imports for seconds, so only :func:`process` starts one.
+"""
 
 from __future__ import annotations
 
 import csv
+import io
 import json
 import subprocess
 import sys
+import warnings
 from collections.abc import Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import nibabel as nib
@@ -14,18 +20,38 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from conftest import tissue
+from test_picture import wrong_pictures
+from wsseg.cli import main
 from wsseg.data.slices import scan_files
 from wsseg.labels import PRESENCE_FILE, LabelSpace, read_presence
-from wsseg.package import read_package
+from wsseg.package import ModelPackage, read_package
 from wsseg.volume import read_volume
 
+Done = subprocess.CompletedProcess[str]
 
-def wsseg(*arguments: object, check: bool = True) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "wsseg.cli", *map(str, arguments)], capture_output=True, encoding="utf-8", timeout=300
-    )
-    assert not check or done.returncode == 0, done.stderr
-    return done
+SILENT = (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning)
+"""What Python says nothing of, unless it is told to."""
+
+
+def process(*arguments: object) -> Done:
+    """The program as a shell starts it."""
+    command = [sys.executable, "-m", "wsseg.cli", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, encoding="utf-8", timeout=300)
+
+
+def wsseg(*arguments: object, check: bool = True) -> Done:
+    """The program in this process, its warnings among its errors as there."""
+    out, errors = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings(record=True) as told:
+        patch.setattr(sys, "argv", ["wsseg", *map(str, arguments)])
+        for kind in SILENT:
+            warnings.simplefilter("ignore", kind)
+        with redirect_stdout(out), redirect_stderr(errors), pytest.raises(SystemExit) as end:
+            main()
+    said = errors.getvalue() + "".join(f"{warning.message}\n" for warning in told)
+    assert not check or end.value.code == 0, said
+    return subprocess.CompletedProcess(sys.argv, int(end.value.code or 0), out.getvalue(), said)
 
 
 @pytest.fixture
@@ -36,7 +62,7 @@ def scan(phantom_data: Path) -> Path:
 def test_version_and_rollback(published: str) -> None:
     assert wsseg("--version").stdout == "0.1.0\n"
     assert wsseg("rollback", published, "0.1").stdout == f"{published} 0.1\n"
-    refused = wsseg("rollback", published, "9", check=False)
+    refused = process("rollback", published, "9")
     assert refused.returncode == 2
     assert refused.stderr == f"wsseg: {published}: there is no version 9, there are: 0.1\n"
 
@@ -46,7 +72,8 @@ def test_segment_writes_mask_preview_and_facts(published: str, scan: Path, phant
     mask, preview, facts = tmp_path / "mask.nii.gz", tmp_path / "preview.png", tmp_path / "facts.json"
     options = ("--model", published, "--presence", table, "--preview", preview, "--json", facts, "--device", "cpu")
     options += ("--uncertainty", tmp_path / "doubt.nii.gz")
-    wsseg("segment", scan, mask, *options)
+    done = process("segment", scan, mask, *options)
+    assert (done.returncode, done.stdout) == (0, f"{mask}\n"), done.stderr
     written, source = nib.load(mask), nib.load(scan)
     assert written.shape == source.shape
     assert np.array_equal(written.affine, source.affine)
@@ -135,7 +162,7 @@ def _damaged(folder: Path, scan: Path) -> dict[str, Path]:
     return files
 
 
-def _refused(done: subprocess.CompletedProcess[str], sentence: str) -> None:
+def _refused(done: Done, sentence: str) -> None:
     assert done.returncode == 2, (sentence, done.stdout, done.stderr)
     assert sentence.strip() in done.stderr, done.stderr
     assert "Traceback" not in done.stderr
@@ -148,6 +175,7 @@ def test_damaged_scans_get_one_sentence_and_leave_nothing(published: str, scan: 
     outputs.mkdir()
     for sentence, file in _damaged(inputs, scan).items():
         _refused(wsseg("segment", file, outputs / "mask.nii.gz", "--model", published, check=False), sentence)
+    _refused(process("segment", inputs / "nan.nii.gz", outputs / "mask.nii.gz", "--model", published), "NaN")
     assert list(outputs.iterdir()) == []
 
 
@@ -206,3 +234,50 @@ def test_other_commands_refuse_wrong_input_too(published: str, tmp_path: Path) -
     _refused(wsseg("evaluate", published, "--data", tmp_path, check=False), "holds no scan")
     _refused(wsseg("import", "brats2", tmp_path, tmp_path / "out", check=False), 'format "brats2" is unknown')
     _refused(wsseg("import", "brats", tmp_path / "none", tmp_path / "out", check=False), "none")
+
+
+def test_a_picture_becomes_an_upright_mask_of_its_size(nuclei: ModelPackage, tmp_path: Path) -> None:
+    """Most nuclei are in the upper left, so a mask that is turned or mirrored fits badly."""
+    picture, nucleus = tissue(9, width=90, height=40)
+    Image.fromarray(picture).save(tmp_path / "tile.jpg", quality=95)
+    told = ("--model", nuclei.folder, "--text", "Nuclei, tile number 9.", "--device", "cpu")
+    shown, facts = tmp_path / "preview.png", tmp_path / "facts.json"
+    wsseg("segment", tmp_path / "tile.jpg", tmp_path / "mask.png", *told, "--preview", shown, "--json", facts)
+    with Image.open(tmp_path / "mask.png") as mask:
+        assert (mask.mode, mask.size) == ("L", (90, 40))
+        found = np.asarray(mask)
+    assert set(np.unique(found)) == {0, 255}
+    marked = found == 255
+    assert 2 * (marked & (nucleus == 1)).sum() / (marked.sum() + nucleus.sum()) > 0.7
+    assert json.loads(facts.read_text())["label_names"] == {"nucleus": 1}
+    with Image.open(shown) as sheet:
+        assert sheet.size == (90, 40)
+        tinted = np.abs(np.asarray(sheet).astype(int) - np.asarray(Image.open(tmp_path / "tile.jpg"))).max(axis=2) > 8
+    assert (tinted == marked).mean() > 0.99
+    wsseg("segment", tmp_path / "tile.jpg", tmp_path / "mask.nii.gz", *told)
+    assert np.array_equal(read_volume(tmp_path / "mask.nii.gz").voxels[:, :, 0].T, marked)
+    wsseg("segment", tmp_path / "tile.jpg", tmp_path / "untold.png", *told[:2])
+    assert (tmp_path / "untold.png").read_bytes() != (tmp_path / "mask.png").read_bytes(), "the sentence is read"
+
+
+def test_pictures_and_models_that_do_not_fit_get_one_sentence(
+    nuclei: ModelPackage, published: str, scan: Path, tmp_path: Path
+) -> None:
+    inputs, outputs = tmp_path / "in", tmp_path / "out"
+    inputs.mkdir()
+    outputs.mkdir()
+    colour = inputs / "tile.png"
+    Image.fromarray(tissue(0)[0]).save(colour)
+    reads_pictures, reads_scans = ("--model", nuclei.folder), ("--model", published)
+    wrong = [
+        ("a picture holds one slice, the scan has 8; use .nii.gz", scan, "mask.png", reads_scans),
+        ("the scan holds colour pictures, the model reads grey values", colour, "mask.png", reads_scans),
+        ("the scan holds grey values, the model reads colour pictures", scan, "mask.nii.gz", reads_pictures),
+        ("text: the model small does not read text", scan, "mask.nii.gz", (*reads_scans, "--text", "A mass.")),
+        ("none.png: no such file", inputs / "none.png", "mask.png", reads_pictures),
+        ("mask.jpg: unknown file type for this scan's mask", colour, "mask.jpg", reads_pictures),
+        *((words, file, "mask.png", reads_pictures) for words, file in wrong_pictures(inputs).items()),
+    ]
+    for sentence, source, mask, told in wrong:
+        _refused(wsseg("segment", source, outputs / mask, *told, check=False), sentence)
+    assert list(outputs.iterdir()) == []

@@ -124,9 +124,29 @@ class TestWhatIsGivenIsRead:
         assert store.scribble("a", drawn((1, 1, 1, 255)).astype(np.int16), TUMOR, GRID, "me") == first
         assert store.revision() == first
 
+    def test_scribbles_of_a_slice_are_erased_and_brought_back(self, store: LabelStore) -> None:
+        first = store.scribble("a", drawn((0, 0, 0, 1), (1, 1, 1, 255)), TUMOR, GRID, "me")
+        erased = store.erase("a", 1, TUMOR, GRID, "me")
+        assert np.array_equal(store.read("a", TUMOR, GRID).scribbles, drawn((0, 0, 0, 1)))
+        for index, labels in ((1, TUMOR), (0, HEART), (-1, TUMOR), (3, TUMOR)):
+            with pytest.raises(WssegError, match=f"a, slice {index}: there are no scribbles to erase"):
+                store.erase("a", index, labels, GRID, "me")
+        assert store.revision() == erased
+        store.erase("a", 0, TUMOR, GRID, "me")
+        assert store.read("a", TUMOR, GRID).scribbles is None
+        assert not store.summaries(TUMOR)["a"].scribbles
+        assert np.array_equal(store.read("a", TUMOR, GRID, first).scribbles, drawn((0, 0, 0, 1), (1, 1, 1, 255)))
+        store.undo(store.scribble("a", drawn((2, 2, 2, 1)), TUMOR, GRID, "me"), "me")
+        assert store.read("a", TUMOR, GRID).scribbles is None
+
     def test_text(self, store: LabelStore) -> None:
         store.describe("a", "  Masse temporale gauche :\n32\u00a0mm ", "me")
         assert store.read("a", TUMOR, GRID).text == "Masse temporale gauche :\n32\u00a0mm"
+        cleared = store.describe("a", " \n", "me")
+        assert store.read("a", TUMOR, GRID).text is None
+        assert not store.summaries(TUMOR)["a"].text
+        store.undo(cleared, "me")
+        assert store.text("a") == "Masse temporale gauche :\n32\u00a0mm"
         assert store.cases() == ["a"]
 
     def test_what_was_known_earlier(self, store: LabelStore) -> None:
@@ -257,8 +277,6 @@ class TestRefused:
     @pytest.mark.parametrize(
         ("text", "reason"),
         [
-            ("", "a: the text is empty"),
-            (" \n", "a: the text is empty"),
             ("x" * 2001, "a: the text has 2001 characters, 2000 are possible"),
             ("mass\x00", "a: the text holds control characters"),
             ("mass\ud800", "a: the text holds control characters"),

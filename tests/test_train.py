@@ -181,28 +181,26 @@ def test_kill_9_and_resume_through_the_command_line(
 
 @pytest.mark.long
 def test_two_processes_train_the_model_of_one(phantom_data: Path, tmp_path: Path) -> None:
-    """The README's torchrun line on 2 CPU processes against 1, which has the doubled batch, in float32.
+    """The README's torchrun line on 2 CPU processes against this one, which has the doubled batch, in float32.
 
-    150 steps pass the warm-up, so the weights have moved far more than the two runs may differ. Compared over all
-    weights together: a bias in front of a normalisation has no gradient but rounding, and Adam makes steps of that.
+    Compared over all weights together: a bias in front of a normalisation has no gradient but rounding, and Adam
+    makes steps of that.
     """
-    trained = []
-    small_package(tmp_path / "small")
-    for processes in (1, 2):
-        models = tmp_path / f"{processes}"
-        launcher = [sys.executable, "-m", "torch.distributed.run", f"--nproc_per_node={processes}", "--standalone"]
-        command = [*launcher, "-m", "wsseg.cli", "train", f"{tmp_path}/small", "--data", str(phantom_data)]
-        command += ["--out", str(models), "--steps", "150", "--no-mixed"]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        done = subprocess.run(command, env=environment, capture_output=True, encoding="utf-8", timeout=600)
-        assert done.returncode == 0, done.stderr[-3000:]
-        version = (models / "small" / "CURRENT").read_text().strip()
-        trained.append(read_package(models / "small" / version).weights())
-    start = read_package(tmp_path / "small").weights()
-    one, two = trained
-    moved, apart = _distance(one, start), _distance(one, two)
-    assert moved > 1
-    assert apart < 0.01 * moved, (apart, moved)
+    package = small_package(tmp_path / "small")
+    settings = TrainSettings(folder=tmp_path / "run", steps=40, mixed=False)
+    one = train_package(package, phantom_data, tmp_path / "one", settings).package.weights()
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone"]
+    command += ["-m", "wsseg.cli", "train", f"{package.folder}", "--data", f"{phantom_data}"]
+    command += ["--out", f"{tmp_path / 'two'}", "--steps", "40", "--no-mixed"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, encoding="utf-8", timeout=600)
+    assert done.returncode == 0, done.stderr[-3000:]
+    version = (tmp_path / "two" / "small" / "CURRENT").read_text().strip()
+    two = read_package(tmp_path / "two" / "small" / version).weights()
+    moved, apart = _distance(one, package.weights()), _distance(one, two)
+    print(f"moved by {moved:.3f}, {apart:.5f} apart")
+    assert moved > 0.3
+    assert apart < 0.01 * moved
 
 
 def _distance(one: dict[str, Tensor], other: dict[str, Tensor]) -> float:

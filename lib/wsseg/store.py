@@ -285,29 +285,42 @@ class LabelStore:
             merged = np.where(voxels != 0, voxels, 0 if held is None else held).astype(np.uint8)
             if held is not None and np.array_equal(merged, held):
                 return known
-            packed = io.BytesIO()
-            np.savez_compressed(packed, voxels=merged)
-            row = {"scan": case, "labels": json.dumps(labels.names), "voxels": packed.getvalue()}
-            return _append(connection, _scribbles, [row], annotator)
+            return _append(connection, _scribbles, [_scribble_row(case, merged, labels)], annotator)
 
-    def describe(self, case: str, text: str, annotator: str) -> int:
-        """Give a sentence of the report, in place of an earlier one.
+    def erase(self, case: str, index: int, labels: LabelSpace, grid: tuple[int, ...], annotator: str) -> int:
+        """Take away all scribbles on one slice that were drawn with exactly these classes on offer.
 
         Returns:
             The revision.
 
         Raises:
-            WssegError: empty, longer than 2000 characters, or with control characters.
+            WssegError: there are none.
         """
         check_name(case, "scan")
-        if not (stripped := text.strip()):
-            raise WssegError(f"{case}: the text is empty")
+        with self._writing() as connection:
+            held = _scribbles_of(connection, case, labels, grid, _revision(connection))
+            if held is None or not 0 <= index < grid[2] or not held[:, :, index].any():
+                raise WssegError(f"{case}, slice {index}: there are no scribbles to erase")
+            held[:, :, index] = 0
+            return _append(connection, _scribbles, [_scribble_row(case, held, labels)], annotator)
+
+    def describe(self, case: str, text: str, annotator: str) -> int:
+        """Give a sentence of the report, in place of an earlier one; an empty one only takes that away.
+
+        Returns:
+            The revision.
+
+        Raises:
+            WssegError: longer than 2000 characters, or with control characters.
+        """
+        check_name(case, "scan")
+        stripped = text.strip()
         if len(stripped) > LONGEST_TEXT:
             raise WssegError(f"{case}: the text has {len(stripped)} characters, {LONGEST_TEXT} are possible")
         if _CONTROL.search(re.sub(r"[\t\r\n]", "", stripped)):
             raise WssegError(f"{case}: the text holds control characters")
         with self._writing() as connection:
-            return _append(connection, _texts, [{"scan": case, "text": stripped}], annotator)
+            return _append(connection, _texts, [{"scan": case, "text": stripped or None}], annotator)
 
     def undo(self, revision: int, annotator: str) -> int:
         """Bring back, as a new write, what was known before a write of all that it touched.
@@ -456,6 +469,13 @@ def _check_scribbles(case: str, voxels: NDArray[Any], labels: LabelSpace, grid: 
         raise WssegError(f"{case}, slice {index}: scribble value {value} is none of 0 to {len(labels)} or {BACKGROUND}")
     if not voxels.any():
         raise WssegError(f"{case}: the scribbles are empty")
+
+
+def _scribble_row(case: str, voxels: Scribbles, labels: LabelSpace) -> dict[str, Any]:
+    packed = io.BytesIO()
+    np.savez_compressed(packed, voxels=voxels)
+    stored = packed.getvalue() if voxels.any() else None
+    return {"scan": case, "labels": json.dumps(labels.names), "voxels": stored}
 
 
 def _revision(connection: sa.Connection) -> int:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,10 +24,11 @@ from wsseg.app.lock import TrainerLock
 from wsseg.data.slices import scan_files
 from wsseg.errors import NotFoundError, WssegError
 from wsseg.labels import PRESENCE_FILE
+from wsseg.loop import CHECKPOINT, load_checkpoint
 from wsseg.package import METADATA, ModelPackage, Parent, find_package, home, publish, versions
 from wsseg.volume import read_scan, write_mask
 
-SECONDS = 180
+SECONDS = 480
 
 
 @pytest.fixture(autouse=True)
@@ -72,6 +74,14 @@ def _job(name: str = "tiny", steps: int = 2, parts: list[str] | None = None) -> 
     job = JobFolder.create(home() / "jobs", plan)
     job.write_plan(plan)
     return job
+
+
+def _saved(job: JobFolder) -> int:
+    """The step at which its checkpoint goes on."""
+    checkpoint = load_checkpoint(job.run("tiny") / CHECKPOINT)
+    assert checkpoint is not None
+    step: int = checkpoint["step"]
+    return step
 
 
 def test_a_number_left_behind_is_not_taken_for_the_trainer(tmp_path: Path, jobs: Jobs) -> None:
@@ -249,18 +259,27 @@ def test_a_job_that_cannot_be_done_says_why(tmp_path: Path) -> None:
 
 @pytest.mark.long
 def test_killed_started_again_adopted_and_cancelled(jobs: Jobs, snapshot: Callable[[Path, ModelPackage], int]) -> None:
-    """One job's life, so that few processes have to be started."""
+    """One job's life, so that few processes have to be started.
+
+    It saves after every step, so a kill may lose those since the last report, and no more.
+    """
     lock = TrainerLock(home() / "jobs" / "LOCK")
     begun = jobs.start("tiny", {"steps": "20000", "device": "cuda:9", "name": "x", "max_epochs": None})
     assert (begun["state"], begun["model"], begun["parts"]) == ("preparing", "tiny", ["tiny"])
     with pytest.raises(BusyError, match="tiny is being trained"):
         jobs.start("tiny", {})
-    _until(lambda: jobs.status()["state"] == "training")
+    job = jobs.newest()
+    job.write_plan(replace(job.plan(), save_every=0.0))  # the trainer is still importing
     first = lock.pid()
     assert first is not None
+    _until(lambda: jobs.status()["step"] >= 60)
     os.kill(first, signal.SIGKILL)
     _until(lambda: lock.pid() not in (None, first))
+    saved = _saved(job)
+    assert saved >= 59
+    assert jobs.status()["message"] == "goes on from the last checkpoint"
     _until(lambda: jobs.status()["state"] == "training")
+    assert jobs.status()["step"] >= saved
     # The next server, after a kill of this one, which is not there to look after the trainer any more.
     later = Jobs(snapshot)
     later.resume()
@@ -271,9 +290,14 @@ def test_killed_started_again_adopted_and_cancelled(jobs: Jobs, snapshot: Callab
         server.pause()
     _until(lambda: not lock.held())
     assert later.running()
+    assert _saved(job) >= later.status()["step"] - 1
+    saved = _saved(job)
     last = Jobs(snapshot)
     last.resume()
     assert lock.held()
+    assert last.status()["state"] == "preparing"
+    _until(lambda: last.status()["state"] == "training")
+    assert last.status()["step"] >= saved
     ended = last.cancel()
     assert ended["state"] == "cancelled"
     assert ended["message"] == "cancelled, tiny is as it was"

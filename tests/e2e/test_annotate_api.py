@@ -119,7 +119,7 @@ def test_a_scan_before_and_after_it_is_labelled(page: Page, server: Server) -> N
     before = page.get("/scans/head_0?model=small")
     assert before["slices"] == SLICES
     assert before["presence"] == {"tumor": [None] * SLICES}
-    assert (before["scribbled"], before["text"]) == ({"tumor": []}, "")
+    assert (before["scribbled"], before["text"]) == ({"tumor": [], "background": []}, "")
     assert before["spacing"] == pytest.approx([4, 4, 15])
     first = page.mark("head_0", (2, 1), (3, 1), (0, 0)).json()["revision"]
     told = page.ask("PUT", "/scans/head_0/text", {"text": "Masse temporale.", "annotator": "Bo"}).json()["revision"]
@@ -141,6 +141,9 @@ def test_a_scan_before_and_after_it_is_labelled(page: Page, server: Server) -> N
     }
     mirror = server.ask("/datastore/image/info?image=head_0").json["wsseg"]
     assert mirror == {"presence": after["presence"], "text": after["text"]}
+    assert page.ask("PUT", "/scans/head_0/text", {"text": "", "annotator": "Bo"}).status_code == 200
+    assert page.get("/scans/head_0?model=small")["text"] == ""
+    assert server.ask("/datastore/image/info?image=head_0").json["wsseg"]["text"] is None
 
 
 def test_undo(page: Page, server: Server) -> None:
@@ -249,11 +252,20 @@ def test_wrong_marks(page: Page, scan: str, label: str, marks: Any, status: int,
     [
         ("PUT", "/scans/head_3/presence?model=nothing", {"label": "t", "marks": [], "annotator": "Z"}, 404, "nothing"),
         ("PUT", "/scans/head_3/presence?model=..%2Fsmall", {"label": "t", "marks": [], "annotator": "Z"}, 404, "small"),
-        ("PUT", "/scans/head_3/text", {"text": " ", "annotator": "Z"}, 400, "the text is empty"),
         ("PUT", "/scans/head_3/text", {"text": "x" * 2001, "annotator": "Z"}, 400, "2001 characters"),
         ("PUT", "/scans/head_3/text", {"text": "one", "annotator": " "}, 400, "annotator is empty"),
         ("PUT", "/scans/head_3/text", {"text": 1, "annotator": "Z"}, 422, "text"),
         ("PUT", "/scans/nothing/text", {"text": "one", "annotator": "Z"}, 404, "nothing"),
+        (
+            "POST",
+            "/scans/head_3/erase?model=small",
+            {"slice": 0, "annotator": "Z"},
+            400,
+            "slice 0: there are no scribbles",
+        ),
+        ("POST", "/scans/head_3/erase?model=nothing", {"slice": 0, "annotator": "Z"}, 404, "nothing"),
+        ("POST", "/scans/nothing/erase?model=small", {"slice": 0, "annotator": "Z"}, 404, "nothing"),
+        ("POST", "/scans/head_3/erase?model=small", {"slice": "0", "annotator": "Z"}, 422, "slice"),
         ("GET", "/scans?model=nothing", None, 404, "nothing"),
         ("GET", "/scans/nothing?model=small", None, 404, "nothing"),
         ("GET", "/scans/damaged?model=small", None, 400, "damaged: "),
@@ -342,13 +354,19 @@ def test_scribbles_from_slicer(server: Server, page: Page, slicer: ModuleType, s
     mask = read_volume(Path(file))
     assert mask.voxels.shape == nib.load(studies / "head_2.nii.gz").shape
     assert mask.voxels[20, 20, 2] == mask.voxels[30, 30, 4] == mask.voxels[5, 5, 2] == 1
-    assert page.get("/scans/head_2?model=small")["scribbled"] == {"tumor": [2, 4]}
+    assert page.get("/scans/head_2?model=small")["scribbled"] == {"tumor": [2, 4], "background": []}
     [row] = [row for row in page.get("/scans?model=small") if row["id"] == "head_2"]
     assert (row["scribbles"], row["annotator"]) == (True, "user-zoe")
     background = draw(studies, tmp_path / "three.nii.gz", "head_2", (30, 30, 4, 2))
     file, _ = client.infer("scribbles", "head_2", params, background)
     assert read_volume(Path(file)).voxels[30, 30, 4] == 0
-    assert page.get("/scans/head_2?model=small")["scribbled"] == {"tumor": [2]}
+    assert page.get("/scans/head_2?model=small")["scribbled"] == {"tumor": [2], "background": [4]}
+    # Erased on the page.
+    erased = page.ask("POST", "/scans/head_2/erase?model=small", {"slice": 4, "annotator": "Zoë"})
+    assert erased.status_code == 200
+    assert page.get("/scans/head_2?model=small")["scribbled"] == {"tumor": [2], "background": []}
+    page.ask("POST", "/undo", {"revision": erased.json()["revision"], "annotator": "Zoë"})
+    assert page.get("/scans/head_2?model=small")["scribbled"] == {"tumor": [2], "background": [4]}
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import re
 import statistics
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from browser import Visit, chromium, visit
 from live import SERVE, Server, running, write_scan
@@ -17,7 +19,9 @@ from playwright.sync_api import Browser, Locator, Page, Route, expect
 from conftest import small_package
 from wsseg.data.importers.release import write_nifti
 from wsseg.data.phantom import make_phantom
+from wsseg.labels import BACKGROUND, LabelSpace
 from wsseg.package import publish
+from wsseg.store import LabelStore
 
 MODEL = "page"
 LABELS = ("tumor", "edema")
@@ -38,6 +42,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         scan, _ = make_phantom(seed, size=64)
         write_nifti(studies / f"{head}.nii.gz", scan.voxels, scan.affine)
     write_scan(studies / "long.nii.gz", (96, 96, LONG))
+    grid = (64, 64, SLICES)
+    strokes = np.zeros(grid, np.uint8)
+    strokes[30:34, 30, 2] = BACKGROUND
+    store = LabelStore.at(folder / "home")
+    store.scribble("lost", strokes, LabelSpace(LABELS), grid, "slicer")
+    store.close()
     models = folder / "home" / "models"
     small_package(models / MODEL / "0.1", "cam", LABELS)
     publish(models, MODEL, "0.1")
@@ -272,6 +282,53 @@ def test_unsaved_labels_are_told_kept_and_sent_again(user: Visit, server: Server
     assert stored(server, "lost") == [1] + [None] * 6 + [1]
 
 
+def test_what_is_being_typed_is_stored_when_the_page_is_closed(user: Visit, server: Server) -> None:
+    page = user.page
+
+    def text() -> str:
+        told: str = server.ask(f"/annotate/api/scans/refused?model={MODEL}").json["text"]
+        return told
+
+    go_to(page, "refused")
+    page.locator("#text").fill("A cyst.")
+    saved(page)
+    assert text() == "A cyst."
+    page.locator("#text").fill("")
+    saved(page)
+    assert text() == ""
+    expect(page.locator("#alerts")).to_be_empty()
+    page.on("dialog", lambda dialog: dialog.accept())  # "leave the page?"
+    page.locator("#text").press_sequentially("No cyst.")
+    page.close(run_before_unload=True)
+    end = time.monotonic() + 30
+    while text() != "No cyst.":
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+def test_scribbles_are_erased_and_brought_back(user: Visit, server: Server) -> None:
+    page = user.page
+
+    def strokes() -> list[int]:
+        told: list[int] = server.ask(f"/annotate/api/scans/lost?model={MODEL}").json["scribbled"]["background"]
+        return told
+
+    go_to(page, "lost")
+    expect(page.locator("#erase")).to_be_hidden()
+    page.locator("#mosaic").press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    user.picture("9 a slice with scribbles")
+    page.locator("#erase").click()
+    expect(page.locator("#erase")).to_be_hidden()
+    saved(page)
+    assert strokes() == []
+    expect(page.locator("#scans li", has_text="lost")).not_to_contain_text("scribbles")
+    page.keyboard.press("u")
+    expect(page.locator("#erase")).to_be_visible()
+    saved(page)
+    assert strokes() == [2]
+
+
 def test_refused_label_is_told_and_taken_back(user: Visit, server: Server) -> None:
     page = user.page
     go_to(page, "refused")
@@ -326,4 +383,4 @@ def test_300_slices_stay_smooth(user: Visit, server: Server) -> None:
     page.keyboard.press(" ")
     saved(page)
     assert stored(server, "long")[-1] == 0
-    user.picture("9 three hundred slices")
+    user.picture("10 three hundred slices")

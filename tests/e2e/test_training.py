@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
+import numpy as np
 import pytest
 import requests
 from live import SERVE
@@ -22,12 +24,16 @@ from monailabel.client.client import MONAILabelClientException
 
 from conftest import small_package
 from wsseg.app.lock import TrainerLock
+from wsseg.data.phantom import write_phantom_data
 from wsseg.labels import LabelSpace, read_presence
 from wsseg.package import WEIGHTS, home, publish
 from wsseg.store import LabelStore
 
-SECONDS = 120
+SECONDS = 480
 TUMOR = LabelSpace(("tumor",))
+NEW = (*SERVE[:-1], "new", "liver-mr", "--labels", "liver", "--modality", "MR")
+MODELS = ("tiny", "fresh", "liver-mr")
+SCANS = 20
 
 
 class Site:
@@ -40,8 +46,9 @@ class Site:
         self.url = f"http://127.0.0.1:{port}"
         self.client = MONAILabelClient(self.url, tmpdir=str(log.parent))
         self.lock = TrainerLock(home() / "jobs" / "LOCK")
+        self.studies = studies
         self._log = log
-        self._command = (*SERVE, "--studies", str(studies), "--models", "tiny,fresh", "--port", str(port))
+        self._command = (*SERVE, "--studies", str(studies), "--models", ",".join(MODELS), "--port", str(port))
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -91,15 +98,15 @@ class Site:
         current = 0 if stats.get("total_time") else stats.get("epoch", 1)
         return 100 * current / stats.get("total_epochs", 1)
 
-    def label(self, truth: dict[str, list[int]]) -> None:
+    def label(self, truth: dict[str, list[int]], model: str = "tiny", label: str = "tumor") -> None:
         """All slices of all scans."""
         for scan, states in truth.items():
-            self.mark(scan, dict(enumerate(states)))
+            self.mark(scan, dict(enumerate(states)), model, label)
 
-    def mark(self, scan: str, states: dict[int, int]) -> None:
+    def mark(self, scan: str, states: dict[int, int], model: str = "tiny", label: str = "tumor") -> None:
         marks = [{"slice": index, "state": state} for index, state in states.items()]
-        path = f"/annotate/api/scans/{scan}/presence?model=tiny"
-        self.ask("PUT", path, label="tumor", marks=marks, annotator="ada")
+        path = f"/annotate/api/scans/{scan}/presence?model={model}"
+        self.ask("PUT", path, label=label, marks=marks, annotator="ada")
 
     def _answers(self) -> bool:
         try:
@@ -109,23 +116,38 @@ class Site:
 
 
 @pytest.fixture(scope="module")
-def truth(phantom_data: Path) -> dict[str, list[int]]:
-    known = read_presence(phantom_data / "image_labels.csv", TUMOR)
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Small scans and what they show."""
+    folder = tmp_path_factory.mktemp("data")
+    write_phantom_data(folder, SCANS, seed=0, size=64)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def all_truth(data: Path) -> dict[str, list[int]]:
+    known = read_presence(data / "image_labels.csv", TUMOR)
     return {case: presence[0].tolist() for case, presence in known.items()}
 
 
 @pytest.fixture(scope="module")
-def site(phantom_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """A server with unlabelled scans, a trained model and one that was never trained."""
+def truth(all_truth: dict[str, list[int]]) -> dict[str, list[int]]:
+    """Of the first four scans, on which training is quick."""
+    return dict(list(all_truth.items())[:4])
+
+
+@pytest.fixture(scope="module")
+def site(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """A server with unlabelled scans, a trained model, one that was never trained, and one that was just made."""
     folder = tmp_path_factory.mktemp("site")
     studies = folder / "studies"
-    shutil.copytree(phantom_data, studies, ignore=shutil.ignore_patterns("*_label*", "*.csv"))
+    shutil.copytree(data, studies, ignore=shutil.ignore_patterns("*_label*", "*.csv"))
     before = os.environ["WSSEG_HOME"]
     os.environ["WSSEG_HOME"] = str(folder / "home")
     for name in ("tiny", "fresh"):
         small_package(home() / "models" / name / "0.1", "cam")
         publish(home() / "models", name, "0.1")
     (home() / "models" / "fresh" / "0.1" / WEIGHTS).unlink()
+    subprocess.run(NEW, check=True)
     site = Site(studies, folder / "log")
     site.start()
     yield site
@@ -139,7 +161,7 @@ def test_from_labels_to_the_next_version_and_back(site: Site, truth: dict[str, l
     info = client.info()
     assert next(iter(info["models"])) == "tiny"
     assert "fresh" not in info["models"]
-    assert list(info["trainers"]) == ["tiny", "fresh"]
+    assert list(info["trainers"]) == list(MODELS)
     assert info["trainers"]["tiny"]["config"] == {"steps": 200}
     assert info["datastore"]["completed"] == 0, "Slicer's button is off"
     assert site.ask("GET", "/train/", 404)["detail"] == "no model was trained yet"
@@ -277,3 +299,28 @@ def test_nothing_acknowledged_is_lost_by_kills_and_training_goes_on(site: Site, 
             if (scan, index) in annotator.kept:
                 assert found[index] == annotator.kept[scan, index], (scan, index)
     store.close()
+
+
+@pytest.mark.long
+def test_a_new_task_begins_from_nothing(site: Site, all_truth: dict[str, list[int]]) -> None:
+    """What `wsseg new` made is labelled as the page does it, trained, and served."""
+    [made] = [model for model in site.ask("GET", "/annotate/api/models") if model["name"] == "liver-mr"]
+    assert (made["trained"], made["trainable"]) == (False, True)
+    assert "liver-mr" not in site.client.info()["models"]
+    scan = next(iter(all_truth))
+    path = f"/annotate/api/scans/{scan}/prediction?model=liver-mr"
+    assert "liver-mr is not trained yet" in site.ask("POST", path, 400)["detail"]
+    site.label(all_truth, "liver-mr", "liver")
+    site.ask("POST", "/train/liver-mr", steps=3)
+    status = site.trained()
+    assert (status["state"], status["model"], status["step"]) == ("done", "liver-mr", 6), status
+    new, old = site.ask("GET", "/annotate/api/models/liver-mr/versions")
+    assert (new["current"], old["current"]) == (True, False), "any model is better than none"
+    assert new["scans"] == SCANS - 6, "the others were held back"
+    assert site.client.info()["models"]["liver-mr"]["version"] == new["version"]
+    file, told = site.client.infer("liver-mr", scan, {"result_extension": ".nii.gz", "presence": "liver: all"})
+    assert told["label_names"] == {"liver": 1}
+    mask, source = nib.load(file), nib.load(site.studies / f"{scan}.nii.gz")
+    assert mask.shape == source.shape
+    assert np.array_equal(mask.affine, source.affine)
+    assert set(np.unique(np.asanyarray(mask.dataobj))) <= {0, 1}

@@ -26,8 +26,8 @@ from wsseg.app.replies import naming
 from wsseg.app.routes import annotator, scans_in_memory
 from wsseg.app.sprites import Sprite
 from wsseg.errors import NotFoundError, WssegError
-from wsseg.labels import UNKNOWN, LabelSpace
-from wsseg.methods.registry import METHODS
+from wsseg.labels import BACKGROUND, UNKNOWN, LabelSpace
+from wsseg.methods.registry import METHODS, method_class
 from wsseg.package import ModelPackage, home, publish, versions
 from wsseg.store import Mark, Scribbles
 from wsseg.volume import read_scan
@@ -63,6 +63,11 @@ class _Marks(_Body):
 
 class _Text(_Body):
     text: str
+    annotator: str
+
+
+class _Erase(_Body):
+    slice: int
     annotator: str
 
 
@@ -113,6 +118,7 @@ def models() -> list[dict[str, Any]]:
             "method": package.recipe.method,
             "trained": package.trained,
             "trainable": package.recipe.method in METHODS,
+            "reads_text": method_class(package.recipe.method).reads_text,
             "labels": [{"name": name, "color": list(look.color)} for name, look in package.recipe.labels.items()],
         }
         for package in _app().packages()
@@ -136,7 +142,7 @@ def scans(model: str) -> list[dict[str, Any]]:
 
 @router.get("/scans/{scan}", dependencies=[_user], summary="One scan and its labels")
 def scan(scan: str, model: str) -> dict[str, Any]:
-    """All that is known of a scan; where its slices cannot be marked all of them are unknown."""
+    """All that is known of a scan; of one whose slices cannot be marked, nothing per slice."""
     labels = _app().weak_labels
     classes = _app().package(model).labels
     grid = labels.studies.grid(scan)
@@ -151,7 +157,7 @@ def scan(scan: str, model: str) -> dict[str, Any]:
         "slices": sprite.slices,
         "spacing": list(grid.spacing),
         "presence": {name: states_json(row) if marked else unknown for name, row in rows},
-        "scribbled": _scribbled(known.scribbles, classes),
+        "scribbled": _scribbled(known.scribbles if marked else None, classes),
         "text": known.text or "",
         "revision": revision,
         "sprite": {"columns": sprite.columns, "width": sprite.width, "height": sprite.height},
@@ -159,10 +165,11 @@ def scan(scan: str, model: str) -> dict[str, Any]:
 
 
 def _scribbled(drawn: Scribbles | None, labels: LabelSpace) -> dict[str, list[int]]:
-    """Slices, along the third stored axis, with a stroke of each class."""
+    """Slices, along the third stored axis, with a stroke of each class and of background."""
+    values = {**labels.values(), "background": BACKGROUND}
     if drawn is None:
-        return {name: [] for name in labels.names}
-    return {name: (drawn == value).any(axis=(0, 1)).nonzero()[0].tolist() for name, value in labels.values().items()}
+        return {name: [] for name in values}
+    return {name: (drawn == value).any(axis=(0, 1)).nonzero()[0].tolist() for name, value in values.items()}
 
 
 @router.get("/scans/{scan}/sprite", dependencies=[_user], summary="All slices in one picture")
@@ -199,8 +206,16 @@ def mark(scan: str, model: str, given: _Marks, user: Annotated[User, _annotator]
 
 @router.put("/scans/{scan}/text", summary="Give a sentence of the report")
 def describe(scan: str, given: _Text, user: Annotated[User, _annotator]) -> dict[str, int]:
-    """Keep what an annotator wrote."""
+    """Keep what an annotator wrote; an empty text takes back what was written before."""
     return {"revision": _app().weak_labels.describe(scan, given.text, annotator(given.annotator, user))}
+
+
+@router.post("/scans/{scan}/erase", summary="Erase scribbles")
+def erase(scan: str, model: str, given: _Erase, user: Annotated[User, _annotator]) -> dict[str, int]:
+    """Take away all scribbles on one slice, along the third stored axis."""
+    app = _app()
+    labels = app.package(model).labels
+    return {"revision": app.weak_labels.erase(scan, given.slice, labels, annotator(given.annotator, user))}
 
 
 @router.post("/undo", summary="Undo a write")
@@ -223,7 +238,8 @@ def _predict(scan: str, package: ModelPackage) -> dict[str, Any]:
     path = app.weak_labels.studies.path(scan)
     with naming(path, scan):
         volume = read_scan(path)
-    version, result = app.compute.segment_versioned(package.name, devices()[0], volume, None)
+    text = app.weak_labels.told(package, scan)
+    version, result = app.compute.segment_versioned(package.name, devices()[0], volume, None, text)
     layout = Sprite.of(volume)
     if result.grid.stored_axis != layout.grid.stored_axis:
         raise WssegError(f"{scan}: {package.name} cuts it into other slices than are shown here")

@@ -97,6 +97,7 @@ class Trainer:
         settings = TrainSettings(
             folder=self._job.run(name),
             steps=self._plan.steps[name],
+            save_every=self._plan.save_every,
             held_back=HELD_BACK,
             facts={JOB: self._job.id},
         )

@@ -40,10 +40,12 @@ class Plan:
         model: that was asked for.
         steps: of each stage by model, in the order of training, ``model`` last;
             None for the method's own.
+        save_every: seconds between checkpoints; a kill loses at most so much.
     """
 
     model: str
     steps: dict[str, int | None]
+    save_every: float = 120.0
 
 
 @dataclass

@@ -25,7 +25,7 @@ from wsseg.app.lock import TrainerLock
 from wsseg.app.replies import naming
 from wsseg.errors import WssegError
 from wsseg.labels import BACKGROUND, NO, PRESENCE_FILE, YES, read_presence
-from wsseg.methods.registry import method_class
+from wsseg.methods.registry import BACKBONES, method_class
 from wsseg.package import ModelPackage, find_package, home, versions
 from wsseg.volume import read_volume
 
@@ -286,11 +286,14 @@ class Jobs:
 def chain(package: ModelPackage) -> list[str]:
     """What is trained for a model: its parents by name, theirs before them, and itself.
 
+    Backbones are left out: they learn from more pictures than people label.
+
     Raises:
         NotFoundError: a parent is unknown.
     """
     names = [parent.package for parent in package.recipe.parents.values() if "/" not in parent.package]
-    found = [part for name in names for part in chain(find_package(name))]
+    parents = [find_package(name) for name in names]
+    found = [part for parent in parents if parent.recipe.method not in BACKBONES for part in chain(parent)]
     return list(dict.fromkeys([*found, package.name]))
 
 
@@ -298,14 +301,17 @@ def check_labels(data: Path, package: ModelPackage) -> None:
     """Refuse labels from which nothing can be learned, before a process is started for it.
 
     Raises:
-        WssegError: a class is present nowhere, or absent nowhere; or nobody has
-            drawn a scribble of it, or of background.
+        WssegError: a class is present nowhere, or absent nowhere; or it, or
+            background, is in nobody's scribbles or finished mask.
     """
-    if method_class(package.recipe.method).learns_from == "scribbles":
-        drawn = {int(value) for file in data.glob("*_scribble.*") for value in np.unique(read_volume(file).voxels)}
-        for name, value in [*package.labels.values().items(), ("background", BACKGROUND)]:
+    learns_from = method_class(package.recipe.method).learns_from
+    kinds = {"scribbles": ("scribble", BACKGROUND, "scribble"), "masks": ("label", 0, "finished mask")}
+    if learns_from in kinds:
+        kind, background, words = kinds[learns_from]
+        drawn = {int(value) for file in data.glob(f"*_{kind}.*") for value in np.unique(read_volume(file).voxels)}
+        for name, value in [*package.labels.values().items(), ("background", background)]:
             if value not in drawn:
-                raise WssegError(f"labels: no scan has a scribble of {name}")
+                raise WssegError(f"labels: no scan has a {words} of {name}")
         return
     listed = read_presence(data / PRESENCE_FILE, package.labels).values()
     for row, name in enumerate(package.labels.names):

@@ -13,7 +13,7 @@ from monailabel.interfaces.tasks.train import TrainTask
 from monailabel.interfaces.utils.app import app_instance
 
 from wsseg.app.job_folder import STEPS, JobFolder
-from wsseg.app.jobs import BusyError, Jobs
+from wsseg.app.jobs import BusyError, Jobs, chain
 from wsseg.errors import NotFoundError, WssegError
 from wsseg.package import ModelPackage, find_package
 
@@ -44,7 +44,11 @@ class TrainingTask(TrainTask):
         """The rows of Slicer's table of options."""
         package = find_package(self._name)
         steps = {"steps": STEPS} if package.trained else {}
-        return {**steps, "parents": True} if package.recipe.parents else steps
+        try:
+            several = len(chain(package)) > 1
+        except WssegError:  # of a parent, which whoever trains is told
+            several = True
+        return {**steps, "parents": True} if several else steps
 
     def stats(self) -> dict[str, Any]:
         """What viewers draw their bar from; empty where the last job was not of this model.

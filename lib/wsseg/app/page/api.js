@@ -8,6 +8,9 @@ export class Unreachable extends Error {}
 
 const PATIENCE_MS = 30_000;
 
+/** Characters of a body: a browser refuses to keep requests of more than 64 KiB alive. */
+const KEEPALIVE = 16_000;
+
 /**
  * One request.
  * @param {string} path below /annotate/api/
@@ -20,6 +23,7 @@ async function ask(path, method = "GET", body = undefined, patience = 0) {
   if (body !== undefined) {
     request.headers = { "content-type": "application/json" };
     request.body = JSON.stringify(body);
+    request.keepalive = request.body.length < KEEPALIVE; // sent to its end even when the page is closed
   }
   let reply, answer;
   try {
@@ -41,8 +45,9 @@ export const scans = (model) => ask(`scans?model=${name(model)}`);
 export const scanOf = (id, model) => ask(scan(id, `?model=${name(model)}`));
 export const spriteOf = (id) => `api/${scan(id, "/sprite")}`;
 export const predict = (id, model) => ask(scan(id, `/prediction?model=${name(model)}`), "POST");
-export const overlayOf = (id, model, version) =>
-  `api/${scan(id, `/overlay?model=${name(model)}&version=${name(version)}`)}`;
+/** Each `request` has an address of its own: a browser shows a picture that it has again. */
+export const overlayOf = (id, model, version, request) =>
+  `api/${scan(id, `/overlay?model=${name(model)}&version=${name(version)}&request=${request}`)}`;
 
 export const strategies = () => ask("strategies");
 export const nextCase = (strategy, model) => ask("next", "POST", { strategy, model });
@@ -61,5 +66,9 @@ export function store(write) {
     return ask(scan(write.scan, `/presence?model=${name(write.model)}`), "PUT", { label, marks, annotator }, PATIENCE_MS);
   }
   if (write.kind === "text") return ask(scan(write.scan, "/text"), "PUT", { text: write.text, annotator }, PATIENCE_MS);
+  if (write.kind === "erase") {
+    const { slice, model } = write;
+    return ask(scan(write.scan, `/erase?model=${name(model)}`), "POST", { slice, annotator }, PATIENCE_MS);
+  }
   return ask("undo", "POST", { revision: write.revision, annotator }, PATIENCE_MS);
 }

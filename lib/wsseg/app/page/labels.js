@@ -59,6 +59,18 @@ export class Labels {
     this.write({ kind: "text", text, before: this.scan.text });
   }
 
+  /** Whether a slice has scribbles, drawn in a viewer. */
+  scribbled(slice) {
+    return Object.values(this.scan?.scribbled ?? {}).some((slices) => slices.includes(slice));
+  }
+
+  /** Take away the scribbles of a slice. */
+  erase(slice) {
+    const before = this.scan.scribbled;
+    const rest = Object.entries(before).map(([name, slices]) => [name, slices.filter((other) => other !== slice)]);
+    this.write({ kind: "erase", model: this.model, slice, scribbled: Object.fromEntries(rest), before });
+  }
+
   /** The write that undo would take back, if any. */
   get last() {
     return this.undoable.at(-1);
@@ -67,8 +79,8 @@ export class Labels {
   /** Take back the last write, which must be one of the scan on screen. */
   undo() {
     const { id, revision, kind, model, label, before } = this.undoable.pop();
-    const back = kind === "text" ? { text: before } : { model, label, marks: before };
-    this.send({ kind: "undo", of: id, revision, ...back });
+    const back = { text: { text: before }, erase: { model, scribbled: before }, presence: { model, label, marks: before } };
+    this.send({ kind: "undo", of: id, revision, ...back[kind] });
   }
 
   write(write) {
@@ -84,8 +96,9 @@ export class Labels {
     return write;
   }
 
-  apply({ label, marks, text }) {
+  apply({ model, label, marks, text, scribbled }) {
     if (text !== undefined) this.scan.text = text;
+    if (scribbled !== undefined && model === this.model) this.scan.scribbled = scribbled;
     for (const { slice, state } of marks ?? []) if (this.scan.presence[label]) this.scan.presence[label][slice] = state;
     this.on.changed(label ?? null, (marks ?? []).map(({ slice }) => slice));
   }

@@ -172,6 +172,7 @@ function look(slice) {
   if (!scan) return;
   view.look(slice);
   const state = labels.states(label.name)[slice];
+  $("erase").hidden = !labels.scribbled(mosaic.cursor);
   $("slice-name").textContent = `Slice ${slice + 1} of ${scan.slices}`;
   const probability = mosaic.probabilities?.[slice];
   $("slice-probability").textContent = probability === undefined ? "" : `model: ${Math.round(100 * probability)} %`;
@@ -191,6 +192,12 @@ function changed(name, slices) {
 function markOthers() {
   const unknown = labels.states(label.name).flatMap((state, slice) => (state === null ? [slice] : []));
   labels.mark(label.name, unknown, 0);
+}
+
+/** On the slice under the cursor. */
+function eraseScribbles() {
+  labels.erase(mosaic.cursor);
+  $("mosaic").focus();
 }
 
 async function undo() {
@@ -215,8 +222,12 @@ function showSaving(pending, failing) {
 }
 
 function saved(write) {
+  if (write.text !== undefined && model.reads_text && write.scan === labels.scan?.id) overlay.open(write.scan, model);
   const scan = scans.scans.find(({ id }) => id === write.scan);
-  if (scan && write.kind === "text" && !scan.text) scans.show(scans.scans.map((one) => (one === scan ? { ...one, text: true } : one)));
+  if (!scan || write.marks) return;
+  if (write.text !== undefined) scan.text = Boolean(write.text);
+  if (write.scribbled !== undefined) scan.scribbles = Object.values(write.scribbled).some((slices) => slices.length);
+  scans.draw();
 }
 
 /** The server will not have it: show what holds instead. */
@@ -285,6 +296,7 @@ function listen() {
     const chip = event.target.closest("button");
     if (chip) chooseClass(model.labels.findIndex(({ name }) => name === chip.value));
   });
+  addEventListener("beforeunload", leave);
   $("annotator").addEventListener("input", rename);
   $("size").addEventListener("input", () => setSize($("size").value));
   $("text").addEventListener("input", () => {
@@ -297,8 +309,14 @@ function listen() {
     if (button) mosaic.mark(JSON.parse(button.dataset.state));
   });
   $("strategy").addEventListener("change", explainStrategy);
-  const clicks = { previous, next, undo, others: markOthers, "next-case": nextCase, "help-open": help };
+  const clicks = { previous, next, undo, others: markOthers, erase: eraseScribbles, "next-case": nextCase, "help-open": help };
   for (const [id, action] of Object.entries(clicks)) $(id).addEventListener("click", action);
+}
+
+/** Send what is being typed, and ask whoever closes the page to wait for what is not stored. */
+function leave(event) {
+  keepText();
+  if (labels.saving.pending.length) event.preventDefault();
 }
 
 function rename() {

@@ -48,8 +48,10 @@ export class Mosaic {
     const { columns, width, height } = scan.sprite;
     this.element.style.setProperty("--across", `${columns * 100}%`);
     this.element.style.setProperty("--shape", `${width} / ${height}`);
+    this.element.style.setProperty("--width", `${width}px`);
     this.tiles = Array.from({ length: scan.slices }, (_, index) => tile(index, scan.slices, columns));
     this.element.replaceChildren(...this.tiles);
+    this.element.classList.toggle("alone", scan.slices === 1);
     this.element.scrollTop = 0;
     this.endDrag();
     this.painted = [];

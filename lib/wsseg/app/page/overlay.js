@@ -14,7 +14,7 @@ export class Overlay {
     button.addEventListener("click", () => this.toggle());
   }
 
-  /** Another scan, or another version of the model: what was said no longer holds. */
+  /** Another scan, version of the model or sentence: what was said no longer holds. */
   open(scan, model) {
     Object.assign(this, { scan, model, prediction: null });
     this.newest++;
@@ -46,7 +46,7 @@ export class Overlay {
     this.busy = true;
     try {
       const found = await api.predict(scan, model.name);
-      const url = api.overlayOf(scan, model.name, found.version);
+      const url = api.overlayOf(scan, model.name, found.version, request);
       await decoded(url);
       if (request !== this.newest) return;
       document.body.style.setProperty("--overlay", `url("${url}")`);

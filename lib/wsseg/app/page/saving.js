@@ -19,7 +19,6 @@ export class Saving {
     this.running = false;
     this.wake = () => {};
     addEventListener("online", () => this.wake());
-    addEventListener("beforeunload", (event) => this.pending.length && event.preventDefault());
   }
 
   add(write) {
