@@ -28,6 +28,7 @@ from wsseg.evaluate import (
 )
 from wsseg.labels import LabelSpace
 from wsseg.methods.registry import load_method
+from wsseg.package import ModelPackage
 from wsseg.segment import Segmentation, Segmenter
 from wsseg.volume import SliceGrid, Volume
 
@@ -179,3 +180,20 @@ def test_confidence_is_ranked_against_dice() -> None:
 
 
 RANKS = [(0.1, 0.5), (0.4, 0.6), (0.6, 0.9), (0.9, 0.8)]
+
+
+def test_pictures_are_scored_with_and_without_their_sentences(
+    nuclei: ModelPackage, pictures: Path, tmp_path: Path
+) -> None:
+    """Masks are PNGs with 255, IoU follows from Dice, and what is written can be looked at."""
+    assert [case.text for case in load_cases(pictures, nuclei.labels)] == [
+        f"Nuclei, tile number {k}." for k in range(4)
+    ]
+    segmenter = Segmenter(nuclei.folder)
+    told = evaluate(segmenter, pictures, "text", seeds=1, out=tmp_path / "out")
+    rows = {row.what: row.mean for row in told.table()}
+    assert rows["IoU, whole volumes"] == pytest.approx(np.mean([v.dice / (2 - v.dice) for v in told.volumes]))
+    assert 0.6 < rows["IoU, whole volumes"] < rows["Dice, whole volumes"] < 1
+    assert len(list((tmp_path / "out").glob("*.png"))) == 4
+    untold = evaluate(segmenter, pictures, "nothing", seeds=1)
+    assert [v.dice for v in untold.volumes] != [v.dice for v in told.volumes], "the sentence is read"

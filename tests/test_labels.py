@@ -21,6 +21,7 @@ from wsseg.labels import (
     presence_of,
     presence_of_mask,
     read_presence,
+    read_texts,
     write_presence,
 )
 
@@ -139,6 +140,31 @@ class TestPresenceFile:
         for path in (tmp_path / "labels.csv", tmp_path):
             with pytest.raises(WssegError, match=f"{path}: cannot be read as CSV"):
                 read_presence(path, TUMOR)
+
+
+class TestTexts:
+    def test_by_case_or_image(self, tmp_path: Path) -> None:
+        """Public releases say image."""
+        given = '{},source,text\na,me,  Many nuclei. \nb,,\n\u00e4,me,"Two lines,\nof one cell."\n'
+        expected = {"a": "Many nuclei.", "b": "", "\u00e4": "Two lines,\nof one cell."}
+        for column in ("case", "image"):
+            assert read_texts(csv(tmp_path, given.format(column))) == expected
+
+    def test_a_row_that_is_cut_off_says_nothing(self, tmp_path: Path) -> None:
+        assert read_texts(csv(tmp_path, "case,text\na\n")) == {"a": ""}
+
+    @pytest.mark.parametrize(
+        ("text", "reason"),
+        [
+            ("case,sentence\na,b\n", "column .*text is missing"),
+            ("tile,text\na,b\n", "column .* is missing"),
+            ("case,text\na,one\na,two\n", "line 3: a is listed twice"),
+        ],
+    )
+    def test_one_sentence(self, tmp_path: Path, text: str, reason: str) -> None:
+        with pytest.raises(WssegError, match=reason) as caught:
+            read_texts(csv(tmp_path, text))
+        assert "\n" not in str(caught.value)
 
 
 class TestOneCase:

@@ -362,8 +362,8 @@ def _frames(mask: Volume, scan: DicomScan) -> NDArray[np.integer]:
     to_scan = np.linalg.inv(scan.volume.affine) @ mask.affine
     turn = nib.orientations.io_orientation(to_scan)
     voxels = nib.orientations.apply_orientation(mask.voxels, turn)
-    left = to_scan @ nib.orientations.inv_ornt_aff(turn, mask.voxels.shape)
-    if voxels.shape != scan.volume.voxels.shape or not np.allclose(left, np.eye(4), atol=1e-3):
+    left = to_scan @ nib.orientations.inv_ornt_aff(turn, mask.shape)
+    if voxels.shape != scan.volume.shape or not np.allclose(left, np.eye(4), atol=1e-3):
         raise WssegError(f"mask: is not on the grid of series {scan.series_uid}")
     return voxels.T
 

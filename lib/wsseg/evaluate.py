@@ -29,14 +29,26 @@ from torch import Tensor
 from wsseg.data.preprocess import View, prepare
 from wsseg.data.slices import load_slices, reference_of, scan_files
 from wsseg.errors import WssegError
-from wsseg.labels import BACKGROUND, NO, PRESENCE_FILE, YES, LabelSpace, Presence, presence_of, presence_of_mask
+from wsseg.labels import (
+    BACKGROUND,
+    NO,
+    PRESENCE_FILE,
+    TEXT_FILE,
+    YES,
+    LabelSpace,
+    Presence,
+    presence_of,
+    presence_of_mask,
+    read_texts,
+)
 from wsseg.methods.base import Method
 from wsseg.package import ModelPackage
+from wsseg.picture import classes_of
 from wsseg.preview import contact_sheet, save_picture
 from wsseg.segment import Segmentation, Segmenter
 from wsseg.volume import Volume, make_folder, read_scan, read_volume, whole_file
 
-Given = Literal["nothing", "presence"]
+Given = Literal["nothing", "presence", "text"]
 
 
 @dataclass(frozen=True)
@@ -46,12 +58,14 @@ class Case:
     Attributes:
         reference: (x, y, slice) uint8 on the scan's grid.
         presence: (classes, slices).
+        text: the sentence of ``text.csv``, "" where there is none.
     """
 
     name: str
     scan: Volume
     reference: NDArray[np.uint8]
     presence: Presence
+    text: str = ""
 
 
 @dataclass(frozen=True)
@@ -104,6 +118,7 @@ class Evaluation:
             "Dice, positive slices, mean per patient": [self._per_patient(k) for k in seeds],
             "HD95 mm, positive slices": [_mean([s.hd95_mm for s in self.slices if s.seed == k]) for k in seeds],
             "Dice, whole volumes": [_mean([v.dice for v in self.volumes if v.seed == k]) for k in seeds],
+            "IoU, whole volumes": [_mean([v.dice / (2 - v.dice) for v in self.volumes if v.seed == k]) for k in seeds],
             "HD95 mm, whole volumes": [_mean([v.hd95_mm for v in self.volumes if v.seed == k]) for k in seeds],
             **self._per_class(seeds),
             "confidence against Dice of whole volumes, rank correlation": [self._rank_correlation(k) for k in seeds],
@@ -150,7 +165,8 @@ def evaluate(
     """Score a model on a folder of scans, ``*_label`` masks and ``image_labels.csv``.
 
     Args:
-        given: "presence" tells the model which slices show each class; with
+        given: "presence" tells the model which slices show each class, "text"
+            the sentence of the scan; with
             "nothing" it decides by itself, as for a radiologist's click.
         out: where per-slice scores (CSV) and overlay pictures go.
     """
@@ -164,7 +180,8 @@ def evaluate(
         decided: list[tuple[Presence, NDArray[np.float32]]] = []
         for index, case in enumerate(cases):
             started = time.perf_counter()
-            result = segmenter(case.scan, case.presence if given == "presence" else None, seed)
+            presence = case.presence if given == "presence" else None
+            result = segmenter(case.scan, presence, seed, text=case.text if given == "text" else "")
             took = time.perf_counter() - started
             slices += score_slices(case, result, seed)
             volumes += score_volume(case, result, seed, took)
@@ -232,6 +249,7 @@ def _network_truth(case: Case, view: View) -> Tensor:
 def load_cases(folder: Path, labels: LabelSpace) -> list[Case]:
     """Every scan of a folder that has a reference mask."""
     cases = []
+    texts = read_texts(folder / TEXT_FILE) if (folder / TEXT_FILE).exists() else {}
     for name, file in scan_files(folder).items():
         reference_file = reference_of(file)
         scan = read_scan(file)
@@ -240,7 +258,7 @@ def load_cases(folder: Path, labels: LabelSpace) -> list[Case]:
         listed = table.exists()
         count = reference.shape[2]
         presence = presence_of(name, table, labels, count) if listed else presence_of_mask(reference, len(labels))
-        cases.append(Case(name, scan, reference, presence))
+        cases.append(Case(name, scan, reference, presence, texts.get(name, "")))
     return cases
 
 
@@ -306,13 +324,14 @@ def _overlay(case: Case, result: Segmentation, segmenter: Segmenter) -> Image.Im
 def _reference(path: Path, scan: Volume, classes: int) -> NDArray[np.uint8]:
     """A complete mask, checked to lie on its scan's grid and to hold classes only."""
     reference = read_volume(path)
-    if reference.voxels.shape != scan.voxels.shape:
-        raise WssegError(f"{path}: is {reference.voxels.shape}, its scan is {scan.voxels.shape}")
+    if reference.colour or reference.shape != scan.shape:
+        raise WssegError(f"{path}: is {reference.shape}, its scan is {scan.shape}")
     if not np.allclose(reference.affine, scan.affine, atol=1e-2):
         raise WssegError(f"{path}: lies elsewhere than its scan, their affines differ")
-    if not np.isin(reference.voxels, range(classes + 1)).all():
+    values = classes_of(path, reference.voxels, classes)
+    if not np.isin(values, range(classes + 1)).all():
         raise WssegError(f"{path}: holds other values than 0 to {classes}, the model's classes")
-    return reference.voxels.astype(np.uint8)
+    return values.astype(np.uint8)
 
 
 def _true_presence(case: Case, result: Segmentation) -> Presence:

@@ -18,6 +18,9 @@ YES, NO, UNKNOWN = 1, 0, -1
 PRESENCE_FILE = "image_labels.csv"
 """The table of image-level labels in a data folder."""
 
+TEXT_FILE = "text.csv"
+"""The table of sentences in a data folder."""
+
 BACKGROUND = 255
 """Background in pixel labels, where 0 is "not labelled" and 1..N are the classes."""
 
@@ -116,6 +119,20 @@ def write_presence(path: Path, cases: dict[str, Presence], labels: LabelSpace) -
         for case, presence in cases.items():
             for index, states in enumerate(presence.T):
                 writer.writerow([case, index, *(text[int(s)] for s in states)])
+
+
+def read_texts(path: Path) -> dict[str, str]:
+    """Read sentences: columns ``case`` (or ``image``, as public releases name it) and ``text``."""
+    try:
+        rows = _rows(path, {"case", "text"})
+    except WssegError:
+        rows = [(line, {**row, "case": row["image"]}) for line, row in _rows(path, {"image", "text"})]
+    found: dict[str, str] = {}
+    for line, row in rows:
+        if row["case"] in found:
+            raise WssegError(f"{path}, line {line}: {row['case']} is listed twice")
+        found[row["case"]] = (row["text"] or "").strip()
+    return found
 
 
 def presence_of_mask(mask: NDArray[np.integer], classes: int) -> Presence:

@@ -121,6 +121,8 @@ class Recipe(_Strict):
         labels: classes in order of their voxel values.
         size: in-plane size of the network's input in pixels.
         axis: of slices where spacing does not tell: 0, 1, 2 for R, A, S.
+        colour: reads colour pictures, whole and at their own resolution; the
+            method sees them in tiles of ``size`` pixels.
         pixel_mm: in-plane size of the network's pixels; 0 where the window is
             fitted to the tissue instead.
         bright: intensity that the network sees as 1, in medians of the tissue.
@@ -142,6 +144,7 @@ class Recipe(_Strict):
     labels: dict[str, Label]
     size: int = Field(ge=16, le=1024)
     axis: Literal[0, 1, 2] = 2
+    colour: bool = False
     pixel_mm: float = Field(0.0, ge=0)
     bright: float = Field(2.5, gt=0)
     modality: str

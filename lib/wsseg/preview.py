@@ -18,6 +18,10 @@ REFERENCE_COLOR = (255, 255, 0)
 
 _FILL = 0.35
 _HEIGHT = 192
+"""Pixels of a slice in a sheet."""
+
+_ALONE = 768
+"""Most pixels of a picture that is shown alone."""
 
 
 def contact_sheet(
@@ -48,11 +52,12 @@ def contact_sheet(
     if not len(shown):
         shown = np.arange(len(slices))
     chosen = shown[np.unique(np.linspace(0, len(shown) - 1, min(most, len(shown))).round().astype(int))]
-    grey = windowed(slices[chosen], window(slices))
+    shades = shown_colours(slices)[chosen]
+    height = min(_ALONE, slices.shape[2]) if scan.colour else _HEIGHT
     rows_mm, columns_mm = (scan.spacing[axis] for axis in grid.plane_axes)
     tiles = [
-        _tile(plane, marked[index], truth[index], colors, rows_mm, columns_mm)
-        for plane, index in zip(grey, chosen, strict=True)
+        _tile(plane, marked[index], truth[index], colors, rows_mm / columns_mm, height)
+        for plane, index in zip(shades, chosen, strict=True)
     ]
     return mosaic(tiles, min(6, len(tiles)))
 
@@ -61,6 +66,13 @@ def window(slices: NDArray[Any]) -> tuple[float, float]:
     """The intensities that are shown black and white."""
     low, high = np.percentile(slices, [0.5, 99.5])
     return float(low), float(high)
+
+
+def shown_colours(slices: NDArray[Any]) -> NDArray[np.float32]:
+    """Slices as they are shown, (slices, rows, columns, 3) in [0, 255]: colours as they are, grey between its ends."""
+    if slices.ndim == 4:
+        return slices.astype(np.float32)
+    return np.repeat(windowed(slices, window(slices))[..., None] * 255, 3, axis=3)
 
 
 def windowed(slices: NDArray[Any], ends: tuple[float, float]) -> NDArray[np.float32]:
@@ -100,15 +112,15 @@ def _tile(
     marked: NDArray[np.uint8],
     truth: NDArray[np.uint8],
     colors: Sequence[tuple[int, int, int]],
-    rows_mm: float,
-    columns_mm: float,
+    aspect: float,
+    height: int,
 ) -> Image.Image:
-    picture = np.repeat(plane[..., None] * 255, 3, axis=2)
+    picture = plane.copy()
     for value, color in enumerate(colors, start=1):
         inside = marked == value
         picture[inside] = (1 - _FILL) * picture[inside] + _FILL * np.array(color)
         picture[find_boundaries(inside, mode="inner")] = color
     for value in np.unique(truth[truth > 0]):
         picture[find_boundaries(truth == value, mode="inner")] = REFERENCE_COLOR
-    width = max(1, round(_HEIGHT * plane.shape[0] * rows_mm / (plane.shape[1] * columns_mm)))
-    return Image.fromarray(hung(picture).astype(np.uint8)).resize((width, _HEIGHT), Image.Resampling.BILINEAR)
+    width = max(1, round(height * plane.shape[0] * aspect / plane.shape[1]))
+    return Image.fromarray(hung(picture).astype(np.uint8)).resize((width, height), Image.Resampling.BILINEAR)

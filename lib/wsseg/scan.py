@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from wsseg.errors import WssegError
 from wsseg.package import ModelPackage
-from wsseg.volume import EXTENSIONS, Volume, case_name, check_scan, read_scan, write_mask
+from wsseg.volume import MASKS, Volume, case_name, check_scan, read_scan, write_mask
 
 if TYPE_CHECKING:
     from wsseg.dicom import DicomScan
@@ -26,9 +26,12 @@ class Scan:
 
     def check_output(self, out: Path) -> None:
         """Refuse a mask file that could not be written, before anything is computed."""
-        known = (*EXTENSIONS, SEG) if self.series else EXTENSIONS
+        known = (*MASKS, SEG) if self.series else MASKS
         if not out.name.lower().endswith(known):
             raise WssegError(f"{out}: unknown file type for this scan's mask, expected {', '.join(known)}")
+        slices = self.volume.shape[2]
+        if out.name.lower().endswith(".png") and slices != 1:
+            raise WssegError(f"{out}: a picture holds one slice, the scan has {slices}; use .nii.gz")
         if not out.parent.is_dir():
             raise WssegError(f"{out}: the folder {out.parent} does not exist")
 

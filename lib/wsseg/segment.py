@@ -111,22 +111,30 @@ class Segmenter:
         presence: Presence | None = None,
         seed: int = 0,
         progress: Callable[[float], None] = lambda part: None,
+        text: str = "",
     ) -> Segmentation:
         """Segment one scan.
 
         Args:
-            scan: 3-D, any orientation, spacing and real type.
+            scan: 3-D, any orientation, spacing and real type; or a colour
+                picture, for models that read those.
             presence: (classes, slices) of 1, 0, -1 (unknown), slices along the
                 third stored axis; without it the model decides which slices
                 show a class.
             seed: of the noise drawn, for methods that draw some.
             progress: told the finished part, in [0, 1].
+            text: a sentence on the scan, for models that read one.
+
+        Raises:
+            WssegError: the scan or a prompt is none that the model can use.
         """
+        if text and not self._method.reads_text:
+            raise WssegError(f"text: the model {self.package.name} does not read text")
         check_scan(scan, "scan")
         recipe = self.package.recipe
         stack = prepare(scan, View.of(recipe))
         given = None if presence is None else self._given(stack, presence)
-        predicted = self._predict(stack, given, seed, progress)
+        predicted = self._predict(stack, given, seed, progress, text)
         maps = _refined(stack, stack.to_native(predicted.probabilities.cpu()), recipe)
         best = maps.max(axis=1)
         mask: NDArray[np.uint8] = stack.grid.join(np.where(best > 0.5, maps.argmax(axis=1) + 1, 0).astype(np.uint8))
@@ -159,7 +167,7 @@ class Segmenter:
         features = functional.adaptive_avg_pool2d(stack.images.mean(dim=0), 8).flatten().numpy()
         areas = None
         if mask or not isinstance(self._method, ImageLabelMethod):
-            predicted = self._predict(stack, None, 0, lambda part: None)
+            predicted = self._predict(stack, None, 0, lambda part: None, "")
             presence = predicted.presence
             areas = _stored(stack, (predicted.probabilities > 0.5).float().mean(dim=(2, 3)))
         else:
@@ -175,14 +183,14 @@ class Segmenter:
         return stack.order_presence(presence, "scan")
 
     def _predict(
-        self, stack: Stack, given: torch.Tensor | None, seed: int, progress: Callable[[float], None]
+        self, stack: Stack, given: torch.Tensor | None, seed: int, progress: Callable[[float], None], text: str
     ) -> Prediction:
         images = stack.images.to(self.device)
 
         def predict(chunk: int) -> Prediction:
             # float32 on every device: bf16 would move a mask's border by rounding alone.
             with torch.no_grad():
-                return self._method.predict(images, given, seed, chunk, progress)
+                return self._method.predict(images, given, seed, chunk, progress, text)
 
         chunk = self._chunk(images)
         if self.device.type == "cpu":
@@ -190,7 +198,10 @@ class Segmenter:
         return _with_less_memory(predict, chunk)
 
     def _chunk(self, images: torch.Tensor) -> int:
-        return min(len(images), slices_per_pass(self.device, images.shape[-1]))
+        """Slices per pass, or tiles of a picture."""
+        recipe = self.package.recipe
+        fitting = slices_per_pass(self.device, recipe.size)
+        return fitting if recipe.colour else min(len(images), fitting)
 
 
 def _stored(stack: Stack, values: torch.Tensor) -> NDArray[np.float32]:
@@ -213,10 +224,14 @@ def _with_less_memory(predict: Callable[[int], Prediction], chunk: int) -> Predi
 
 
 def segment(
-    scan: Volume, model: str | Path = DEFAULT_MODEL, presence: Presence | None = None, device: str | None = None
+    scan: Volume,
+    model: str | Path = DEFAULT_MODEL,
+    presence: Presence | None = None,
+    device: str | None = None,
+    text: str = "",
 ) -> Segmentation:
     """Segment one scan; keep a :class:`Segmenter` for more than one."""
-    return Segmenter(model, device)(scan, presence)
+    return Segmenter(model, device)(scan, presence, text=text)
 
 
 def segment_file(scan: Path, mask: Path, model: str | Path = DEFAULT_MODEL) -> None:

@@ -55,7 +55,7 @@ def import_scribbles(store: LabelStore, case: str, path: Path, scan: Volume, lab
         WssegError: unreadable, or on another grid than the scan.
     """
     drawn = read_drawn(path, case, scan)
-    return store.scribble(case, drawn.voxels, labels, scan.voxels.shape, annotator)
+    return store.scribble(case, drawn.voxels, labels, scan.shape, annotator)
 
 
 def export_scribbles(store: LabelStore, folder: Path, case: str, scan: Volume, labels: LabelSpace) -> Path:
@@ -66,7 +66,7 @@ def export_scribbles(store: LabelStore, folder: Path, case: str, scan: Volume, l
         WssegError: they were drawn on another grid.
     """
     check_name(case, "scan")
-    drawn = store.read(case, labels, scan.voxels.shape).scribbles
+    drawn = store.read(case, labels, scan.shape).scribbles
     if drawn is None:
         raise NotFoundError(f"{case}: has no scribbles of {', '.join(labels.names)}")
     path = folder / f"{case}_scribble.nii.gz"
@@ -78,10 +78,12 @@ def read_drawn(path: Path, case: str, scan: Volume) -> Volume:
     """Read what somebody drew on a scan.
 
     Raises:
-        WssegError: unreadable, or on another grid than the scan.
+        WssegError: unreadable, in colours, or on another grid than the scan.
     """
     drawn = read_volume(path)
-    if drawn.voxels.shape != scan.voxels.shape or not np.allclose(drawn.affine, scan.affine, atol=1e-2):
+    if drawn.colour:
+        raise WssegError(f"{path}: is a colour picture, what is drawn must have one value a pixel")
+    if drawn.shape != scan.shape or not np.allclose(drawn.affine, scan.affine, atol=1e-2):
         raise WssegError(f"{path}: is on another grid than {case}, the scan it was drawn on")
     return drawn
 
@@ -111,7 +113,7 @@ def import_labels(
     taken = []
     table = source / PRESENCE_FILE
     if table.exists():
-        slices = {case: read_grid(file).voxels.shape[2] for case, file in scans.items()}
+        slices = {case: read_grid(file).shape[2] for case, file in scans.items()}
         import_presence(store, table, labels, slices, annotator)
         taken.append(table.name)
     for case, file in scans.items():
@@ -138,7 +140,7 @@ def export_labels(store: LabelStore, out: Path, scans: Mapping[str, Path], label
     make_folder(out)
     written = [export_scribbles(store, out, case, read_grid(scans[case]), labels).name for case in sorted(drawn)]
     if marked:
-        slices = {case: read_grid(scans[case]).voxels.shape[2] for case in sorted(marked)}
+        slices = {case: read_grid(scans[case]).shape[2] for case in sorted(marked)}
         export_presence(store, out / PRESENCE_FILE, labels, slices)
         written.insert(0, PRESENCE_FILE)
     return written

@@ -22,11 +22,15 @@ from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
 from wsseg.errors import NotFoundError, WssegError
+from wsseg.picture import PICTURES, read_pixels, write_png
 
 NIFTI = (".nii.gz", ".nii")
 NRRD = (".nrrd",)
-EXTENSIONS = (*NIFTI, *NRRD)
-"""File name endings that :func:`read_volume` and :func:`write_mask` know."""
+EXTENSIONS = (*NIFTI, *NRRD, *PICTURES)
+"""File name endings that :func:`read_volume` knows."""
+
+MASKS = (*NIFTI, *NRRD, ".png")
+"""File name endings that :func:`write_mask` knows; PNG is for masks of pictures."""
 
 PART = ".wsseg-"
 """How names of files begin that are still being written."""
@@ -37,6 +41,8 @@ COARSE = 1.5
 Scalar = TypeVar("Scalar", bound=np.generic)
 
 _LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+_UPRIGHT = _LPS
+"""Affine of a picture: columns run to the patient's left and rows to the back, so that viewers show it upright."""
 
 _DAMAGED = (
     *(ImageFileError, HeaderDataError, WrapStructError, zlib.error),
@@ -54,8 +60,10 @@ class Volume:
     """A scan on its own grid.
 
     Attributes:
-        voxels: (x, y, slice) as stored, any real type.
-        affine: 4 x 4, voxel index to millimetres, RAS+.
+        voxels: (x, y, slice) as stored, any real type; or of a colour picture
+            (columns, rows, 1, 3), uint8, red, green, blue.
+        affine: 4 x 4, voxel index to millimetres, RAS+; a picture's pixels
+            count as 1 mm.
         nifti: the header it was read with, so that a mask written for it keeps
             both of NIfTI's transforms; None for other formats.
     """
@@ -70,10 +78,21 @@ class Volume:
         sizes = np.linalg.norm(self.affine[:3, :3], axis=0)
         return (float(sizes[0]), float(sizes[1]), float(sizes[2]))
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Voxels along each stored axis, colours not counted."""
+        x, y, slices = self.voxels.shape[:3]
+        return (x, y, slices)
+
+    @property
+    def colour(self) -> bool:
+        """Whether it is a colour picture."""
+        return self.voxels.ndim == 4
+
     def like(self, voxels: NDArray[np.generic]) -> Volume:
-        """Other voxels on this scan's grid."""
-        if voxels.shape != self.voxels.shape:
-            raise ValueError(f"voxels are {voxels.shape}, the grid is {self.voxels.shape}")
+        """Other voxels, one value each, on this scan's grid."""
+        if voxels.shape != self.shape:
+            raise ValueError(f"voxels are {voxels.shape}, the grid is {self.shape}")
         return Volume(voxels, self.affine, self.nifti)
 
 
@@ -89,11 +108,13 @@ def read_volume(path: Path) -> Volume:
     """Read an image of any real type.
 
     Args:
-        path: a .nii, .nii.gz or .nrrd file, 3-D, or 2-D as a single slice.
+        path: a .nii, .nii.gz or .nrrd file, 3-D, or 2-D as a single slice; or a
+            .png, .jpg or .tif picture, whose colours are kept, upright as cut by
+            :class:`SliceGrid`.
 
     Raises:
         WssegError: missing, unreadable, truncated, not an image, not 3-D,
-            empty, colour or complex.
+            empty, complex, or colour in a format other than pictures.
     """
     try:
         there = path.exists()
@@ -105,6 +126,8 @@ def read_volume(path: Path) -> Volume:
         volume = _read_nifti(path)
     elif path.name.lower().endswith(NRRD):
         volume = _read_nrrd(path)
+    elif path.name.lower().endswith(PICTURES):
+        volume = Volume(read_pixels(path), _UPRIGHT)
     else:
         raise WssegError(f"{path}: unknown file type, expected {', '.join(EXTENSIONS)} or a DICOM folder")
     return volume
@@ -115,7 +138,7 @@ def read_grid(path: Path) -> Volume:
     if path.name.lower().endswith(NIFTI) and path.exists():
         return _read_nifti(path, empty=True)
     volume = read_volume(path)
-    return volume.like(np.broadcast_to(np.uint8(0), volume.voxels.shape))
+    return volume.like(np.broadcast_to(np.uint8(0), volume.shape))
 
 
 def read_scan(path: Path) -> Volume:
@@ -136,13 +159,20 @@ def check_scan(volume: Volume, source: object) -> None:
 
 
 def write_mask(path: Path, mask: Volume) -> None:
-    """Write a uint8 mask in the format of the extension, whole or not at all."""
+    """Write a uint8 mask in the format of the extension, whole or not at all.
+
+    A PNG shows the only class as 255, several as their values.
+    """
     check_extension(path)
+    if path.name.lower().endswith(PICTURES) and mask.shape[2] != 1:
+        raise WssegError(f"{path}: a picture holds one slice, the mask has {mask.shape[2]}; use .nii.gz")
     with whole_file(path) as part:
         if path.name.lower().endswith(NIFTI):
             nib.save(_as_nifti(mask), part)
-        else:
+        elif path.name.lower().endswith(NRRD):
             _write_nrrd(_as_itk(mask), part)
+        else:
+            write_png(part, mask.voxels)
 
 
 def nifti_bytes(mask: Volume) -> bytes:
@@ -152,8 +182,8 @@ def nifti_bytes(mask: Volume) -> bytes:
 
 def check_extension(path: Path) -> None:
     """Refuse a file name that no volume can be written to."""
-    if not path.name.lower().endswith(EXTENSIONS):
-        raise WssegError(f"{path}: unknown file type for a mask, expected {', '.join(EXTENSIONS)}")
+    if not path.name.lower().endswith(MASKS):
+        raise WssegError(f"{path}: unknown file type for a mask, expected {', '.join(MASKS)}")
 
 
 @contextmanager
@@ -215,17 +245,17 @@ class SliceGrid:
         """The grid of a volume; ``default_axis`` counts 0, 1, 2 for R, A, S."""
         orientation = nib.orientations.io_orientation(volume.affine)
         world = orientation[:, 0].astype(int)
-        single = world[np.array(volume.voxels.shape) == 1]
+        single = world[np.array(volume.shape) == 1]
         if len(single) == 1:
-            return cls(orientation, int(single[0]), volume.voxels.shape)
+            return cls(orientation, int(single[0]), volume.shape)
         spacing = np.empty(3)
         spacing[world] = volume.spacing
         order = np.argsort(spacing)
         clear = spacing[order[2]] >= COARSE * spacing[order[1]]
-        return cls(orientation, int(order[2]) if clear else default_axis, volume.voxels.shape)
+        return cls(orientation, int(order[2]) if clear else default_axis, volume.shape)
 
     def cut(self, voxels: NDArray[Scalar]) -> NDArray[Scalar]:
-        """(x, y, slice) as stored to (slices, rows, columns) in RAS+ order."""
+        """(x, y, slice) as stored to (slices, rows, columns) in RAS+ order; colours stay last."""
         canonical = nib.orientations.apply_orientation(voxels, self.orientation)
         return np.moveaxis(canonical, self.axis, 0)
 

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 
-from wsseg.data.augment import Augmentation, Variety, augment
+from wsseg.data.augment import Augmentation, Variety, augment, stained_tissue
 
 NONE = Augmentation(flip=False, angle=0.0, scale=1.0, shift=(0.0, 0.0), gamma=1.0, gain=1.0)
 
@@ -49,3 +51,22 @@ def test_draws_stay_in_their_ranges_and_differ() -> None:
     assert {d.flip for d in draws} == {True, False}
     assert all(abs(d.angle) <= 0.2 and 0.89 <= d.scale <= 1.12 and 0.88 <= d.gain <= 1.12 for d in draws)
     assert len({d.angle for d in draws}) == 200
+
+
+def test_stain_shifts_colours_apart_and_nothing_else() -> None:
+    images = torch.full((1, 3, 8, 8), 0.0)
+    stained = replace(NONE, stain=(0.5, 1.0, 2.0))
+    found = augment(images, torch.zeros(1, 8, 8, dtype=torch.uint8), [stained])[0]
+    expected = 2 * torch.tensor([0.5**0.5, 0.5, 0.25]) - 1
+    torch.testing.assert_close(found, expected.view(1, 3, 1, 1).expand_as(found), atol=1e-5, rtol=0)
+
+
+def test_stain_is_drawn_for_each_colour_where_asked_for() -> None:
+    rng = np.random.default_rng(0)
+    draws = [Augmentation.draw(rng, stained_tissue(64)).stain for _ in range(100)]
+    assert np.abs(np.log(draws)).max() <= 0.2
+    assert len(np.unique(draws)) == 300
+    assert {Augmentation.draw(rng, Variety()).stain for _ in range(3)} == {(1.0,)}
+    # The other draws are the same with and without.
+    plain, varied = (Augmentation.draw(np.random.default_rng(5), Variety(stain=stain)) for stain in (0.0, 0.3))
+    assert replace(varied, stain=(1.0,)) == plain

@@ -3,16 +3,21 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from conftest import tissue
 from wsseg.data.augment import USUAL
 from wsseg.data.preprocess import View
-from wsseg.data.slices import LabelledSlices, load_slices, reference_of, scan_files
+from wsseg.data.slices import LabelledSlices, load_slices, mask_of, reference_of, scan_files
 from wsseg.errors import NotFoundError, WssegError
-from wsseg.labels import PRESENCE_FILE, LabelSpace
+from wsseg.labels import BACKGROUND, PRESENCE_FILE, LabelSpace
 
 TUMOR = LabelSpace(("tumor",))
+NUCLEUS = LabelSpace(("nucleus",))
+TILES = View(32, colour=True)
 
 
 @pytest.fixture(scope="module")
@@ -86,3 +91,86 @@ def test_neighbours_come_from_the_same_scan_only(slices: LabelledSlices) -> None
     assert torch.equal(steps[1:, 0] == 0, ends)
     batch = slices.batch(seed=0, step=3, samples=range(16), variety=replace(USUAL, neighbours=1))
     assert batch.images.shape == (16, 3, 32, 32)
+
+
+def test_masks_are_complete_pixel_labels(phantom_data: Path) -> None:
+    found = load_slices(phantom_data, TUMOR, View(32), "masks")
+    assert set(found.pixels.unique().tolist()) <= {0, 1, BACKGROUND}
+    assert (found.pixels > 0).flatten(1).any(dim=1).all(), "slices without a finding too"
+    batch = found.batch(seed=0, step=0, samples=range(8))
+    assert (batch.pixels > 0).flatten(1).any(dim=1).all()
+
+
+class TestPictures:
+    def test_tiles_cover_a_picture_evenly_with_labels_and_texts(self, pictures: Path) -> None:
+        found = load_slices(pictures, NUCLEUS, TILES, "masks")
+        assert found.cases == ("tile_0", "tile_1", "tile_2", "tile_3")
+        assert found.texts == tuple(f"Nuclei, tile number {k}." for k in range(4))
+        assert found.images.shape == (16, 3, 32, 32), "48 x 64 pixels are 2 x 2 tiles each"
+        assert found.case.tolist() == [k for k in range(4) for _ in range(4)]
+        assert set(found.pixels.unique().tolist()) == {1, BACKGROUND}
+        red = (found.images[:, 0] + 1) * 127.5
+        assert red[found.pixels == 1].max() < 150 < red[found.pixels == BACKGROUND].min(), (
+            "labels lie on what they label"
+        )
+        whole = sum(int(tissue(seed)[1].sum()) for seed in range(4))
+        assert int((found.pixels == 1).sum()) >= whole
+
+    def test_a_batch_knows_its_sentences(self, pictures: Path) -> None:
+        found = load_slices(pictures, NUCLEUS, TILES, "masks")
+        batch = found.batch(seed=0, step=0, samples=range(12))
+        assert batch.images.shape == (12, 3, 32, 32)
+        assert len(set(batch.texts)) == 4
+        assert set(batch.texts) == set(found.texts)
+        some = found.only(["tile_1", "tile_3"])
+        assert some.texts == (found.texts[1], found.texts[3])
+        assert some.case.tolist() == [0] * 4 + [1] * 4
+
+    def test_around_a_small_picture_all_is_white_and_unlabelled(self, tmp_path: Path) -> None:
+        picture, mask = tissue(0, width=20, height=40)
+        Image.fromarray(picture).save(tmp_path / "a.png")
+        Image.fromarray(255 * mask).save(tmp_path / "a_label.png")
+        found = load_slices(tmp_path, NUCLEUS, TILES, "masks")
+        assert found.images.shape == (2, 3, 32, 32)
+        assert found.texts == ("",)
+        around = found.pixels == 0
+        assert int(around.sum()) == 2 * 32 * 12
+        assert (found.images.movedim(1, -1)[around] == 1).all()
+
+    def test_pictures_alone_need_no_label(self, pictures: Path, tmp_path: Path) -> None:
+        for seed in range(2):
+            (tmp_path / f"tile_{seed}.png").write_bytes((pictures / f"tile_{seed}.png").read_bytes())
+        found = load_slices(tmp_path, NUCLEUS, TILES, "images")
+        assert len(found.images) == 8
+        assert not found.pixels.any()
+        assert len(found.batch(seed=0, step=0, samples=range(3)).images) == 3
+        with pytest.raises(WssegError, match="no scan has a _label file beside it"):
+            load_slices(tmp_path, NUCLEUS, TILES, "masks")
+
+    def test_pictures_without_a_mask_are_left_out(self, pictures: Path, tmp_path: Path) -> None:
+        for name in ("tile_0.png", "tile_1.png", "tile_1_label.png"):
+            (tmp_path / name).write_bytes((pictures / name).read_bytes())
+        assert mask_of(tmp_path / "tile_0.png") is None
+        assert load_slices(tmp_path, NUCLEUS, TILES, "masks").cases == ("tile_1",)
+
+    @pytest.mark.parametrize(
+        ("mask", "sentence"),
+        [
+            (np.zeros((48, 64), np.uint8), "no scan has nucleus in its masks"),
+            (np.full((48, 64), 255, np.uint8), "no scan has background in its masks"),
+            (np.full((64, 48), 255, np.uint8), "a_label.png: is on another grid than its scan"),
+            (np.full((48, 64, 3), 255, np.uint8), "a_label.png: is on another grid than its scan"),
+            (np.full((48, 64), 7, np.uint8), "a_label.png: holds 7, expected are 0 .background. and 1 to 1"),
+        ],
+    )
+    def test_masks_that_teach_nothing(self, tmp_path: Path, mask: np.ndarray, sentence: str) -> None:
+        Image.fromarray(tissue(0)[0]).save(tmp_path / "a.png")
+        Image.fromarray(mask).save(tmp_path / "a_label.png")
+        with pytest.raises(WssegError, match=sentence):
+            load_slices(tmp_path, NUCLEUS, TILES, "masks")
+
+    def test_grey_and_colour_do_not_mix(self, pictures: Path, phantom_data: Path) -> None:
+        with pytest.raises(WssegError, match="the scan holds grey values, the model reads colour pictures"):
+            load_slices(phantom_data, TUMOR, TILES, "masks")
+        with pytest.raises(WssegError, match="the scan holds colour pictures, the model reads grey values"):
+            load_slices(pictures, NUCLEUS, View(32), "masks")

@@ -22,6 +22,8 @@ class Variety:
         shift: greatest shift in parts of half the slice.
         gamma: natural logarithm of the greatest exponent of the intensity in [0, 1].
         gain: greatest relative change of the intensity.
+        stain: natural logarithm of the greatest exponent of one colour, on top of
+            gamma: how much of a dye there is differs between laboratories.
         crop: pixels of the square that is seen; None for the whole slice.
         neighbours: slices on either side that are seen with each, as further channels.
     """
@@ -32,12 +34,18 @@ class Variety:
     shift: float = 0.06
     gamma: float = 0.25
     gain: float = 0.12
+    stain: float = 0.0
     crop: int | None = None
     neighbours: int = 0
 
 
 USUAL = Variety()
 """What differs between heads of one orientation."""
+
+
+def stained_tissue(crop: int) -> Variety:
+    """What differs between stained slides: they have no upright, and every laboratory stains its own way."""
+    return Variety(turned=True, angle=0.3, scale=0.25, shift=0.4, gamma=0.25, gain=0.1, stain=0.2, crop=crop)
 
 
 @dataclass(frozen=True)
@@ -52,6 +60,7 @@ class Augmentation:
         gamma: exponent of the intensity in [0, 1].
         gain: factor on the intensity in [0, 1].
         overturned: neighbours in the other order; scanners do not agree on which end comes first.
+        stain: exponent of each colour, on top of gamma; one for all alike.
     """
 
     flip: bool
@@ -61,6 +70,7 @@ class Augmentation:
     gamma: float
     gain: float
     overturned: bool = False
+    stain: tuple[float, ...] = (1.0,)
 
     @classmethod
     def draw(cls, rng: np.random.Generator, variety: Variety) -> Augmentation:
@@ -74,6 +84,7 @@ class Augmentation:
             gamma=float(np.exp(rng.uniform(-variety.gamma, variety.gamma))),
             gain=float(rng.uniform(1 - variety.gain, 1 + variety.gain)),
             overturned=variety.neighbours > 0 and bool(rng.random() < 0.5),
+            stain=tuple(np.exp(rng.uniform(-variety.stain, variety.stain, 3)).tolist()) if variety.stain else (1.0,),
         )
 
     def matrix(self, seen: float) -> list[list[float]]:
@@ -98,7 +109,8 @@ def augment(
     over = torch.tensor([draw.overturned for draw in draws]).view(-1, 1, 1, 1)
     ordered = torch.where(over, images.flip(1), images)
     moved = functional.grid_sample(ordered + 1, grid, align_corners=False) / 2
-    gamma = torch.tensor([draw.gamma for draw in draws], dtype=images.dtype).view(-1, 1, 1, 1)
+    exponents = [[draw.gamma * colour for colour in draw.stain] for draw in draws]
+    gamma = torch.tensor(exponents, dtype=images.dtype)[:, :, None, None]
     gain = torch.tensor([draw.gain for draw in draws], dtype=images.dtype).view(-1, 1, 1, 1)
     labels = functional.grid_sample(pixels[:, None].to(images.dtype), grid, mode="nearest", align_corners=False)
     return (moved.clamp(0, 1) ** gamma * gain).clamp(0, 1) * 2 - 1, labels[:, 0].round().to(torch.uint8)

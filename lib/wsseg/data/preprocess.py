@@ -43,17 +43,19 @@ class View:
         pixel_mm: the window is ``size`` pixels of so much around the slices'
             middle; 0 fits it to the tissue instead.
         bright: intensity 1 of the network's range [-1, 1], in medians of the tissue.
+        colour: wants colour pictures, whole, at their own resolution.
     """
 
     size: int
     axis: int = 2
     pixel_mm: float = 0.0
     bright: float = BRIGHT
+    colour: bool = False
 
     @classmethod
     def of(cls, recipe: Recipe) -> View:
         """What a model's metadata asks for."""
-        return cls(recipe.size, recipe.axis, recipe.pixel_mm, recipe.bright)
+        return cls(recipe.size, recipe.axis, recipe.pixel_mm, recipe.bright, recipe.colour)
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,8 @@ class Stack:
     """The slices of one volume as a network sees them, with the way back.
 
     Attributes:
-        images: (slices, 1, size, size) float32 in [-1, 1].
+        images: (slices, 1, size, size) float32 in [-1, 1]; of a colour picture
+            (1, 3, rows, columns).
         native: (slices, rows, columns) float32, the same intensities at native pixels.
         tissue: (slices, rows, columns) bool at native pixels, holes filled.
         grid: how the volume was cut.
@@ -123,7 +126,16 @@ class Stack:
 
 
 def prepare(volume: Volume, view: View) -> Stack:
-    """Cut, scale, crop and resample a volume to the squares that a network sees."""
+    """Cut, scale, crop and resample a volume to the squares that a network sees; leave pictures as they are.
+
+    Raises:
+        WssegError: colour for a network that reads grey values, or the other way round.
+    """
+    if volume.colour != view.colour:
+        kinds = ("grey values", "colour pictures")
+        raise WssegError(f"the scan holds {kinds[volume.colour]}, the model reads {kinds[view.colour]}")
+    if volume.colour:
+        return _picture(volume)
     grid = SliceGrid.of(volume, view.axis)
     slices = np.ascontiguousarray(grid.cut(volume.voxels), dtype=np.float32)
     scaled, tissue = scale_intensity(slices, view.bright)
@@ -137,6 +149,15 @@ def prepare(volume: Volume, view: View) -> Stack:
         window, size=(view.size, view.size), mode="bilinear", antialias=True, align_corners=False
     )
     return Stack(images.clamp(-1, 1), scaled, tissue, grid, box, (down, right))
+
+
+def _picture(volume: Volume) -> Stack:
+    grid = SliceGrid.of(volume)
+    pixels = np.ascontiguousarray(grid.cut(volume.voxels), dtype=np.float32) / 127.5 - 1
+    _, rows, columns, _ = pixels.shape
+    images = torch.from_numpy(pixels).movedim(-1, 1).contiguous()
+    everywhere = np.ones((1, rows, columns), np.bool_)
+    return Stack(images, pixels.mean(axis=-1), everywhere, grid, Box(0, 0, rows, columns), (1.0, 1.0))
 
 
 def _padding(box: Box, shape: Sequence[int]) -> list[int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -13,15 +13,29 @@ from zlib import crc32
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from wsseg.data.augment import USUAL, Augmentation, Variety, augment
 from wsseg.data.preprocess import Stack, View, prepare
 from wsseg.errors import NotFoundError, WssegError
-from wsseg.labels import BACKGROUND, NO, PRESENCE_FILE, UNKNOWN, YES, LabelSpace, Presence, check_length, read_presence
+from wsseg.labels import (
+    BACKGROUND,
+    NO,
+    PRESENCE_FILE,
+    TEXT_FILE,
+    UNKNOWN,
+    YES,
+    LabelSpace,
+    Presence,
+    check_length,
+    read_presence,
+    read_texts,
+)
+from wsseg.picture import classes_of
 from wsseg.volume import EXTENSIONS, Volume, case_name, read_scan, read_volume
 
-LearnsFrom = Literal["presence", "scribbles"]
-"""Which weak labels a method cannot do without."""
+LearnsFrom = Literal["presence", "scribbles", "masks", "images"]
+"""Which labels a method cannot do without; "images" asks for none."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +53,7 @@ class Batch:
             classes, 255 background; drawn by people or made by the method.
         noise: standard normal, shape of ``images``.
         uniform: (batch, 4) in [0, 1).
+        texts: the sentence of each sample's scan, "" where there is none.
         done: part of the stage that lies behind, in [0, 1).
     """
 
@@ -48,6 +63,7 @@ class Batch:
     noise: Tensor
     uniform: Tensor
     done: float = 0.0
+    texts: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -55,12 +71,14 @@ class LabelledSlices:
     """All slices of a data set with their weak labels.
 
     Attributes:
-        images: (slices, 1, size, size) float32 in [-1, 1].
+        images: (slices, 1, size, size) float32 in [-1, 1]; tiles of colour
+            pictures (tiles, 3, size, size).
         presence: (slices, classes) of 1, 0, -1.
         depth_mm: (slices, size, size), under the outline of the tissue.
         pixels: (slices, size, size) uint8 as in :class:`Batch`.
         cases: names of the scans they come from, in order.
         case: (slices,) index into ``cases``.
+        texts: the sentence of each of ``cases``, "" where there is none.
         learns_from: the labels that slices are chosen by.
     """
 
@@ -70,18 +88,21 @@ class LabelledSlices:
     pixels: Tensor
     cases: tuple[str, ...]
     case: Tensor
+    texts: tuple[str, ...]
     learns_from: LearnsFrom = "presence"
 
     def check(self, labels: LabelSpace) -> None:
         """Refuse labels nothing can be learned from.
 
-        Presence needs a yes and a no of every class; scribbles a stroke of
-        every class and of background.
+        Presence needs a yes and a no of every class; scribbles and masks each
+        class and background.
         """
-        if self.learns_from == "scribbles":
+        if self.learns_from == "images":
+            return
+        if self.learns_from != "presence":
             for name, value in [*labels.values().items(), ("background", BACKGROUND)]:
                 if not (self.pixels == value).any():
-                    raise WssegError(f"training data: no scan has a scribble of {name}")
+                    raise WssegError(f"training data: no scan has {name} in its {self.learns_from}")
             return
         for column, name in zip(self.presence.T, labels.names, strict=True):
             for state, word in ((YES, "present"), (NO, "absent")):
@@ -99,7 +120,7 @@ class LabelledSlices:
         """The samples of one step.
 
         Where presence is learned from, half of them show a class and half do
-        not; else all of them bear scribbles.
+        not; else all of them bear scribbles or masks, if there are to be any.
 
         Args:
             samples: positions in the step's global batch that are wanted here;
@@ -108,15 +129,21 @@ class LabelledSlices:
         draws = [np.random.default_rng([seed, step, sample]) for sample in samples]
         chosen = [self._choose(sample, rng) for sample, rng in zip(samples, draws, strict=True)]
         drawn = [Augmentation.draw(rng, variety) for rng in draws]
-        seen = self.images[self._with_neighbours(chosen, variety.neighbours), 0]
+        seen = self.images[chosen]
+        if variety.neighbours:
+            seen = self.images[self._with_neighbours(chosen, variety.neighbours), 0]
         images, pixels = augment(seen, self.pixels[chosen], drawn, variety.crop)
         noise = np.stack([rng.standard_normal(images.shape[1:], np.float32) for rng in draws])
         uniform = np.stack([rng.random(4, np.float32) for rng in draws])
-        return Batch(images, self.presence[chosen], pixels, torch.from_numpy(noise), torch.from_numpy(uniform), done)
+        texts = [self.texts[int(case)] for case in self.case[chosen]]
+        drawn_noise = torch.from_numpy(noise), torch.from_numpy(uniform)
+        return Batch(images, self.presence[chosen], pixels, *drawn_noise, done, texts)
 
     def _choose(self, sample: int, rng: np.random.Generator) -> int:
-        if self.learns_from == "scribbles":
-            candidates = self._scribbled
+        if self.learns_from == "images":
+            candidates = torch.arange(len(self.images))
+        elif self.learns_from != "presence":
+            candidates = self._drawn_on
         else:
             column = self.presence[:, rng.integers(self.presence.shape[1])]
             candidates = torch.nonzero(column == (YES if sample % 2 else NO))[:, 0]
@@ -129,8 +156,8 @@ class LabelledSlices:
         return neighbouring(torch.tensor(chosen), reach, first, last - 1)
 
     @cached_property
-    def _scribbled(self) -> Tensor:
-        """Indices of the slices that bear strokes."""
+    def _drawn_on(self) -> Tensor:
+        """Indices of the slices that bear strokes or a mask."""
         return torch.nonzero(self.pixels.flatten(1).any(dim=1))[:, 0]
 
     def only(self, cases: Collection[str]) -> LabelledSlices:
@@ -145,6 +172,7 @@ class LabelledSlices:
             depth_mm=self.depth_mm[rows],
             pixels=self.pixels[rows],
             cases=tuple(self.cases[index] for index in kept),
+            texts=tuple(self.texts[index] for index in kept),
             case=renumbered,
         )
 
@@ -176,11 +204,15 @@ def scan_files(folder: Path) -> dict[str, Path]:
     """
     if not folder.is_dir():
         raise WssegError(f"{folder}: no such folder")
-    files = {case_name(f): f for f in sorted(folder.iterdir()) if f.name.lower().endswith(EXTENSIONS)}
-    scans = {case: f for case, f in files.items() if not case.endswith(("_label", "_scribble"))}
+    scans = {case_name(file): file for file in sorted(folder.iterdir()) if is_scan(file)}
     if not scans:
         raise WssegError(f"{folder}: holds no scan ({', '.join(EXTENSIONS)})")
     return scans
+
+
+def is_scan(file: Path) -> bool:
+    """Whether a file's name is that of a scan, not of a mask or scribbles beside one."""
+    return file.name.lower().endswith(EXTENSIONS) and not case_name(file).endswith(("_label", "_scribble"))
 
 
 def reference_of(scan: Path) -> Path:
@@ -194,6 +226,14 @@ def reference_of(scan: Path) -> Path:
         if (found := scan.parent / f"{case}_label{extension}").exists():
             return found
     raise NotFoundError(f"{scan}: there is no {case}_label mask beside it to be scored against")
+
+
+def mask_of(scan: Path) -> Path | None:
+    """The complete mask beside a scan, None if there is none."""
+    try:
+        return reference_of(scan)
+    except NotFoundError:
+        return None
 
 
 def scribble_of(scan: Path) -> Path | None:
@@ -211,40 +251,77 @@ def load_slices(
 ) -> LabelledSlices:
     """Read every labelled scan of a data folder.
 
-    A folder holds scans, ``image_labels.csv`` and, beside scans,
-    ``<case>_scribble`` files. Scans without the labels that are learned from
-    are left out; slices without are kept, they are never chosen.
+    A folder holds scans, ``image_labels.csv``, ``text.csv`` and, beside scans,
+    ``<case>_scribble`` and ``<case>_label`` files. Scans without the labels that
+    are learned from are left out; slices without are kept, they are never chosen.
     """
     table = folder / PRESENCE_FILE
     scans = scan_files(folder)
     listed = read_presence(table, labels) if learns_from == "presence" or table.exists() else {}
-    if learns_from == "presence":
-        scans = {case: file for case, file in scans.items() if case in listed}
-    else:
-        scans = {case: file for case, file in scans.items() if scribble_of(file)}
+    known = {
+        "presence": lambda case, file: case in listed,
+        "scribbles": lambda case, file: scribble_of(file) is not None,
+        "masks": lambda case, file: mask_of(file) is not None,
+        "images": lambda case, file: True,
+    }[learns_from]
+    scans = {case: file for case, file in scans.items() if known(case, file)}
     if not scans:
+        wanted = {"scribbles": "_scribble", "masks": "_label"}.get(learns_from)
         named = f"{table}: names none of the folder's scans"
-        raise WssegError(named if learns_from == "presence" else f"{folder}: no scan has a _scribble file beside it")
-    images, presence, depth, pixels = [], [], [], []
+        raise WssegError(f"{folder}: no scan has a {wanted} file beside it" if wanted else named)
+    texts = read_texts(folder / TEXT_FILE) if (folder / TEXT_FILE).exists() else {}
+    parts = []
     for done, (case, file) in enumerate(scans.items()):
         volume = read_scan(file)
         stack = prepare(volume, view)
-        images.append(stack.images)
-        depth.append(stack.to_network(stack.depth_mm()))
-        presence.append(_presence(listed.get(case), stack, volume, labels, file, table))
-        pixels.append(_pixels(stack, volume, labels, file))
+        drawn = _pixels(stack, volume, labels, file, mask_of if learns_from == "masks" else scribble_of)
+        parts.append(
+            _tiles(stack, drawn, view.size, len(labels))
+            if view.colour
+            else (
+                stack.images,
+                _presence(listed.get(case), stack, volume, labels, file, table),
+                stack.to_network(stack.depth_mm()),
+                drawn,
+            )
+        )
         progress((done + 1) / len(scans))
+    lengths = torch.tensor([len(images) for images, *_ in parts])
+    images, presence, depth, pixels = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
     found = LabelledSlices(
-        torch.cat(images),
-        torch.cat(presence),
-        torch.cat(depth),
-        torch.cat(pixels),
+        images,
+        presence,
+        depth,
+        pixels,
         tuple(scans),
-        torch.arange(len(images)).repeat_interleave(torch.tensor(list(map(len, images)))),
+        torch.arange(len(parts)).repeat_interleave(lengths),
+        tuple(texts.get(case, "") for case in scans),
         learns_from,
     )
     found.check(labels)
     return found
+
+
+def _tiles(stack: Stack, drawn: Tensor, side: int, classes: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """A picture (1, 3, rows, columns) and what is drawn on it in the fewest squares that cover it; 0 around it."""
+    _, _, rows, columns = stack.images.shape
+    right, below = max(0, side - columns), max(0, side - rows)
+    images = functional.pad(stack.images, (0, right, 0, below), value=1.0)  # glass is white
+    labels = functional.pad(drawn, (0, right, 0, below))
+    places = [(top, left) for top in _starts(rows, side) for left in _starts(columns, side)]
+    cut = [(slice(top, top + side), slice(left, left + side)) for top, left in places]
+    return (
+        torch.cat([images[:, :, down, across] for down, across in cut]),
+        torch.full((len(cut), classes), UNKNOWN, dtype=torch.int8),
+        torch.zeros(len(cut), side, side),
+        torch.cat([labels[:, down, across] for down, across in cut]),
+    )
+
+
+def _starts(length: int, side: int) -> list[int]:
+    """Where squares begin that cover a length, evenly."""
+    count = max(1, -(-length // side))
+    return np.linspace(0, max(0, length - side), count).round().astype(int).tolist()
 
 
 def _presence(
@@ -252,21 +329,32 @@ def _presence(
 ) -> Tensor:
     if listed is None:
         return torch.full((len(stack.images), len(labels)), UNKNOWN, dtype=torch.int8)
-    return stack.order_presence(check_length(listed, volume.voxels.shape[2], case_name(file), table), file)
+    return stack.order_presence(check_length(listed, volume.shape[2], case_name(file), table), file)
 
 
-def _pixels(stack: Stack, volume: Volume, labels: LabelSpace, file: Path) -> Tensor:
-    """A scan's scribbles on the network's grid; none where it has no file of them."""
-    path = scribble_of(file)
+def _pixels(
+    stack: Stack, volume: Volume, labels: LabelSpace, file: Path, drawn_of: Callable[[Path], Path | None]
+) -> Tensor:
+    """A scan's scribbles or mask on the network's grid; none where it has no file of them."""
+    path = drawn_of(file)
     if path is None:
         return torch.zeros(len(stack.images), *stack.images.shape[2:], dtype=torch.uint8)
     drawn = read_volume(path)
-    if drawn.voxels.shape != volume.voxels.shape or not np.allclose(drawn.affine, volume.affine, atol=1e-2):
+    if drawn.colour or drawn.shape != volume.shape or not np.allclose(drawn.affine, volume.affine, atol=1e-2):
         raise WssegError(f"{path}: is on another grid than its scan")
-    values = np.unique(drawn.voxels)
-    if not np.isin(values, [*range(len(labels) + 1), BACKGROUND]).all():
-        raise WssegError(
-            f"{path}: holds {', '.join(f'{v:g}' for v in values)}, scribbles are 0 (not annotated),"
-            f" 1 to {len(labels)} and {BACKGROUND} (background); `wsseg import` translates those of public releases"
+    complete = drawn_of is mask_of
+    found = classes_of(path, drawn.voxels, len(labels)) if complete else drawn.voxels
+    values, allowed = np.unique(found), [*range(len(labels) + 1), *([] if complete else [BACKGROUND])]
+    if not np.isin(values, allowed).all():
+        told = ", ".join(f"{v:g}" for v in values)
+        meant = (
+            f"0 (background) and 1 to {len(labels)}"
+            if complete
+            else (
+                f"0 (not annotated), 1 to {len(labels)} and {BACKGROUND} (background);"
+                " `wsseg import` translates those of public releases"
+            )
         )
-    return stack.labels_to_network(np.ascontiguousarray(stack.grid.cut(drawn.voxels)).astype(np.uint8))
+        raise WssegError(f"{path}: holds {told}, expected are {meant}")
+    values = np.where(found == 0, BACKGROUND, found) if complete else found
+    return stack.labels_to_network(np.ascontiguousarray(stack.grid.cut(values)).astype(np.uint8))

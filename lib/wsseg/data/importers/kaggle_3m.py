@@ -14,12 +14,12 @@ from wsseg.data.importers.release import (
     case_folders,
     each,
     presence_there,
-    read_picture,
     save_presence,
     write_nifti,
 )
 from wsseg.errors import NotFoundError, WssegError
 from wsseg.labels import LabelSpace, presence_of_mask
+from wsseg.picture import read_picture
 from wsseg.volume import make_folder
 
 LABELS = LabelSpace(("tumor",))

@@ -10,14 +10,13 @@ from numpy.typing import NDArray
 from PIL import Image
 from skimage.draw import polygon
 
-from wsseg.data.importers.release import Progress, each, list_folder, read_picture
+from wsseg.data.importers.release import Progress, each, list_folder
 from wsseg.errors import NotFoundError, WssegError
 from wsseg.labels import LabelSpace
+from wsseg.picture import PICTURES, read_picture
 from wsseg.volume import make_folder, whole_file
 
 LABELS = LabelSpace(("nucleus",))
-
-PICTURES = (".tif", ".tiff", ".png", ".jpg", ".jpeg")
 
 SHIFT = -0.9
 """Pixels that the masks in use lie up and left of the outlines.

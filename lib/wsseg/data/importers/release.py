@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import struct
-import warnings
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from wsseg.errors import NotFoundError, WssegError
 from wsseg.labels import PRESENCE_FILE, LabelSpace, Presence, read_presence, write_presence
@@ -18,9 +15,6 @@ from wsseg.volume import NIFTI, Volume, read_volume, whole_file
 
 Progress = Callable[[float], None]
 """Told the finished part of an import, in [0, 1]."""
-
-_UNREADABLE = (OSError, ValueError, SyntaxError, EOFError, struct.error, Image.DecompressionBombError)
-"""What Pillow raises for files that are damaged or no pictures."""
 
 
 def list_folder(source: Path) -> list[Path]:
@@ -59,22 +53,6 @@ def nifti_of(stem: Path) -> Path | None:
     return next((file for file in files if file.is_file()), None)
 
 
-def read_picture(path: Path) -> Image.Image:
-    """A TIFF, PNG or JPEG, decoded to its end.
-
-    Raises:
-        WssegError: missing, damaged or not a picture.
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's remarks on damage would stand beside our one sentence
-            with Image.open(path) as picture:
-                picture.load()
-                return picture
-    except _UNREADABLE as error:
-        raise WssegError(f"{path}: cannot be read as a picture, it may be damaged ({error})") from error
-
-
 def read_mask(path: Path, scan: Volume, values: Iterable[int]) -> NDArray[np.uint8]:
     """A release's mask as uint8 (x, y, slice).
 
@@ -83,8 +61,8 @@ def read_mask(path: Path, scan: Volume, values: Iterable[int]) -> NDArray[np.uin
             value that the release does not define.
     """
     voxels = read_volume(path).voxels
-    if voxels.shape != scan.voxels.shape:
-        raise WssegError(f"{path}: is {_size(voxels.shape)}, but its scan is {_size(scan.voxels.shape)}")
+    if voxels.shape != scan.shape:
+        raise WssegError(f"{path}: is {_size(voxels.shape)}, but its scan is {_size(scan.shape)}")
     strange = set(np.unique(voxels).tolist()) - set(values)
     if strange:
         raise WssegError(f"{path}: holds the value {min(strange)}, expected {', '.join(map(str, values))}")
