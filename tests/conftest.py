@@ -2,20 +2,37 @@
 
 from __future__ import annotations
 
+import csv
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
+from scipy import ndimage
 
 from wsseg.data.phantom import write_phantom_data
 from wsseg.methods.cam import CAMSettings
 from wsseg.methods.cdm import CDMSettings
 from wsseg.methods.cldf import CLDFSettings
+from wsseg.methods.ddpm import DDPMSettings
 from wsseg.methods.pclmix import PCLMixSettings
 from wsseg.methods.registry import method_class, stored_weights
-from wsseg.package import Code, Label, Metadata, ModelPackage, Recipe, home, publish, read_package, write_package
+from wsseg.methods.textdiff import TextDiffSettings
+from wsseg.package import (
+    Code,
+    Label,
+    Metadata,
+    ModelPackage,
+    Recipe,
+    home,
+    publish,
+    read_package,
+    write_package,
+)
+from wsseg.train import TrainSettings, train_package
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -38,7 +55,25 @@ SMALL_CLDF = CLDFSettings(
     presence_threshold=1e-6,
 )
 SMALL_PCLMIX = PCLMixSettings(widths=(8, 8, 16, 16, 16), crop=32, embedding=8, memory=20, anchors=8, batch=4, steps=3)
-SMALL = {"cdm": SMALL_CDM, "cam": SMALL_CAM, "cldf": SMALL_CLDF, "pclmix": SMALL_PCLMIX}
+SMALL_DDPM = DDPMSettings(widths=(32, 32, 32), shrink=1, crop=32, batch=2, steps=2)
+SMALL_TEXTDIFF = TextDiffSettings(
+    widths=SMALL_DDPM.widths,
+    sigmas=(0.1,),
+    shrink=1,
+    crop=32,
+    text_width=8,
+    width=32,
+    hidden=(16, 8),
+    batch=2,
+    steps=30,
+    rate=1e-2,
+)
+COLOUR = {"ddpm": SMALL_DDPM, "textdiff": SMALL_TEXTDIFF}
+"""Those of methods that read colour pictures."""
+
+SMALL = {"cdm": SMALL_CDM, "cam": SMALL_CAM, "cldf": SMALL_CLDF, "pclmix": SMALL_PCLMIX, **COLOUR}
+
+PINK, PURPLE = (225, 150, 190), (90, 50, 130)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -84,8 +119,11 @@ def metadata_of(method: str, settings: dict, labels: tuple[str, ...] = ("tumor",
     code = Code(scheme="SCT", value="108369006", meaning="Neoplasm")
     colors = [(220, 60, 60), (60, 220, 60), (60, 60, 220)]
     shown = {name: Label(color=color, category=code, type=code) for name, color in zip(labels, colors, strict=False)}
+    colour = method in COLOUR
     recipe = Recipe(
-        format=1, method=method, settings=settings, labels=shown, size=size, modality="MR FLAIR", licence="Apache-2.0"
+        **{"format": 1, "method": method, "settings": settings, "labels": shown, "size": size, "colour": colour},
+        modality="SM H&E" if colour else "MR FLAIR",
+        licence="Apache-2.0",
     )
     return Metadata(version="0.1", changelog={}, description="a test", authors="wsseg", wsseg=recipe)
 
@@ -108,8 +146,9 @@ def small_package(folder: Path, method: str = "cdm", labels: tuple[str, ...] = (
     settings = SMALL[method]
     torch.manual_seed(0)
     network = method_class(method)(settings, len(labels))
-    for parameter in network.parameters():
-        torch.nn.init.normal_(parameter, std=0.05)
+    if method not in COLOUR:
+        for parameter in network.parameters():
+            torch.nn.init.normal_(parameter, std=0.05)
     metadata = metadata_of(method, settings.model_dump(mode="json"), labels)
     write_package(folder, metadata, stored_weights(network), "card", "licence")
     return read_package(folder)
@@ -121,3 +160,41 @@ def published(work_home: Path) -> str:
     small_package(home() / "models" / "small" / "0.1")
     publish(home() / "models", "small", "0.1")
     return "small"
+
+
+def tissue(seed: int, width: int = 64, height: int = 48) -> tuple[np.ndarray, np.ndarray]:
+    """Purple blobs on pink, most of them in the upper left: (rows, columns, 3) and their mask, both uint8."""
+    rng = np.random.default_rng(seed)
+    across = np.linspace(0, 1, width) + np.linspace(0, 1, height)[:, None]
+    field = ndimage.gaussian_filter(rng.standard_normal((height, width)), 3)
+    mask = field / field.std() > 1.6 * across - 0.4
+    picture = np.where(mask[..., None], PURPLE, PINK) + rng.normal(0, 8, (height, width, 3))
+    return np.clip(picture, 0, 255).astype(np.uint8), mask.astype(np.uint8)
+
+
+def write_pictures(folder: Path, count: int) -> None:
+    """``tile_0.png`` on with their ``_label.png`` (255 = nucleus) and ``text.csv``."""
+    texts = []
+    for seed in range(count):
+        picture, mask = tissue(seed)
+        Image.fromarray(picture).save(folder / f"tile_{seed}.png")
+        Image.fromarray(255 * mask).save(folder / f"tile_{seed}_label.png")
+        texts.append((f"tile_{seed}", f"Nuclei, tile number {seed}."))
+    with (folder / "text.csv").open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([("case", "text"), *texts])
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four small synthetic pictures with masks and sentences."""
+    folder = tmp_path_factory.mktemp("pictures")
+    write_pictures(folder, 4)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def nuclei(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> ModelPackage:
+    """A small model of pictures and sentences that has learned what is purple."""
+    folder = tmp_path_factory.mktemp("nuclei")
+    package = small_package(folder / "start", "textdiff", ("nucleus",))
+    return train_package(package, pictures, folder / "models", TrainSettings(folder=folder / "run")).package

@@ -382,7 +382,7 @@ def _to_device(batch: Batch, accelerator: Accelerator) -> Batch:
     images = batch.images.to(device, memory_format=torch.channels_last)
     others = (batch.presence, batch.pixels, batch.noise, batch.uniform)
     presence, pixels, noise, uniform = (tensor.to(device) for tensor in others)
-    return Batch(images, presence, pixels, noise, uniform, batch.done)
+    return Batch(images, presence, pixels, noise, uniform, batch.done, batch.texts)
 
 
 def _save(run: _Run, stage: int, step: int, optimizer: Any, average: EMAModel | None, best: _Best) -> None:

@@ -90,6 +90,8 @@ def train_package(
     )
     scratch = settings.fresh or not package.trained
     method = create_method(package, settings.seed) if scratch else load_method(package)
+    if scratch:
+        method.begin()
     adopted = adopt_parents(method, package, method.frozen if scratch else _stale_parts(method, package))
     facts = settings.facts | _frozen_facts(package) | {f"frozen {part}": words for part, words in adopted.items()}
     reading = partial(preparing, "reading scans")

@@ -29,7 +29,7 @@ def images() -> Tensor:
 def _data(images: Tensor, presence: Tensor) -> LabelledSlices:
     shape = (len(images), *images.shape[2:])
     pixels, case = torch.zeros(shape, dtype=torch.uint8), torch.zeros(len(images), dtype=torch.long)
-    return LabelledSlices(images, presence, torch.full(shape, 20.0), pixels, ("one",), case)
+    return LabelledSlices(images, presence, torch.full(shape, 20.0), pixels, ("one",), case, ("",))
 
 
 def _batch(images: Tensor) -> Batch:

@@ -1,9 +1,14 @@
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
 import torch
+from safetensors.torch import save_file
 
 from conftest import SMALL_PCLMIX
 from wsseg.data.slices import Batch
+from wsseg.errors import WssegError
 from wsseg.methods.pclmix import PCLMix, PCLMixSettings
 from wsseg.methods.registry import stored_weights
 
@@ -144,3 +149,24 @@ def test_slices_are_seen_with_their_neighbours_from_either_end() -> None:
     changed = (method.predict(other, None, 0, 4, lambda part: None).probabilities - found).abs().amax(dim=(1, 2, 3))
     assert (changed[2:] > 1e-4).all()
     assert changed[0] < 1e-6
+
+
+def test_an_encoder_from_a_file_is_what_training_starts_with(tmp_path: Path) -> None:
+    file = tmp_path / "model.safetensors"
+    torch.manual_seed(5)
+    source = _method()
+    for tensor in source.network.state_dict().values():
+        if tensor.is_floating_point():
+            tensor.uniform_()
+    save_file(stored_weights(source), file)
+    method = _method(encoder=str(file), neighbours=1)
+    method.begin()
+    ours, theirs = method.network.state_dict(), source.network.state_dict()
+    assert torch.equal(ours["unet.down_2.convs.conv_1.conv.weight"], theirs["unet.down_2.convs.conv_1.conv.weight"])
+    first = "unet.conv_0.conv_0.conv.weight"
+    torch.testing.assert_close(ours[first].sum(dim=1), theirs[first].sum(dim=1))
+    assert not torch.equal(ours["unet.final_conv.weight"], theirs["unet.final_conv.weight"])
+    with pytest.raises(WssegError, match="of another encoder"):
+        _method(encoder=str(file), widths=(8, 8, 16, 16, 32)).begin()
+    with pytest.raises(WssegError, match="cannot be read as safetensors"):
+        _method(encoder=str(tmp_path / "none")).begin()

@@ -8,8 +8,6 @@ from contextvars import ContextVar
 import torch
 from torch import Tensor, nn
 
-from wsseg.diffusion.derivative import Velocity
-
 _taken: ContextVar[dict[int, Tensor] | None] = ContextVar("taken", default=None)
 """Where the taps of the running thread put what they see; None outside of a call."""
 
@@ -24,18 +22,18 @@ class FeatureTaps:
         modules: of it, each called once in a pass; whose outputs are taken.
     """
 
-    def __init__(self, network: Velocity, modules: Sequence[nn.Module]) -> None:
+    def __init__(self, network: Callable[..., Tensor], modules: Sequence[nn.Module]) -> None:
         self.network, self.count = network, len(modules)
         for index, module in enumerate(modules):
             module.register_forward_hook(_taker(index))
 
-    def __call__(self, noisy: Tensor, steps: Tensor, condition: Tensor) -> list[Tensor]:
-        """Features of noisy slices (batch, 1, size, size) per module: (batch, channels, rows, columns)."""
+    def __call__(self, noisy: Tensor, steps: Tensor, *condition: Tensor) -> list[Tensor]:
+        """Features of noisy slices (batch, channels, size, size) per module: (batch, channels, rows, columns)."""
         found: dict[int, Tensor] = {}
         token = _taken.set(found)
         try:
             with torch.no_grad():
-                self.network(noisy, steps, condition)
+                self.network(noisy, steps, *condition)
         finally:
             _taken.reset(token)
         return [found[index] for index in range(self.count)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from diffusers import DDPMScheduler
 from torch import Tensor
@@ -10,14 +12,17 @@ STEPS = 1000
 
 
 class NoiseSchedule:
-    """The cosine schedule of 1000 steps, x_t = alpha x_0 + sigma eps.
+    """A schedule of 1000 steps, x_t = alpha x_0 + sigma eps.
 
     Published settings name a step of a schedule that differs between their
     own files; sigma = sqrt(1 - alpha_bar) means the same in all of them.
+
+    Args:
+        kind: ours is the cosine; ADM learned with linear betas from 1e-4 to 0.02.
     """
 
-    def __init__(self) -> None:
-        products = DDPMScheduler(STEPS, beta_schedule="squaredcos_cap_v2").alphas_cumprod
+    def __init__(self, kind: Literal["squaredcos_cap_v2", "linear"] = "squaredcos_cap_v2") -> None:
+        products = DDPMScheduler(STEPS, beta_schedule=kind).alphas_cumprod
         self.alpha = products.sqrt()
         self.sigma = (1 - products).sqrt()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from monai.losses.dice import DiceLoss
 from torch import Tensor
 from torch.nn import functional
 
@@ -31,3 +32,16 @@ def overlap_loss(logits: Tensor, target: Tensor, known: Tensor) -> Tensor:
         both = (probability[:, label] * truth).sum()
         losses.append(1 - (2 * both + 1) / (probability[:, label].sum() + truth.sum() + 1))
     return torch.stack(losses).mean()
+
+
+def squared_dice(scores: Tensor, target: Tensor, known: Tensor) -> Tensor:
+    """1 - (2 sum s g + e) / (sum s^2 + sum g^2 + e) over the batch's labelled pixels, mean over all classes.
+
+    Args:
+        scores: (batch, 1 + classes, rows, columns), probabilities as a rule.
+        target, known: as above.
+    """
+    truth = functional.one_hot(target, scores.shape[1]).movedim(-1, 1).to(scores.dtype)
+    loss = DiceLoss(squared_pred=True, batch=True, smooth_nr=1e-5, smooth_dr=1e-5)
+    found: Tensor = loss(scores * known[:, None], truth * known[:, None])
+    return found

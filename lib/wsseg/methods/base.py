@@ -75,14 +75,16 @@ class Method(nn.Module, ABC):
     Attributes:
         frozen: modules that are never trained here; they come from other packages.
         training_only: modules that prediction does without; packages leave them out.
-        learns_from: the weak labels it cannot do without.
+        learns_from: the labels it cannot do without.
+        reads_text: whether a sentence changes what it says.
         variety: how much training slices are varied.
     """
 
     settings_type: ClassVar[type[Settings]]
-    frozen: ClassVar[tuple[str, ...]] = ()
     training_only: ClassVar[tuple[str, ...]] = ()
     learns_from: ClassVar[LearnsFrom] = "presence"
+    reads_text: ClassVar[bool] = False
+    frozen: tuple[str, ...] = ()
     variety: Variety = USUAL
     settings: Any
 
@@ -102,6 +104,9 @@ class Method(nn.Module, ABC):
         step's batch, half of it positive; randomness comes from ``batch`` alone.
         """
 
+    def begin(self) -> None:
+        """Called once before training starts from random weights."""
+
     def pixel_labels(self, stage: Stage, data: LabelledSlices, chunk: int, progress: Progress) -> Tensor:
         """Labels of pixels (slices, size, size) that a stage learns from; by default those that people drew.
 
@@ -115,16 +120,20 @@ class Method(nn.Module, ABC):
         return data.pixels
 
     @abstractmethod
-    def predict(self, images: Tensor, presence: Tensor | None, seed: int, chunk: int, progress: Progress) -> Prediction:
+    def predict(
+        self, images: Tensor, presence: Tensor | None, seed: int, chunk: int, progress: Progress, text: str = ""
+    ) -> Prediction:
         """Segment the slices of one volume.
 
         Args:
-            images: (slices, 1, size, size) in [-1, 1], neighbours in order.
+            images: (slices, 1, size, size) in [-1, 1], neighbours in order; or of
+                a colour picture (1, 3, rows, columns).
             presence: (slices, classes) of 1, 0, -1 (unknown), or None: where it
                 is unknown the method decides by itself.
             seed: of the noise drawn, if any; each slice draws its own.
-            chunk: slices that fit into memory at once.
+            chunk: slices, or tiles of a picture, that fit into memory at once.
             progress: called now and then.
+            text: a sentence on the scan, for methods that read one.
         """
 
     def score(self, held: LabelledSlices, chunk: int) -> float:
@@ -138,7 +147,7 @@ class Method(nn.Module, ABC):
         for case in range(len(held.cases)):
             rows = held.case == case
             images = held.images[rows].to(device)
-            maps = self.predict(images, None, 0, chunk, lambda part: None).probabilities.cpu()
+            maps = self.predict(images, None, 0, chunk, lambda part: None, held.texts[case]).probabilities.cpu()
             found = torch.where(maps.amax(dim=1) > 0.5, maps.argmax(dim=1) + 1, 0)
             truth, known = held.pixels[rows].long(), held.pixels[rows] > 0
             for k, value in enumerate(values):

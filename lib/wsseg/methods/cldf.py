@@ -216,8 +216,10 @@ class CLDF(ImageLabelMethod):
             marked.append(maps.flatten(2).mean(dim=2))
         return presence_auc(held, torch.cat(marked))
 
-    def predict(self, images: Tensor, presence: Tensor | None, seed: int, chunk: int, progress: Progress) -> Prediction:
-        found = super().predict(images, presence, seed, chunk, progress)
+    def predict(
+        self, images: Tensor, presence: Tensor | None, seed: int, chunk: int, progress: Progress, text: str = ""
+    ) -> Prediction:
+        found = super().predict(images, presence, seed, chunk, progress, text)
         shown = (found.presence > self.settings.presence_threshold).cpu()
         probabilities = over_neighbours(found.probabilities, shown, self.settings.slice_blur)
         if presence is not None:

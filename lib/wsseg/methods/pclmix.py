@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from pydantic import Field
@@ -54,6 +55,9 @@ class PCLMixSettings(Settings):
 
     Attributes:
         widths: channels of the encoder's five levels.
+        encoder: a safetensors file on this machine that training from random
+            weights takes the encoder from, such as another PCLMix package's or
+            one pretrained elsewhere; channels of the input may differ.
         crop: side in pixels of the square that is trained on, and looked at
             again around what was found.
         neighbours: slices on either side that are seen with each: they tell where
@@ -76,6 +80,7 @@ class PCLMixSettings(Settings):
     """
 
     widths: tuple[int, int, int, int, int] = (24, 48, 96, 160, 256)
+    encoder: str = ""
     crop: int = Field(128, ge=MULTIPLE, multiple_of=MULTIPLE)
     neighbours: int = Field(1, ge=0)
     turned: bool = True
@@ -117,6 +122,15 @@ class PCLMix(Method):
             nn.Conv2d(width, width, 1), nn.BatchNorm2d(width), nn.ReLU(), nn.Conv2d(width, settings.embedding, 1)
         )
         self.memory = ClassMemory(classes + 1, settings.embedding, settings.memory)
+
+    def begin(self) -> None:
+        """Take the encoder over from the file that the settings name, if any.
+
+        Raises:
+            WssegError: it is missing, damaged or of another network.
+        """
+        if self.settings.encoder:
+            self.network.load_encoder(Path(self.settings.encoder))
 
     def stages(self) -> Sequence[Stage]:
         settings = self.settings
@@ -170,7 +184,9 @@ class PCLMix(Method):
         self.memory.push(embedded, small)
         return loss
 
-    def predict(self, images: Tensor, presence: Tensor | None, seed: int, chunk: int, progress: Progress) -> Prediction:
+    def predict(
+        self, images: Tensor, presence: Tensor | None, seed: int, chunk: int, progress: Progress, text: str = ""
+    ) -> Prediction:
         """Look at the whole slices, then again at the square around what was found."""
         beside = neighbouring(torch.arange(len(images)), self.settings.neighbours, 0, len(images) - 1)
         images = images[beside.to(images.device), 0]

@@ -26,7 +26,9 @@ class ImageLabelMethod(Method):
 
     classes: int
 
-    def predict(self, images: Tensor, presence: Tensor | None, seed: int, chunk: int, progress: Progress) -> Prediction:
+    def predict(
+        self, images: Tensor, presence: Tensor | None, seed: int, chunk: int, progress: Progress, text: str = ""
+    ) -> Prediction:
         decided = decide_presence(self.presence_probability(images, chunk), presence)
         shown = decided > self.settings.presence_threshold
         slices = torch.nonzero(shown.any(dim=1))[:, 0]

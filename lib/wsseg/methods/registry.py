@@ -18,9 +18,14 @@ METHODS = {
     "cam": "CAM",
     "cdm": "CDM",
     "cldf": "CLDF",
+    "ddpm": "DDPM",
     "pclmix": "PCLMix",
+    "textdiff": "TextDiff",
 }
 """The file beside this one, and the class in it."""
+
+BACKBONES = ("ddpm",)
+"""Methods that segment nothing; others are built on them."""
 
 
 def method_class(name: str) -> type[Method]:

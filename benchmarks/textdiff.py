@@ -1,0 +1,266 @@
+"""What text, diffusion pretraining and more masks each add to TextDiff, and a plain U-Net with the same masks.
+
+Every run trains on a pool of augmented squares, the same for all, since frozen
+features of a square are then computed once; then it is scored on tiles that
+training never saw, foreground, at full size. ``shuffled`` gives every tile,
+those scored included, the sentence of another one.
+
+    python benchmarks/textdiff.py MODEL --train DIR --val DIR --run DIR [--seeds 5] [--steps 300] [--plot FILE]
+
+MODEL is a trained package of TextDiff, whose frozen diffusion model is used; its
+head is trained anew every time. Every run leaves a small file in the run folder,
+so an interrupted benchmark goes on where it was. Prints a table and draws Dice
+against the number of tiles with masks.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from monai.inferers.utils import sliding_window_inference
+from rich.progress import Progress as Bar
+from torch import Tensor
+from torch.nn import functional
+
+from wsseg.data.augment import Variety, stained_tissue
+from wsseg.data.preprocess import View, prepare
+from wsseg.data.slices import Batch, LabelledSlices, load_slices
+from wsseg.evaluate import Case, dice_of, load_cases
+from wsseg.labels import BACKGROUND
+from wsseg.loop import TrainSettings, train
+from wsseg.losses.pixels import pixel_cross_entropy, squared_dice
+from wsseg.methods.base import Method, Prediction, Progress, Stage
+from wsseg.methods.registry import create_method, load_method
+from wsseg.methods.textdiff import OVERLAP, TextDiff, TextDiffSettings
+from wsseg.networks.shared_unet import SharedUNet
+from wsseg.package import ModelPackage, find_package
+from wsseg.volume import make_folder, whole_file
+
+SIZES = (3, 6, 12, 24)
+"""Tiles with masks."""
+
+POOL, CROP = 32, 128
+"""Augmented squares of each tile, and their side in pixels."""
+
+BATCH = 8
+
+UNTOUCHED = Variety(angle=0, scale=0, shift=0, gamma=0, gain=0)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training: the method, its sentences, tiles with masks, seed of weights, batches and choice of tiles."""
+
+    method: str
+    text: str
+    tiles: int
+    seed: int
+
+    @property
+    def file(self) -> str:
+        """Name of the file that its score is kept in."""
+        return "-".join(map(str, asdict(self).values())) + ".json"
+
+
+class Remembering(TextDiff):
+    """TextDiff that keeps the frozen features of every square it has seen; noise is one fixed sample, as published."""
+
+    def __init__(self, settings: TextDiffSettings, classes: int) -> None:
+        super().__init__(settings, classes)
+        self.variety = UNTOUCHED
+        self.known: dict[int, list[Tensor]] = {}
+
+    def features(self, images: Tensor, noise: Tensor) -> list[Tensor]:
+        """As the parent's, from memory where it can be."""
+        keys = [hash(image.numpy().tobytes()) for image in images.contiguous()]
+        new = [index for index, key in enumerate(keys) if key not in self.known]
+        if new:
+            sample = torch.randn(images.shape[1:], generator=torch.Generator().manual_seed(40))
+            levels = super().features(images[new], sample.expand_as(images[new]))
+            for place, index in enumerate(new):
+                self.known[keys[index]] = [level[place].to(torch.bfloat16) for level in levels]
+        found = [self.known[key] for key in keys]
+        return [torch.stack(level).float() for level in zip(*found, strict=True)]
+
+
+class PlainUNet(Method):
+    """The peer: MONAI's U-Net on the same squares, with the same loss and steps."""
+
+    settings_type = TextDiffSettings
+    learns_from = "masks"
+
+    def __init__(self, settings: TextDiffSettings, classes: int) -> None:
+        super().__init__(settings, classes)
+        self.settings = settings
+        self.variety = replace(UNTOUCHED, turned=True)  # it keeps no features, so that squares may turn
+        self.network = SharedUNet((32, 64, 128, 128, 128), classes + 1, channels=3)
+
+    def stages(self) -> Sequence[Stage]:
+        """One."""
+        return [Stage("network", self.network, self.settings.steps, self.settings.rate, self.settings.batch)]
+
+    def losses(self, stage: Stage, batch: Batch) -> dict[str, Tensor]:
+        """Those of TextDiff."""
+        logits = self._logits(batch.images).float()
+        labels = batch.pixels.long()
+        known, target = labels > 0, torch.where(labels == BACKGROUND, 0, labels)
+        return {
+            "cross-entropy": pixel_cross_entropy(logits, target, known, balanced=False),
+            "dice": self.settings.dice * squared_dice(torch.softmax(logits, dim=1), target, known),
+        }
+
+    def _logits(self, images: Tensor) -> Tensor:
+        small = functional.avg_pool2d(images, self.settings.shrink)
+        return functional.interpolate(self.network(small), images.shape[2:], mode="bilinear", align_corners=False)
+
+    def predict(
+        self, images: Tensor, presence: Tensor | None, seed: int, chunk: int, progress: Progress, text: str = ""
+    ) -> Prediction:
+        """The windows of TextDiff."""
+        side = self.settings.crop
+        found = sliding_window_inference(images, (side, side), chunk, self._logits, OVERLAP, "gaussian")
+        assert isinstance(found, Tensor)
+        probabilities = torch.softmax(found, dim=1)[:, 1:]
+        return Prediction(probabilities, probabilities.flatten(2).amax(dim=2))
+
+
+def plan(seeds: int) -> Iterator[Run]:
+    """All runs, in the order of what is wanted first."""
+    for seed in range(seeds):
+        for text in ("true", "none", "shuffled"):
+            yield Run("textdiff", text, 24, seed)
+        yield Run("u-net", "none", 24, seed)
+        for tiles in SIZES[:-1]:
+            yield Run("textdiff", "none", tiles, seed)
+            yield Run("u-net", "none", tiles, seed)
+        yield Run("no pretraining", "none", 24, seed)
+
+
+def pool_of(data: LabelledSlices) -> LabelledSlices:
+    """Squares of every tile, augmented once and for all."""
+    variety, parts = stained_tissue(CROP), []
+    for index, case in enumerate(data.cases):
+        batch = data.only([case]).batch(index, 0, range(POOL), variety)
+        parts.append((batch.images, batch.pixels))
+    images, pixels = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
+    return replace(
+        data,
+        images=images,
+        pixels=pixels,
+        presence=data.presence[:1].expand(len(images), -1),
+        depth_mm=torch.zeros(pixels.shape),
+        case=torch.arange(len(data.cases)).repeat_interleave(POOL),
+    )
+
+
+def sentences(texts: Sequence[str], kind: str, seed: int) -> tuple[str, ...]:
+    """What a run is told of its tiles."""
+    if kind == "none":
+        return ("",) * len(texts)
+    if kind == "true":
+        return tuple(texts)
+    order = np.random.default_rng(seed).permutation(len(texts))
+    return tuple(texts[order[(np.flatnonzero(order == index)[0] + 1) % len(texts)]] for index in range(len(texts)))
+
+
+class Bench:
+    """The data and the frozen features, which all runs share."""
+
+    def __init__(self, package: ModelPackage, train_folder: Path, val_folder: Path, run: Path, steps: int) -> None:
+        self.package, self.run, self.steps = package, run, steps
+        view = View.of(package.recipe)
+        self.settings = TextDiffSettings.model_validate(package.recipe.settings)
+        self.settings = self.settings.model_copy(update={"batch": BATCH, "steps": steps})
+        self.pool = pool_of(load_slices(train_folder, package.labels, view, "masks"))
+        self.val = load_cases(val_folder, package.labels)
+        self.images = [prepare(case.scan, view).images for case in self.val]
+        self.features: dict[str, dict[int, list[Tensor]]] = {}
+
+    def score(self, run: Run) -> dict[str, float]:
+        """Mean Dice and IoU per tile; from its file where it was done before."""
+        file = self.run / run.file
+        if not file.exists():
+            found = np.array(self._dice(run))
+            means = {"dice": float(found.mean()), "iou": float((found / (2 - found)).mean())}
+            with whole_file(file) as part:
+                part.write_text(json.dumps(means))
+        return dict(json.loads(file.read_text()))
+
+    def _dice(self, run: Run) -> list[float]:
+        method = self._method(run)
+        chosen = np.random.default_rng(run.seed).permutation(len(self.pool.cases))[: run.tiles]
+        data = self.pool.only([self.pool.cases[index] for index in chosen])
+        data = replace(data, texts=sentences(data.texts, run.text, run.seed))
+        folder = self.run / "training"
+        make_folder(folder)
+        train(method, data, TrainSettings(folder=folder, seed=run.seed, fresh=True))
+        texts = sentences([case.text for case in self.val], run.text, run.seed)
+        with torch.no_grad():
+            rows = zip(self.val, self.images, texts, strict=True)
+            return [self._dice_of(method, case, images, text) for case, images, text in rows]
+
+    def _dice_of(self, method: Method, case: Case, images: Tensor, text: str) -> float:
+        marked = method.predict(images, None, 0, 4, lambda part: None, text).probabilities[0, 0] > 0.5
+        truth = prepare(case.scan, View.of(self.package.recipe)).grid.cut(case.reference)[0] == 1
+        return dice_of(marked.numpy(), truth)
+
+    def _method(self, run: Run) -> Method:
+        torch.manual_seed(run.seed)
+        if run.method == "u-net":
+            return PlainUNet(self.settings, len(self.package.labels))
+        method = Remembering(self.settings, len(self.package.labels))
+        source = load_method(self.package) if run.method == "textdiff" else create_method(self.package, seed=99)
+        method.diffusion.load_state_dict(source.get_submodule("diffusion").state_dict())
+        method.known = self.features.setdefault(run.method, method.known)
+        return method
+
+
+def main() -> None:
+    """Run what is left to be done, print the table, draw the plot."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model")
+    for folder in ("--train", "--val", "--run"):
+        parser.add_argument(folder, type=Path, required=True)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--plot", type=Path)
+    asked = parser.parse_args()
+    bench = Bench(find_package(asked.model), asked.train, asked.val, asked.run, asked.steps)
+    runs = list(plan(asked.seeds))
+    with Bar() as bar:
+        scores = {run: bench.score(run) for run in bar.track(runs, description="training")}
+    rows: dict[tuple[str, str, int], list[dict[str, float]]] = {}
+    for run, score in scores.items():
+        rows.setdefault((run.method, run.text, run.tiles), []).append(score)
+    print(f"{asked.steps} steps of {BATCH} squares, mean and deviation over seeds\n")
+    print("| method | sentences | tiles | seeds | Dice | IoU |\n|---|---|---|---|---|---|")
+    for (method, text, tiles), found in rows.items():
+        told = [f"{np.mean(v):.3f} ± {np.std(v):.3f}" for v in ([s[k] for s in found] for k in ("dice", "iou"))]
+        print(f"| {method} | {text} | {tiles} | {len(found)} | {told[0]} | {told[1]} |")
+    if asked.plot:
+        draw(rows, asked.plot)
+
+
+def draw(rows: dict[tuple[str, str, int], list[dict[str, float]]], file: Path) -> None:
+    """Dice against tiles with masks."""
+    figure, axes = plt.subplots(figsize=(5, 3.5))
+    for method, name in (("textdiff", "TextDiff, no text"), ("u-net", "plain U-Net")):
+        dice = np.array([[score["dice"] for score in rows[method, "none", tiles]] for tiles in SIZES])
+        axes.errorbar(SIZES, dice.mean(axis=1), dice.std(axis=1), marker="o", capsize=3, label=name)
+    axes.set(xscale="log", xticks=SIZES, xticklabels=SIZES, xlabel="tiles with masks", ylabel="Dice, tiles never seen")
+    axes.minorticks_off()
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.tight_layout()
+    figure.savefig(file, dpi=150)
+
+
+if __name__ == "__main__":
+    main()

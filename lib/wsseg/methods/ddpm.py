@@ -1,0 +1,86 @@
+"""Unconditional diffusion (Ho et al. 2020): a backbone whose features other methods read; it segments nothing itself.
+
+It learns to denoise pictures that carry no label at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional
+
+from wsseg.data.augment import stained_tissue
+from wsseg.data.slices import Batch
+from wsseg.diffusion.schedule import NoiseSchedule
+from wsseg.errors import WssegError
+from wsseg.methods.base import Method, Prediction, Progress, Settings, Stage
+from wsseg.networks.unet import DenoisingUNet
+
+_Sigma = Annotated[float, Field(gt=0, lt=1)]
+
+
+class DDPMSettings(Settings):
+    """Settings of the diffusion backbone.
+
+    Attributes:
+        widths: channels per level, finest first.
+        shrink: pixels of the picture, along a side, to one of the network.
+        crop: side of the squares it learns from, in pixels of the picture.
+        sigma_range: noise levels that are learned.
+        steps: of training.
+        rate: AdamW's.
+        batch: squares a step.
+    """
+
+    widths: tuple[int, ...] = (32, 64, 128, 128)
+    shrink: int = Field(2, ge=1)
+    crop: int = Field(128, ge=16)
+    sigma_range: tuple[_Sigma, _Sigma] = (0.03, 0.95)
+    steps: int = Field(4000, ge=1)
+    rate: float = Field(4e-4, gt=0)
+    batch: int = Field(8, ge=1)
+
+
+class DDPM(Method):
+    """A denoiser of colour pictures.
+
+    Args:
+        settings: see :class:`DDPMSettings`.
+        classes: of no account.
+    """
+
+    settings_type = DDPMSettings
+    learns_from = "images"
+
+    def __init__(self, settings: DDPMSettings, classes: int) -> None:
+        super().__init__(settings, classes)
+        self.settings = settings
+        self.variety = stained_tissue(settings.crop)
+        self.schedule = NoiseSchedule()
+        self.diffusion = DenoisingUNet(settings.widths, channels=3)
+
+    def stages(self) -> Sequence[Stage]:
+        settings = self.settings
+        return [Stage("diffusion", self.diffusion, settings.steps, settings.rate, settings.batch)]
+
+    def losses(self, stage: Stage, batch: Batch) -> dict[str, Tensor]:
+        """Mean squared error of the velocity."""
+        images = functional.avg_pool2d(batch.images, self.settings.shrink)
+        low, high = self.settings.sigma_range
+        noise = batch.noise[:, :, : images.shape[2], : images.shape[3]]
+        steps = self.schedule.timesteps_between(low, high, batch.uniform[:, 0])
+        velocity = self.diffusion(self.schedule.add_noise(images, noise, steps), steps)
+        return {"diffusion": functional.mse_loss(velocity.float(), self.schedule.velocity(images, noise, steps))}
+
+    def predict(
+        self, images: Tensor, presence: Tensor | None, seed: int, chunk: int, progress: Progress, text: str = ""
+    ) -> Prediction:
+        """Refused.
+
+        Raises:
+            WssegError: always.
+        """
+        raise WssegError("this model is a diffusion backbone, it segments nothing; use a model that is built on it")

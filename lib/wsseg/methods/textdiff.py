@@ -1,0 +1,204 @@
+"""TextDiff (arXiv 2407.05323): a sentence guides frozen diffusion features; few masks teach the rest.
+
+A diffusion model that learned from unlabelled pictures is frozen. What its
+decoder sees at a few noise levels attends to the words of a sentence and is
+classified pixel by pixel. Only attention and classifier are trained, with
+masks: CE + 1.5 Dice.
+
+Unlike the published code, unless its arithmetic is asked for: Dice is of
+probabilities, not of logits; sentences are not cut after ten tokens; padding
+is not attended to. Colours are in the order that the diffusion model learned, and
+masks are not resized.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal, cast
+
+import torch
+from monai.inferers.utils import sliding_window_inference
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional
+
+from wsseg.data.augment import stained_tissue
+from wsseg.data.slices import Batch
+from wsseg.diffusion.adm import decoder_channels, load_adm
+from wsseg.diffusion.features import FeatureTaps
+from wsseg.diffusion.noise import slice_noise
+from wsseg.diffusion.schedule import NoiseSchedule
+from wsseg.labels import BACKGROUND
+from wsseg.losses.pixels import pixel_cross_entropy, squared_dice
+from wsseg.methods.base import Method, Prediction, Progress, Settings, Stage
+from wsseg.networks.text import HuggingFaceText, TextEncoder, WordEmbedding
+from wsseg.networks.text_head import TextHead
+from wsseg.networks.unet import DenoisingUNet
+
+_Sigma = Annotated[float, Field(gt=0, lt=1)]
+
+PUBLISHED_TOKENS = 10
+"""After so many the published code cuts a sentence."""
+
+ADM_BLOCKS = (6, 8, 12, 16)
+"""Decoder blocks of the published diffusion model that are tapped."""
+
+
+class TextDiffSettings(Settings):
+    """Settings of TextDiff.
+
+    Attributes:
+        widths: of the frozen diffusion model, as its own package has them.
+        adm: file of the published diffusion model, used in place of that; it
+            stays where it is and is no part of the package.
+        adm_width: channels of its finest level.
+        sigmas: noise levels of the features, one frozen pass each; published
+            are 0.17, 0.46 and 0.69 (steps 50, 150 and 250).
+        shrink: pixels of the picture, along a side, to one of the network.
+        crop: side of the squares that are trained on and segmented at a time,
+            in pixels of the picture.
+        text_model: folder or name of a Hugging Face text model whose files are
+            on this machine; empty for word vectors trained with the head.
+        text_width: length of those word vectors.
+        text_dropout: part of the training samples whose sentence is withheld,
+            so that it may be left out later too.
+        width, hidden: channels of the head's tokens and of its convolutions.
+        arithmetic: "published" takes Dice of the logits, attends to padding and
+            cuts a text model's tokens after ten.
+        dice: weight of Dice beside the cross-entropy.
+        steps: of training.
+        rate: AdamW's.
+        batch: squares a step.
+    """
+
+    widths: tuple[int, ...] = (32, 64, 128, 128)
+    adm: str = ""
+    adm_width: int = Field(256, ge=32, multiple_of=32)
+    sigmas: tuple[_Sigma, ...] = Field((0.1, 0.4), min_length=1)
+    shrink: int = Field(2, ge=1)
+    crop: int = Field(256, ge=16)
+    text_model: str = ""
+    text_width: int = Field(64, ge=2)
+    text_dropout: float = Field(0.2, ge=0, le=1)
+    width: int = Field(64, ge=32, multiple_of=32)
+    hidden: tuple[int, int] = (64, 32)
+    arithmetic: Literal["published", "mended"] = "mended"
+    dice: float = Field(1.5, ge=0)
+    steps: int = Field(800, ge=1)
+    rate: float = Field(1e-3, gt=0)
+    batch: int = Field(4, ge=1)
+
+
+class TextDiff(Method):
+    """Frozen diffusion features, a text encoder, and the head that joins them.
+
+    Args:
+        settings: see :class:`TextDiffSettings`.
+        classes: number of findings.
+
+    Raises:
+        WssegError: files that the settings name are missing or of another layout.
+    """
+
+    settings_type = TextDiffSettings
+    learns_from = "masks"
+    reads_text = True
+
+    def __init__(self, settings: TextDiffSettings, classes: int) -> None:
+        super().__init__(settings, classes)
+        self.settings = settings
+        self.variety = stained_tissue(settings.crop)
+        limit = PUBLISHED_TOKENS if settings.arithmetic == "published" else None
+        self.text: TextEncoder = (
+            HuggingFaceText(settings.text_model, limit) if settings.text_model else WordEmbedding(settings.text_width)
+        )
+        self.backbone: list[nn.Module] = []  # a list, so that its weights stay out of the package
+        if settings.adm:
+            network = load_adm(Path(settings.adm), settings.adm_width)
+            self.backbone.append(network)
+            self.schedule = NoiseSchedule("linear")
+            blocks, widths = network.decoder_blocks(), decoder_channels(settings.adm_width)
+            tapped = [(blocks[block], widths[block]) for block in ADM_BLOCKS]
+            self.taps = FeatureTaps(network, [block for block, _ in tapped])
+        else:
+            self.frozen = ("diffusion",)
+            self.diffusion = DenoisingUNet(settings.widths, channels=3)
+            self.schedule = NoiseSchedule()
+            tapped = self.diffusion.decoder_levels()
+            self.taps = FeatureTaps(self.diffusion, [block for block, _ in tapped])
+        channels = [len(settings.sigmas) * width for _, width in tapped]
+        self.head = TextHead(channels, settings.width, self.text.width, classes + 1, settings.hidden)
+
+    def stages(self) -> Sequence[Stage]:
+        settings = self.settings
+        trained = nn.ModuleList([self.text, self.head])
+        return [Stage("head", trained, settings.steps, settings.rate, settings.batch)]
+
+    def losses(self, stage: Stage, batch: Batch) -> dict[str, Tensor]:
+        """CE + 1.5 Dice, of all pixels that lie in the picture."""
+        settings = self.settings
+        withheld = batch.uniform[:, 0] < settings.text_dropout
+        texts = ["" if drop else text for drop, text in zip(withheld.tolist(), batch.texts, strict=True)]
+        images = functional.avg_pool2d(batch.images, settings.shrink)
+        noise = batch.noise[:, :, : images.shape[2], : images.shape[3]]
+        logits = self._logits(images, noise, texts, batch.images.shape[2:]).float()
+        labels = batch.pixels.long()
+        known, target = labels > 0, torch.where(labels == BACKGROUND, 0, labels)
+        scores = logits if settings.arithmetic == "published" else torch.softmax(logits, dim=1)
+        return {
+            "cross-entropy": pixel_cross_entropy(logits, target, known, balanced=False),
+            "dice": settings.dice * squared_dice(scores, target, known),
+        }
+
+    def predict(
+        self, images: Tensor, presence: Tensor | None, seed: int, chunk: int, progress: Progress, text: str = ""
+    ) -> Prediction:
+        """Overlapping windows, blended by Gaussian weights; one noise for all of them, as published."""
+        shrink, side = self.settings.shrink, self.settings.crop // self.settings.shrink
+        small = functional.avg_pool2d(images, shrink, ceil_mode=True)
+        noise = slice_noise(torch.zeros(1, 3, side, side), torch.zeros(1, dtype=torch.long), seed, 0, 0)
+        noise, done = noise.to(images.device), 0
+        total = len(images) * _windows(small.shape[2:], side)
+
+        def classify(windows: Tensor) -> Tensor:
+            nonlocal done
+            logits = self._logits(windows, noise.expand_as(windows), [text] * len(windows), windows.shape[2:])
+            done += len(windows)
+            progress(min(1.0, done / total))
+            return torch.softmax(logits.float(), dim=1).cpu()
+
+        at = ((side, side), chunk, classify, OVERLAP, "gaussian")
+        found = cast(Tensor, sliding_window_inference(small, *at, padding_mode="reflect", device=torch.device("cpu")))
+        wide = functional.interpolate(found[:, 1:], scale_factor=shrink, mode="bilinear", align_corners=False)
+        probabilities = wide[:, :, : images.shape[2], : images.shape[3]]
+        return Prediction(probabilities, probabilities.flatten(2).amax(dim=2))
+
+    def _logits(self, images: Tensor, noise: Tensor, texts: Sequence[str], size: Sequence[int]) -> Tensor:
+        """Logits (batch, 1 + classes, *size) of shrunken images (batch, 3, rows, columns)."""
+        words, known = self.text(texts)
+        if self.settings.arithmetic == "published":
+            known = torch.ones_like(known)
+        return self.head(self.features(images, noise), words, known, size)
+
+    def features(self, images: Tensor, noise: Tensor) -> list[Tensor]:
+        """Activations per level, coarsest first, those of all noise levels side by side, in one frozen batch."""
+        sigmas = self.settings.sigmas
+        for network in self.backbone:
+            network.to(images.device)
+        steps = torch.tensor([self.schedule.step_of(s) for s in sigmas], device=images.device)
+        steps = steps.repeat_interleave(len(images))
+        noisy = self.schedule.add_noise(images.repeat(len(sigmas), 1, 1, 1), noise.repeat(len(sigmas), 1, 1, 1), steps)
+        taken = self.taps(noisy.contiguous(memory_format=torch.channels_last), steps)
+        return [torch.cat(level.chunk(len(sigmas)), dim=1) for level in taken]
+
+
+OVERLAP = 0.25
+"""Part of a window that the next one covers again."""
+
+
+def _windows(size: Sequence[int], side: int) -> int:
+    """How many windows MONAI lays over a picture."""
+    step = max(1, int(side * (1 - OVERLAP)))
+    counts = [max(1, -(-(length - side) // step) + 1) for length in size]
+    return counts[0] * counts[1]

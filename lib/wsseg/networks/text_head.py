@@ -1,0 +1,89 @@
+"""TextDiff's trained part: image features that have read the sentence, to classes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class TextHead(nn.Module):
+    """Tokens of every scale attend to the sentence's words; all scales together say what a pixel is.
+
+    Args:
+        channels: of the features, coarsest first.
+        width: channels of the tokens.
+        text_width: of the words' vectors.
+        classes: of the result, background counted.
+        hidden: channels of the two convolutions before the last.
+    """
+
+    def __init__(
+        self, channels: Sequence[int], width: int, text_width: int, classes: int, hidden: tuple[int, int]
+    ) -> None:
+        super().__init__()
+        self.width = width
+        self.project = nn.ModuleList(nn.Conv2d(count, width, 1) for count in channels)
+        self.guide = TextGuide(width, text_width)
+        self.first = nn.Conv2d(width * len(channels), hidden[0], 3, padding=1)
+        self.rest = nn.Sequential(
+            *(nn.BatchNorm2d(hidden[0]), nn.ReLU(), nn.Conv2d(hidden[0], hidden[1], 3, padding=1)),
+            *(nn.BatchNorm2d(hidden[1]), nn.ReLU(), nn.Conv2d(hidden[1], classes, 3, padding=1)),
+        )
+
+    def forward(self, features: Sequence[Tensor], words: Tensor, known: Tensor, size: Sequence[int]) -> Tensor:
+        """Logits (batch, classes, *size).
+
+        The first convolution sees all scales side by side at full size. As it
+        is linear it is taken scale by scale and summed, so that only one of
+        them is held at that size at a time; the same within rounding.
+
+        Args:
+            features: per scale (batch, channels, rows, columns), coarsest first.
+            words: (batch, length, text_width).
+            known: (batch, length) bool, where there is a word.
+            size: rows and columns of the result.
+        """
+        total: Tensor | None = None
+        for index, (project, level) in enumerate(zip(self.project, features, strict=True)):
+            guided = self.guide(project(level), words, known)
+            wide = functional.interpolate(guided, tuple(size), mode="bilinear", align_corners=False)
+            own = self.first.weight[:, index * self.width : (index + 1) * self.width]
+            part = functional.conv2d(wide, own, self.first.bias if index == 0 else None, padding=1)
+            total = part if total is None else total + part
+        return self.rest(total)
+
+
+class TextGuide(nn.Module):
+    """Cross-attention twice, then a linear map; each added to what came in. The same for all scales.
+
+    A word that is always there stands for "nothing was said", so that an empty
+    sentence can be attended to as well.
+
+    Args:
+        width: channels of the image's tokens.
+        text_width: of the words' vectors.
+    """
+
+    def __init__(self, width: int, text_width: int) -> None:
+        super().__init__()
+        heads = max(1, width // 32)
+        self.nothing = nn.Parameter(torch.zeros(1, 1, text_width))
+        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(2))
+        self.attention = nn.ModuleList(
+            nn.MultiheadAttention(width, heads, kdim=text_width, vdim=text_width, batch_first=True) for _ in range(2)
+        )
+        self.last = nn.Sequential(nn.LayerNorm(width), nn.GELU(), nn.Linear(width, width))
+
+    def forward(self, level: Tensor, words: Tensor, known: Tensor) -> Tensor:
+        """Image tokens (batch, width, rows, columns) that have read the words."""
+        words = torch.cat([self.nothing.expand(len(words), -1, -1), words], dim=1)
+        unknown = functional.pad(~known, (1, 0))  # "nothing" is never unknown
+        tokens = level.flatten(2).mT
+        for norm, attention in zip(self.norms, self.attention, strict=True):
+            read, _ = attention(norm(tokens), words, words, key_padding_mask=unknown, need_weights=False)
+            tokens = tokens + read
+        tokens = tokens + self.last(tokens)
+        return tokens.mT.unflatten(2, level.shape[2:])

@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from wsseg.data.slices import Batch
+from wsseg.errors import WssegError
+from wsseg.methods.ddpm import DDPM, DDPMSettings
+from wsseg.methods.registry import stored_weights
+from wsseg.methods.textdiff import TextDiff, TextDiffSettings
+
+WIDTHS = (32, 32, 32)
+SIDE = 32
+
+
+def _method(**changes: object) -> TextDiff:
+    torch.manual_seed(0)
+    small = {"widths": WIDTHS, "crop": SIDE, "shrink": 1, "width": 32, "hidden": (16, 16), "text_width": 16}
+    return TextDiff(TextDiffSettings.model_validate(small | changes), 1)
+
+
+def _batch(seed: int, texts: tuple[str, ...] = ("left", "right", "left", "right")) -> Batch:
+    """Two like discs on a bright ground; only the one on the side that the sentence names is a nucleus."""
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.full((4, 3, SIDE, SIDE), 0.8)
+    pixels = torch.full((4, SIDE, SIDE), 255, dtype=torch.uint8)
+    rows, columns = torch.meshgrid(torch.arange(SIDE), torch.arange(SIDE), indexing="ij")
+    for index, text in enumerate(texts):
+        top = int(torch.randint(8, SIDE - 8, (1,), generator=generator))
+        for side, left in (("left", 8), ("right", 24)):
+            disc = (rows - top) ** 2 + (columns - left) ** 2 < 25
+            images[index, :, disc] = torch.tensor([-0.6, -0.7, 0.0])[:, None]
+            if text in (side, "both"):
+                pixels[index, disc] = 1
+    images = (images + 0.05 * torch.randn(images.shape, generator=generator)).clamp(-1, 1)
+    noise = torch.randn(images.shape, generator=generator)
+    presence = torch.full((4, 1), -1)
+    return Batch(images, presence, pixels, noise, torch.rand(4, 4, generator=generator), 0.5, texts)
+
+
+def _learn(method: TextDiff, texts: tuple[str, ...], steps: int, make: Callable[..., Batch] = _batch) -> None:
+    stage = method.stages()[0]
+    method.requires_grad_(False)
+    stage.module.requires_grad_(True).train()
+    optimizer = torch.optim.Adam(stage.module.parameters(), lr=3e-3)
+    for step in range(steps):
+        loss = torch.stack(list(method.losses(stage, make(step, texts)).values())).sum()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    method.requires_grad_(False).eval()
+
+
+def _dice(method: TextDiff, batch: Batch, text: str) -> float:
+    marked = method.predict(batch.images, None, 0, 4, lambda part: None, text).probabilities[:, 0] > 0.5
+    truth = batch.pixels == 1
+    return float(2 * (marked & truth).sum() / (marked.sum() + truth.sum()))
+
+
+def test_masks_teach_the_head_and_never_the_diffusion_model() -> None:
+    method = _method()
+    before = {name: tensor.clone() for name, tensor in method.diffusion.state_dict().items()}
+    _learn(method, ("both",) * 4, 40)
+    assert _dice(method, _batch(1000, ("both",) * 4), "") > 0.8
+    assert all(torch.equal(tensor, before[name]) for name, tensor in method.diffusion.state_dict().items())
+
+
+def test_the_sentence_decides_what_is_marked() -> None:
+    """There is a disc on either side: only the words tell which of them is meant."""
+    method = _method(text_dropout=0.0)
+    _learn(method, ("left", "right", "left", "right"), 80, _sided)
+    left = _sided(1000, ("left",) * 4)
+    assert _dice(method, left, "left") > 0.7
+    assert _dice(method, left, "right") < 0.3
+
+
+def _sided(seed: int, texts: tuple[str, ...]) -> Batch:
+    """The ground differs from side to side, as features do not know where they are."""
+    batch = _batch(seed, texts)
+    batch.images[:, 0, :, SIDE // 2 :] -= 0.5
+    return batch
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(32, 32), (50, 81), (20, 33)])
+def test_pictures_of_any_size_come_back_at_their_own(rows: int, columns: int) -> None:
+    method = _method(shrink=2).requires_grad_(False).eval()
+    told: list[float] = []
+    found = method.predict(torch.zeros(1, 3, rows, columns), None, 0, 3, told.append)
+    assert found.probabilities.shape == (1, 1, rows, columns)
+    assert told == sorted(told)
+    assert told[-1] == 1.0
+
+
+def test_windows_agree_however_many_are_computed_at_once() -> None:
+    method = _method().requires_grad_(False).eval()
+    images = torch.rand(1, 3, 70, 60, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    one, many = (method.predict(images, None, 0, chunk, lambda part: None).probabilities for chunk in (1, 7))
+    torch.testing.assert_close(one, many, atol=1e-5, rtol=1e-4)
+
+
+def test_published_dice_is_of_logits_and_the_mended_one_of_probabilities() -> None:
+    batch, stage = _batch(0), _method().stages()[0]
+    mended = _method().losses(stage, batch)["dice"] / 1.5
+    published = _method(arithmetic="published").losses(stage, batch)["dice"] / 1.5
+    assert 0 < mended < 1
+    assert not torch.isclose(mended, published, atol=1e-3)
+
+
+def test_the_features_come_from_the_diffusion_model_at_every_noise_level() -> None:
+    method = _method(sigmas=(0.1, 0.4, 0.7)).requires_grad_(False).eval()
+    images, noise = torch.rand(2, 3, SIDE, SIDE), torch.randn(2, 3, SIDE, SIDE)
+    found = method.features(images, noise)
+    assert [level.shape[1] for level in found] == [3 * width for width in reversed(WIDTHS)]
+    step = torch.tensor([method.schedule.step_of(0.4)] * 2)
+    alone = method.taps(method.schedule.add_noise(images, noise, step), step)
+    for level, own in zip(found, alone, strict=True):
+        torch.testing.assert_close(level[:, own.shape[1] : 2 * own.shape[1]], own, atol=1e-5, rtol=1e-4)
+
+
+def test_the_package_holds_backbone_and_words_but_no_published_weights(tmp_path: Path) -> None:
+    parts = {name.split(".")[0] for name in stored_weights(_method())}
+    assert parts == {"diffusion", "text", "head"}
+    with pytest.raises(WssegError, match="no such file"):
+        _method(adm=str(tmp_path / "256x256_diffusion_uncond.pt"))
+
+
+def test_the_backbone_learns_to_denoise_and_refuses_to_segment() -> None:
+    torch.manual_seed(0)
+    method = DDPM(DDPMSettings(widths=WIDTHS, crop=SIDE, shrink=1), 1)
+    stage = method.stages()[0]
+    optimizer = torch.optim.Adam(stage.module.parameters(), lr=2e-3)
+    first = float(method.losses(stage, _batch(0))["diffusion"])
+    for step in range(25):
+        loss = method.losses(stage, _batch(step))["diffusion"]
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert float(method.losses(stage, _batch(0))["diffusion"].detach()) < 0.6 * first
+    with pytest.raises(WssegError, match="segments nothing"):
+        method.predict(torch.zeros(1, 3, SIDE, SIDE), None, 0, 1, lambda part: None)
