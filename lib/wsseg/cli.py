@@ -29,6 +29,7 @@ from rich.progress import (
 from rich.table import Table
 
 from wsseg import __version__
+from wsseg.app.guards import DEFAULT_MAX_UPLOAD_MB
 from wsseg.errors import WssegError
 from wsseg.labels import presence_of
 from wsseg.package import DEFAULT_MODEL, find_package, home, package_names, roll_back
@@ -85,20 +86,27 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.")] = 8000,
     models: Annotated[str, typer.Option(help="Names separated by commas; all by default.")] = "",
+    token_file: Annotated[
+        Path | None, typer.Option(help="File with the token that clients must know; else $WSSEG_TOKEN.")
+    ] = None,
+    behind_proxy: Annotated[
+        bool, typer.Option("--behind-proxy", help="A proxy on this machine lets clients in; believe its headers.")
+    ] = False,
+    max_upload_mb: Annotated[int, typer.Option(min=1, help="Largest request that is taken.")] = DEFAULT_MAX_UPLOAD_MB,
 ) -> None:
     """Serve the models to 3D Slicer, OHIF and MITK; makes a demo study where none are named."""
     from wsseg.app.serve import serve as run
 
-    run(studies, host, port, [name for name in models.split(",") if name])
+    run(studies, host, port, [name for name in models.split(",") if name], token_file, behind_proxy, max_upload_mb)
 
 
 @app.command()
 def segment(
-    scan: Annotated[Path, typer.Argument(help="NIfTI or NRRD file, or a folder of one DICOM series.")],
-    out: Annotated[Path, typer.Argument(help="Mask: .nii.gz, .nii, .nrrd, or .dcm (SEG) for a DICOM scan.")],
+    scan: Annotated[Path, typer.Argument(help="NIfTI, NRRD, PNG, JPEG or TIFF, or a folder of one DICOM series.")],
+    out: Annotated[Path, typer.Argument(help="Mask: .nii.gz, .nii, .nrrd, .png of a picture, .dcm (SEG) of DICOM.")],
     model: Annotated[str, typer.Option(help="As `wsseg models` lists it.")] = DEFAULT_MODEL,
     presence: Annotated[Path | None, typer.Option(help="CSV: case, slice, one column per class.")] = None,
-    text: Annotated[str | None, typer.Option(help="Sentence for models that read one.")] = None,
+    text: Annotated[str, typer.Option(help="Sentence for models that read one.")] = "",
     device: Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N; a GPU where there is one.")] = None,
     preview: Annotated[Path | None, typer.Option(help="PNG of slices with the mask.")] = None,
     uncertainty: Annotated[Path | None, typer.Option(help="Volume of doubt per voxel, percent.")] = None,
@@ -113,8 +121,6 @@ def segment(
 
     if uncertainty is not None:
         check_extension(uncertainty)
-    if text is not None:
-        raise WssegError(f"--text: the model {model} does not read text")
     started = time.perf_counter()
     source = read_any(scan)
     source.check_output(out)
@@ -124,10 +130,10 @@ def segment(
     package = find_package(model)
     known = None
     if presence is not None:
-        known = presence_of(source.case, presence, package.labels, source.volume.voxels.shape[2])
+        known = presence_of(source.case, presence, package.labels, source.volume.shape[2])
     segmenter = Segmenter(model, device)
     with _bar("segmenting") as progress:
-        result = segmenter(source.volume, known, progress=progress)
+        result = segmenter(source.volume, known, progress=progress, text=text)
     write_any(out, result.mask, source, package)
     if preview is not None:
         save_preview(preview, source.volume, result.mask, result.grid, package)
@@ -222,7 +228,7 @@ def import_release(
 def evaluate(
     name: Annotated[str, typer.Argument(help="Model, or a package's folder.")],
     data: Annotated[Path, typer.Option(help="Folder of scans, *_label masks and image_labels.csv.")],
-    given: Annotated[Literal["nothing", "presence"], typer.Option(help="What the model is told.")] = "nothing",
+    given: Annotated[Literal["nothing", "presence", "text"], typer.Option(help="What the model is told.")] = "nothing",
     out: Annotated[Path | None, typer.Option(help="Folder for CSV and overlay pictures.")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Noise seeds that figures are averaged over.")] = 3,
     device: Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N.")] = None,

@@ -41,23 +41,23 @@ class Compute:
         self._loaded: dict[tuple[str, str], Segmenter] = {}
         self._stopping = False
 
-    def segment(self, model: str, device: str, scan: Volume, presence: Presence | None) -> Segmentation:
+    def segment(self, model: str, device: str, scan: Volume, presence: Presence | None, text: str = "") -> Segmentation:
         """Segment one scan, after those that came before it.
 
         Raises:
             StoppingError: the server was stopped meanwhile.
         """
-        return self.segment_versioned(model, device, scan, presence)[1]
+        return self.segment_versioned(model, device, scan, presence, text)[1]
 
     def segment_versioned(
-        self, model: str, device: str, scan: Volume, presence: Presence | None
+        self, model: str, device: str, scan: Volume, presence: Presence | None, text: str = ""
     ) -> tuple[str, Segmentation]:
         """:meth:`segment`, and the version of the model that did it."""
 
         def run() -> tuple[str, Segmentation]:
             self._go_on(0.0)
             segmenter = self._segmenter(model, device)
-            return segmenter.package.metadata.version, segmenter(scan, presence, progress=self._go_on)
+            return segmenter.package.metadata.version, segmenter(scan, presence, progress=self._go_on, text=text)
 
         return self._thread(device).submit(run).result()
 

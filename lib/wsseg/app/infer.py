@@ -35,7 +35,8 @@ class SegmentTask(InferTask):
 
     Its option rows ``presence``, see :func:`read_row`, and ``text`` are labels
     of the scan if ``save_as_label`` is ticked, and forgotten otherwise: viewers
-    keep what stands in them from scan to scan.
+    keep what stands in them from scan to scan. A model that reads text is told
+    the sentence of the row, else the one that is known of the scan.
 
     Args:
         package: trained.
@@ -48,7 +49,7 @@ class SegmentTask(InferTask):
             type=InferType.SEGMENTATION,
             labels=package.labels.values(),
             dimension=3,
-            description=package.metadata.description,
+            description=package.metadata.description + (" Reads colour pictures." if package.recipe.colour else ""),
             config={"device": devices(), "presence": "", "text": "", "save_as_label": False},
         )
         self.package = package
@@ -84,17 +85,22 @@ class SegmentTask(InferTask):
         if asked.extension == SEG and scan.series is None:
             raise WssegError(f"{asked.image}: is not a DICOM series, a DICOM SEG can be written for one only")
         given = asked.presence
-        slices = scan.volume.voxels.shape[2]
+        slices = scan.volume.shape[2]
+        if asked.extension == ".png" and slices > 1:
+            raise WssegError(f'result_extension ".png": holds one slice, the scan has {slices}, use .nii.gz')
         presence = None if given is None else read_states(given, self.package.labels, slices)
         if asked.save_as_label:
             self._keep(asked, presence)
         times.append(perf_counter())
-        result = self._compute.segment(self.package.name, asked.device, scan.volume, presence)
+        text = self._labels.told(self.package, asked.scan, asked.text)
+        result = self._compute.segment(self.package.name, asked.device, scan.volume, presence, text)
         times.append(perf_counter())
         file = write_result(asked, result.mask, scan, self.package)
         times.append(perf_counter())
         logger.info("%s: %s in %.1f s", self.package.name, scan.case, times[-1] - times[0])
         facts = _facts(result, asked.device, times)
+        if text:
+            facts["text"] = text
         if asked.uncertainty:
             facts["uncertainty_nifti"] = base64.b64encode(nifti_bytes(result.uncertainty)).decode()
         return str(file), facts

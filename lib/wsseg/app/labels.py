@@ -17,19 +17,19 @@ from monailabel.interfaces.datastore import DefaultLabelTag
 from numpy.typing import NDArray
 
 from wsseg.app.studies import Studies
-from wsseg.errors import WssegError
-from wsseg.labels import NO, PRESENCE_FILE, UNKNOWN, YES, LabelSpace, Presence, write_presence
+from wsseg.errors import UnavailableError, WssegError
+from wsseg.labels import NO, PRESENCE_FILE, TEXT_FILE, UNKNOWN, YES, LabelSpace, Presence, write_presence
+from wsseg.methods.registry import method_class
 from wsseg.package import ModelPackage
+from wsseg.picture import classes_of
 from wsseg.store import LabelStore, Mark, Scribbles, WeakLabels
 from wsseg.store_files import read_drawn
-from wsseg.volume import SliceGrid, Volume, case_name, make_folder, whole_file, write_mask
+from wsseg.volume import SliceGrid, Volume, case_name, check_extension, make_folder, whole_file, write_mask
 
 logger = logging.getLogger(__name__)
 
 INFO = "wsseg"
 """The key of the mirror in MONAI Label's image information."""
-
-TEXT_FILE = "text.csv"
 
 STATES = {YES: 1, NO: 0, UNKNOWN: None}
 """How presence looks in JSON."""
@@ -58,7 +58,7 @@ class Labels:
         Raises:
             NotFoundError: no such scan.
         """
-        return self.store.read(scan, labels, self.studies.grid(scan).voxels.shape, revision)
+        return self.store.read(scan, labels, self.studies.grid(scan).shape, revision)
 
     def mark(self, scan: str, marks: Iterable[Mark], package: ModelPackage, annotator: str) -> int:
         """:meth:`LabelStore.mark` with a model's classes.
@@ -72,13 +72,17 @@ class Labels:
                 f"{scan}: its slices do not run along the third stored axis, so they cannot be marked; "
                 "it can still be segmented"
             )
-        revision = self.store.mark(scan, marks, package.labels, grid.voxels.shape[2], annotator)
+        revision = self.store.mark(scan, marks, package.labels, grid.shape[2], annotator)
         self._mirror(scan)
         return revision
 
     def scribble(self, scan: str, strokes: NDArray[Any], labels: LabelSpace, annotator: str) -> int:
         """:meth:`LabelStore.scribble`."""
-        return self.store.scribble(scan, strokes, labels, self.studies.grid(scan).voxels.shape, annotator)
+        return self.store.scribble(scan, strokes, labels, self.studies.grid(scan).shape, annotator)
+
+    def erase(self, scan: str, index: int, labels: LabelSpace, annotator: str) -> int:
+        """:meth:`LabelStore.erase`."""
+        return self.store.erase(scan, index, labels, self.studies.grid(scan).shape, annotator)
 
     def describe(self, scan: str, text: str, annotator: str) -> int:
         """:meth:`LabelStore.describe`."""
@@ -86,6 +90,24 @@ class Labels:
         revision = self.store.describe(scan, text, annotator)
         self._mirror(scan)
         return revision
+
+    def told(self, package: ModelPackage, scan: str, text: str = "") -> str:
+        """The sentence that a model is told of a scan; "" for models that read none.
+
+        Args:
+            package: of the model.
+            scan: "" for one that is not of the studies.
+            text: given for this once, in place of the one that is known.
+        """
+        if not method_class(package.recipe.method).reads_text:
+            return ""
+        if text or not scan:
+            return text
+        try:
+            return self.store.text(scan) or ""
+        except UnavailableError as error:
+            logger.warning("%s: segmented without its sentence (%s)", scan, error)
+            return ""
 
     def undo(self, revision: int, annotator: str) -> tuple[int, list[str]]:
         """:meth:`LabelStore.undo`, and the scans that the write was about."""
@@ -128,13 +150,16 @@ class Labels:
 
         Args:
             scan: that it was drawn on.
-            file: the mask.
+            file: the mask; of a PNG the only class may be 255.
             info: with ``label_info`` as 3D Slicer sends it, see :func:`mask_values`.
 
         Raises:
-            WssegError: unreadable, on another grid than the scan, or nonsense in ``label_info``.
+            WssegError: unreadable, on another grid than the scan, of a type that
+                keeps no values (JPEG), or nonsense in ``label_info``.
         """
-        return FinishedMask(read_drawn(file, scan, self.studies.grid(scan)).voxels, mask_values(info))
+        check_extension(file)
+        drawn, values = read_drawn(file, scan, self.studies.grid(scan)), mask_values(info)
+        return FinishedMask(classes_of(file, drawn.voxels, len(values)), values)
 
     def snapshot(self, folder: Path, package: ModelPackage) -> int:
         """Write a data folder for training: what is known now, as ``wsseg train --data`` reads it.
@@ -211,7 +236,7 @@ class Labels:
     def _mirror(self, scan: str) -> None:
         """Show MONAI Label's clients what is known of a scan."""
         try:
-            slices = self.studies.grid(scan).voxels.shape[2]
+            slices = self.studies.grid(scan).shape[2]
             names = self.store.classes(scan)
             shown: dict[str, Any] = {"presence": {}, "text": self.store.text(scan)}
             if names:

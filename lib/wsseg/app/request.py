@@ -12,7 +12,8 @@ import numpy as np
 from wsseg.errors import WssegError
 from wsseg.labels import NO, UNKNOWN, YES, LabelSpace, Presence
 from wsseg.scan import SEG
-from wsseg.volume import EXTENSIONS
+from wsseg.store import LONGEST_TEXT
+from wsseg.volume import MASKS
 
 _STATES = {1: YES, 0: NO, None: UNKNOWN}
 
@@ -28,7 +29,7 @@ class InferRequest:
         compress: whether an NRRD result is compressed; OHIF reads raw ones only.
         presence: as sent, see :func:`read_states`; None where nothing was.
         uncertainty: whether the reply's parameters hold the doubt per voxel.
-        text: a sentence of the report, "" where none was sent.
+        text: a sentence of the report, at most 2000 characters; "" where none was sent.
         save_as_label: whether presence and text are kept as labels of the scan.
         scan: the image's id in the studies, "" for one that is not of them.
         annotator: who asks.
@@ -157,15 +158,18 @@ def _text(given: Any) -> str:
     if given is None:
         return ""
     if not isinstance(given, str):
-        raise WssegError(f"text: must be a sentence, not {given!r}")
-    return given.strip()
+        raise WssegError(f"text: must be a sentence, not {str(given)[:40]!r}")
+    text = given.strip()
+    if len(text) > LONGEST_TEXT:
+        raise WssegError(f"text: has {len(text)} characters, {LONGEST_TEXT} are possible")
+    return text
 
 
 def _device(given: Any, devices: Sequence[str]) -> str:
     """A list option may arrive whole; its first entry is the default."""
     if isinstance(given, list):
         given = given[0] if given else None
-    name = {None: devices[0], "": devices[0], "cuda": "cuda:0"}.get(given, given)
+    name = "cuda:0" if given == "cuda" else given or devices[0]
     if name not in devices:
         raise WssegError(f'device "{name}" is not there, use one of: {", ".join(devices)}')
     return str(name)
@@ -173,6 +177,6 @@ def _device(given: Any, devices: Sequence[str]) -> str:
 
 def _extension(given: Any) -> str:
     extension = "." + str(given or ".nii.gz").lower().lstrip(".")
-    if extension not in (*EXTENSIONS, SEG):
-        raise WssegError(f'result_extension "{given}" is unknown, use one of: {", ".join((*EXTENSIONS, SEG))}')
+    if extension not in (*MASKS, SEG):
+        raise WssegError(f'result_extension "{given}" is unknown, use one of: {", ".join((*MASKS, SEG))}')
     return extension

@@ -88,7 +88,8 @@ class ScribblesTask(InferTask):
         marked = drawn == value
         if package.trained:
             presence = _shown(drawn, package.labels) if countable(scan.volume, package) else None
-            result = self._compute.segment(package.name, asked.device, scan.volume, presence)
+            text = self._labels.told(package, asked.scan, asked.text)
+            result = self._compute.segment(package.name, asked.device, scan.volume, presence, text)
             marked = np.where(drawn == 0, result.mask.voxels == value, marked)
         file = write_result(asked, scan.volume.like(marked.astype(np.uint8)), scan, package)
         return str(file), {"label_names": {panel.selected: 1}, "model": package.name}
@@ -132,7 +133,7 @@ class _Panel:
 
     def strokes(self, drawn: Volume, value: int) -> NDArray[np.uint8]:
         """The strokes as they are stored, see :data:`wsseg.store.Scribbles`."""
-        strokes = np.zeros(drawn.voxels.shape, np.uint8)
+        strokes = np.zeros(drawn.shape, np.uint8)
         if self.background is not None:
             strokes[drawn.voxels == self.background] = BACKGROUND
         if self.foreground is not None:

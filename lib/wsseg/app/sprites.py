@@ -15,7 +15,9 @@ from wsseg.preview import hung, mosaic, window, windowed
 from wsseg.volume import Scalar, SliceGrid, Volume
 
 LONG_SIDE = 128
-"""Pixels of a tile."""
+"""Pixels of a tile, or those of a picture that is alone in its sprite: at least so many, at most ``ALONE``."""
+
+ALONE = 768
 
 _OPAQUE = 110
 """Of a mask's colours, in 255."""
@@ -44,21 +46,24 @@ class Sprite:
     def of(cls, scan: Volume) -> Sprite:
         """The layout for a scan, whose voxels are not looked at."""
         grid = SliceGrid.of(scan)
-        across, down = (scan.voxels.shape[axis] * scan.spacing[axis] for axis in grid.plane_axes)
-        slices = scan.voxels.shape[grid.stored_axis]
-        scale = LONG_SIDE / max(across, down)
+        across, down = (scan.shape[axis] * scan.spacing[axis] for axis in grid.plane_axes)
+        slices = scan.shape[grid.stored_axis]
+        own = max(scan.shape[axis] for axis in grid.plane_axes) if slices == 1 else LONG_SIDE
+        scale = min(max(own, LONG_SIDE), ALONE) / max(across, down)
         width, height = (max(1, round(side * scale)) for side in (across, down))
         return cls(grid, slices, math.ceil(math.sqrt(slices)), width, height)
 
     def picture(self, scan: Volume) -> bytes:
-        """The scan as JPEG."""
-        # Some of the voxels tell the window as well as all, in a fraction of the time.
-        ends = window(self.grid.cut(scan.voxels)[:, ::4, ::4])
+        """The scan as JPEG, colours as they are."""
+        cut = self.grid.cut(scan.voxels)
         # Every other pixel of a fine grid is still two for each of the tile's.
-        step = max(1, min(self.grid.cut(scan.voxels).shape[1:]) // (2 * LONG_SIDE))
+        step = max(1, min(cut.shape[1:3]) // (2 * max(self.width, self.height)))
         planes = (plane[::step, ::step] for plane in self._planes(scan.voxels))
-        tiles = [self._tile((windowed(plane, ends) * 255).astype(np.uint8)) for plane in planes]
-        return _encoded(mosaic(tiles, self.columns), "JPEG", quality=_QUALITY)
+        if not scan.colour:
+            # Some of the voxels tell the window as well as all, in a fraction of the time.
+            ends = window(cut[:, ::4, ::4])
+            planes = ((windowed(plane, ends) * 255).astype(np.uint8) for plane in planes)
+        return _encoded(mosaic([self._tile(plane) for plane in planes], self.columns), "JPEG", quality=_QUALITY)
 
     def overlay(self, mask: Volume, colors: Sequence[tuple[int, int, int]]) -> bytes:
         """A mask as PNG, transparent where nothing is marked; ``colors`` of classes 1..N."""

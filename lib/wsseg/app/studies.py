@@ -57,7 +57,7 @@ class Studies:
             return None
         path = LocalDatastore.get_image_uri(self.datastore, scan)  # an archive's own would download it
         try:
-            return _grid(Path(path)).voxels.shape[2] if path else None
+            return _grid(Path(path)).shape[2] if path else None
         except WssegError:
             return None
 
