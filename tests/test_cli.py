@@ -142,7 +142,7 @@ def _damaged(folder: Path, scan: Path) -> dict[str, Path]:
     rgb = np.zeros(voxels.shape, np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")]))
     files = {
         "no such file": folder / "missing.nii.gz",
-        "unknown file type": folder / "scan.jpg",
+        "unknown file type": folder / "scan.bmp",
         "4 dimensions": save("time.nii.gz", np.stack([voxels, voxels], axis=-1)),
         "NaN or infinite": save("nan.nii.gz", nan),
         "NaN or infinite ": save("inf.nii.gz", inf),
@@ -154,7 +154,7 @@ def _damaged(folder: Path, scan: Path) -> dict[str, Path]:
         "may be damaged   ": folder / "empty.nii",
     }
     whole = scan.read_bytes()
-    (folder / "scan.jpg").write_bytes(whole)
+    (folder / "scan.bmp").write_bytes(whole)
     (folder / "cut.nii.gz").write_bytes(whole[: len(whole) // 2])
     for name in ("text.nii.gz", "text.nrrd"):
         (folder / name).write_text("not an image")

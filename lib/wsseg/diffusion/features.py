@@ -8,6 +8,8 @@ from contextvars import ContextVar
 import torch
 from torch import Tensor, nn
 
+from wsseg.diffusion.schedule import NoiseSchedule
+
 _taken: ContextVar[dict[int, Tensor] | None] = ContextVar("taken", default=None)
 """Where the taps of the running thread put what they see; None outside of a call."""
 
@@ -37,6 +39,27 @@ class FeatureTaps:
         finally:
             _taken.reset(token)
         return [found[index] for index in range(self.count)]
+
+
+def noised_features(
+    taps: FeatureTaps,
+    schedule: NoiseSchedule,
+    sigmas: Sequence[float],
+    images: Tensor,
+    noise: Tensor,
+    *condition: Tensor,
+) -> list[Tensor]:
+    """Features per module, coarsest first, those of all noise levels side by side, in one batch of the frozen network.
+
+    Args:
+        images, noise: (batch, channels, rows, columns).
+        condition: (1, width) vectors, where the network takes any.
+    """
+    steps = torch.tensor([schedule.step_of(s) for s in sigmas], device=images.device).repeat_interleave(len(images))
+    noisy = schedule.add_noise(images.repeat(len(sigmas), 1, 1, 1), noise.repeat(len(sigmas), 1, 1, 1), steps)
+    noisy = noisy.contiguous(memory_format=torch.channels_last)
+    taken = taps(noisy, steps, *(vector.expand(len(noisy), -1) for vector in condition))
+    return [torch.cat(level.chunk(len(sigmas)), dim=1) for level in taken]
 
 
 def _taker(index: int) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:

@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from wsseg.data.slices import Batch, LabelledSlices
 from wsseg.diffusion.derivative import class_gradient, difference
-from wsseg.diffusion.features import FeatureTaps
+from wsseg.diffusion.features import FeatureTaps, noised_features
 from wsseg.diffusion.noise import over_noise, slice_noise
 from wsseg.diffusion.schedule import NoiseSchedule
 from wsseg.labels import BACKGROUND, NO, YES
@@ -250,14 +250,9 @@ class CLDF(ImageLabelMethod):
             images: (batch, 1, size, size).
             noise: (batch, 1, diffusion_size, diffusion_size).
         """
-        small, sigmas = self._small(images), self.settings.sigmas
-        steps = torch.tensor([self.schedule.step_of(s) for s in sigmas], device=images.device)
-        steps = steps.repeat_interleave(len(images))
-        noisy = self.schedule.add_noise(small.repeat(len(sigmas), 1, 1, 1), noise.repeat(len(sigmas), 1, 1, 1), steps)
-        condition = self.diffusion.rows(torch.arange(1, 2 * self.classes, 2, device=images.device)).mean(dim=0)
-        noisy = noisy.contiguous(memory_format=torch.channels_last)
-        taken = self.taps(noisy, steps, condition.expand(len(noisy), -1))
-        return [torch.cat(level.chunk(len(sigmas)), dim=1) for level in taken]
+        condition = self.diffusion.rows(torch.arange(1, 2 * self.classes, 2, device=images.device)).mean(dim=0)[None]
+        at = (self.taps, self.schedule, self.settings.sigmas)
+        return noised_features(*at, self._small(images), noise, condition)
 
     def _small(self, images: Tensor) -> Tensor:
         size = (self.settings.diffusion_size, self.settings.diffusion_size)

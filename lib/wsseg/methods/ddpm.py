@@ -39,7 +39,7 @@ class DDPMSettings(Settings):
     shrink: int = Field(2, ge=1)
     crop: int = Field(128, ge=16)
     sigma_range: tuple[_Sigma, _Sigma] = (0.03, 0.95)
-    steps: int = Field(4000, ge=1)
+    steps: int = Field(2400, ge=1)
     rate: float = Field(4e-4, gt=0)
     batch: int = Field(8, ge=1)
 

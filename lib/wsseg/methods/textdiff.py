@@ -26,7 +26,7 @@ from torch.nn import functional
 from wsseg.data.augment import stained_tissue
 from wsseg.data.slices import Batch
 from wsseg.diffusion.adm import decoder_channels, load_adm
-from wsseg.diffusion.features import FeatureTaps
+from wsseg.diffusion.features import FeatureTaps, noised_features
 from wsseg.diffusion.noise import slice_noise
 from wsseg.diffusion.schedule import NoiseSchedule
 from wsseg.labels import BACKGROUND
@@ -183,14 +183,9 @@ class TextDiff(Method):
 
     def features(self, images: Tensor, noise: Tensor) -> list[Tensor]:
         """Activations per level, coarsest first, those of all noise levels side by side, in one frozen batch."""
-        sigmas = self.settings.sigmas
         for network in self.backbone:
             network.to(images.device)
-        steps = torch.tensor([self.schedule.step_of(s) for s in sigmas], device=images.device)
-        steps = steps.repeat_interleave(len(images))
-        noisy = self.schedule.add_noise(images.repeat(len(sigmas), 1, 1, 1), noise.repeat(len(sigmas), 1, 1, 1), steps)
-        taken = self.taps(noisy.contiguous(memory_format=torch.channels_last), steps)
-        return [torch.cat(level.chunk(len(sigmas)), dim=1) for level in taken]
+        return noised_features(self.taps, self.schedule, self.settings.sigmas, images, noise)
 
 
 OVERLAP = 0.25
