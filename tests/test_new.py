@@ -5,12 +5,14 @@ from pathlib import Path
 import pytest
 
 from wsseg.errors import WssegError
-from wsseg.methods.registry import create_method
+from wsseg.methods.registry import adopt_parents, create_method
 from wsseg.new import new_package
 from wsseg.package import find_package, home
 
 
-@pytest.mark.parametrize(("learns_from", "method"), [("presence", "cdm"), ("scribbles", "pclmix")])
+@pytest.mark.parametrize(
+    ("learns_from", "method"), [("presence", "cdm"), ("scribbles", "pclmix"), ("masks", "textdiff")]
+)
 def test_a_new_task_is_an_untrained_package(learns_from: str, method: str) -> None:
     made = new_package(f"liver-{method}", ["liver", "tumor"], "MR", home() / "models", learns_from)
     found = find_package(f"liver-{method}")
@@ -18,7 +20,9 @@ def test_a_new_task_is_an_untrained_package(learns_from: str, method: str) -> No
     assert not found.trained
     assert found.labels.names == ("liver", "tumor")
     assert found.recipe.method == method
-    assert create_method(found).learns_from == learns_from
+    method_made = create_method(found)
+    assert method_made.learns_from == learns_from
+    assert set(adopt_parents(method_made, found, method_made.frozen)) == set(found.recipe.parents)
     colors = {label.color for label in found.recipe.labels.values()}
     assert len(colors) == 2
 

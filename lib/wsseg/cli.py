@@ -305,7 +305,8 @@ def new(
     labels: Annotated[str, typer.Option(help="Class names in order, separated by commas.")],
     modality: Annotated[str, typer.Option(help="What it reads: MR, CT, ...")],
     learn_from: Annotated[
-        Literal["presence", "scribbles"], typer.Option(help="The weak labels that will be given.")
+        Literal["presence", "scribbles", "masks"],
+        typer.Option(help="What will be given; masks are for pictures of stained tissue."),
     ] = "presence",
 ) -> None:
     """Make an untrained model for a new task; `wsseg serve` then offers to label for it and to train it."""

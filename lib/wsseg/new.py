@@ -31,7 +31,14 @@ TISSUE = Code(scheme="SCT", value="85756007", meaning="Tissue")
 _METHODS: dict[LearnsFrom, dict[str, Any]] = {
     "presence": {"method": "cdm", "size": 64},
     "scribbles": {"method": "pclmix", "size": 192, "largest_component": True},
+    "masks": {
+        "method": "textdiff",
+        "size": 512,
+        "colour": True,
+        "parents": {"diffusion": {"package": "ddpm-nuclei-he", "part": "diffusion"}},
+    },
 }
+"""Masks teach TextDiff on colour pictures, over the backbone of stained tissue."""
 
 
 def new_package(
@@ -44,7 +51,8 @@ def new_package(
         labels: class names in the order of their voxel values.
         modality: what the model reads, beginning with DICOM's word: ``MR``, ``CT``.
         models: folder of packages, where :func:`wsseg.package.home` keeps those trained here.
-        learns_from: presence per slice makes it CDM, scribbles make it PCLMix.
+        learns_from: presence per slice makes it CDM, scribbles make it PCLMix,
+            masks TextDiff, which reads colour pictures of stained tissue.
 
     Raises:
         WssegError: the name is taken or impossible, or the labels are.

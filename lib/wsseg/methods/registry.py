@@ -76,7 +76,7 @@ def adopt_parents(method: Method, package: ModelPackage, parts: Sequence[str]) -
             raise WssegError(f"{place}: is missing, {package.recipe.method} needs a trained model for it")
         parent = package.recipe.parents[name]
         source = find_package(parent.package)
-        if source.labels != package.labels:
+        if source.recipe.method not in BACKBONES and source.labels != package.labels:
             raise WssegError(f"{place}: {parent.package} has other classes ({', '.join(source.labels.names)})")
         trained = dict(load_method(source).named_modules())
         if parent.part not in trained:
