@@ -1,9 +1,11 @@
 """What text, diffusion pretraining and more masks each add to TextDiff, and a plain U-Net with the same masks.
 
-Every run trains on a pool of augmented squares, the same for all, since frozen
-features of a square are then computed once; then it is scored on tiles that
-training never saw, foreground, at full size. ``shuffled`` gives every tile,
-those scored included, the sentence of another one.
+A small head trains on a pool of augmented squares, the same for all runs, since
+frozen features of a square are then computed once; then it is scored on tiles
+that training never saw, foreground, at full size. ``shuffled`` gives every tile,
+those scored included, another sentence than its own. The diffusion model has
+seen all training tiles, without masks; the U-Net sees those with masks only, but
+is trained on all its weights, with fresh augmentation and three times the steps.
 
     python benchmarks/textdiff.py MODEL --train DIR --val DIR --run DIR [--seeds 5] [--steps 300] [--plot FILE]
 
@@ -49,7 +51,11 @@ SIZES = (3, 6, 12, 24)
 POOL, CROP = 32, 128
 """Augmented squares of each tile, and their side in pixels."""
 
-BATCH = 8
+SMALL = {"batch": 8, "width": 32, "hidden": (32, 16)}
+"""Settings of a head that is quick to train."""
+
+PEER_STEPS = 3
+"""Steps of the U-Net to one of the head, since all of it begins at random weights."""
 
 UNTOUCHED = Variety(angle=0, scale=0, shift=0, gamma=0, gain=0)
 
@@ -64,9 +70,9 @@ class Run:
     seed: int
 
     @property
-    def file(self) -> str:
-        """Name of the file that its score is kept in."""
-        return "-".join(map(str, asdict(self).values())) + ".json"
+    def name(self) -> str:
+        """Of the file that its score is kept in."""
+        return "-".join(map(str, asdict(self).values()))
 
 
 class Remembering(TextDiff):
@@ -82,8 +88,10 @@ class Remembering(TextDiff):
         keys = [hash(image.numpy().tobytes()) for image in images.contiguous()]
         new = [index for index, key in enumerate(keys) if key not in self.known]
         if new:
-            sample = torch.randn(images.shape[1:], generator=torch.Generator().manual_seed(40))
-            levels = super().features(images[new], sample.expand_as(images[new]))
+            side = self.settings.crop // self.settings.shrink
+            sample = torch.randn(3, side, side, generator=torch.Generator().manual_seed(40))
+            fixed = sample[:, : images.shape[2], : images.shape[3]].expand_as(images[new])
+            levels = super().features(images[new], fixed)
             for place, index in enumerate(new):
                 self.known[keys[index]] = [level[place].to(torch.bfloat16) for level in levels]
         found = [self.known[key] for key in keys]
@@ -91,7 +99,7 @@ class Remembering(TextDiff):
 
 
 class PlainUNet(Method):
-    """The peer: MONAI's U-Net on the same squares, with the same loss and steps."""
+    """The peer: MONAI's U-Net with the same loss, batch and resolution."""
 
     settings_type = TextDiffSettings
     learns_from = "masks"
@@ -99,12 +107,13 @@ class PlainUNet(Method):
     def __init__(self, settings: TextDiffSettings, classes: int) -> None:
         super().__init__(settings, classes)
         self.settings = settings
-        self.variety = replace(UNTOUCHED, turned=True)  # it keeps no features, so that squares may turn
+        self.variety = stained_tissue(CROP)
         self.network = SharedUNet((32, 64, 128, 128, 128), classes + 1, channels=3)
 
     def stages(self) -> Sequence[Stage]:
         """One."""
-        return [Stage("network", self.network, self.settings.steps, self.settings.rate, self.settings.batch)]
+        steps = PEER_STEPS * self.settings.steps
+        return [Stage("network", self.network, steps, self.settings.rate, self.settings.batch)]
 
     def losses(self, stage: Stage, batch: Batch) -> dict[str, Tensor]:
         """Those of TextDiff."""
@@ -166,8 +175,8 @@ def sentences(texts: Sequence[str], kind: str, seed: int) -> tuple[str, ...]:
         return ("",) * len(texts)
     if kind == "true":
         return tuple(texts)
-    order = np.random.default_rng(seed).permutation(len(texts))
-    return tuple(texts[order[(np.flatnonzero(order == index)[0] + 1) % len(texts)]] for index in range(len(texts)))
+    rng = np.random.default_rng(seed)
+    return tuple(str(rng.choice([other for other in texts if other != text])) for text in texts)
 
 
 class Bench:
@@ -177,15 +186,16 @@ class Bench:
         self.package, self.run, self.steps = package, run, steps
         view = View.of(package.recipe)
         self.settings = TextDiffSettings.model_validate(package.recipe.settings)
-        self.settings = self.settings.model_copy(update={"batch": BATCH, "steps": steps})
-        self.pool = pool_of(load_slices(train_folder, package.labels, view, "masks"))
+        self.settings = self.settings.model_copy(update={**SMALL, "steps": steps})
+        self.data = load_slices(train_folder, package.labels, view, "masks")
+        self.pool = pool_of(self.data)
         self.val = load_cases(val_folder, package.labels)
         self.images = [prepare(case.scan, view).images for case in self.val]
         self.features: dict[str, dict[int, list[Tensor]]] = {}
 
     def score(self, run: Run) -> dict[str, float]:
         """Mean Dice and IoU per tile; from its file where it was done before."""
-        file = self.run / run.file
+        file = self.run / f"{self.steps}-{self.package.checksum()[:8]}-{run.name}.json"
         if not file.exists():
             found = np.array(self._dice(run))
             means = {"dice": float(found.mean()), "iou": float((found / (2 - found)).mean())}
@@ -195,10 +205,11 @@ class Bench:
 
     def _dice(self, run: Run) -> list[float]:
         method = self._method(run)
-        chosen = np.random.default_rng(run.seed).permutation(len(self.pool.cases))[: run.tiles]
-        data = self.pool.only([self.pool.cases[index] for index in chosen])
+        chosen = np.random.default_rng(run.seed).permutation(len(self.data.cases))[: run.tiles]
+        source = self.data if run.method == "u-net" else self.pool
+        data = source.only([self.data.cases[index] for index in chosen])
         data = replace(data, texts=sentences(data.texts, run.text, run.seed))
-        folder = self.run / "training"
+        folder = self.run / "training" / run.name
         make_folder(folder)
         train(method, data, TrainSettings(folder=folder, seed=run.seed, fresh=True))
         texts = sentences([case.text for case in self.val], run.text, run.seed)
@@ -239,7 +250,7 @@ def main() -> None:
     rows: dict[tuple[str, str, int], list[dict[str, float]]] = {}
     for run, score in scores.items():
         rows.setdefault((run.method, run.text, run.tiles), []).append(score)
-    print(f"{asked.steps} steps of {BATCH} squares, mean and deviation over seeds\n")
+    print(f"{asked.steps} steps, mean and deviation over seeds\n")
     print("| method | sentences | tiles | seeds | Dice | IoU |\n|---|---|---|---|---|---|")
     for (method, text, tiles), found in rows.items():
         told = [f"{np.mean(v):.3f} ± {np.std(v):.3f}" for v in ([s[k] for s in found] for k in ("dice", "iou"))]

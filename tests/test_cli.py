@@ -183,14 +183,15 @@ def _wrong(scan: Path, table: Path) -> list[tuple[Sequence[object], str]]:
     out = "mask.nii.gz"
     return [
         ((scan, out, "--model", "nope"), 'model "nope" is unknown'),
-        ((scan, "mask.png"), "unknown file type"),
+        ((scan, "mask.png"), "mask.png: a PNG is for masks of pictures"),
         ((scan, "none/mask.nii.gz"), "does not exist"),
         ((scan, "mask.dcm"), "unknown file type"),
         ((scan, out, "--device", "cuda:77"), 'device "cuda:77"'),
         ((scan, out, "--text", "a tumour"), "does not read text"),
         ((scan, out, "--presence", "none.csv"), "none.csv"),
         ((scan, out, "--preview", "none/preview.png"), "does not exist"),
-        ((scan, out, "--uncertainty", "doubt.png"), "unknown file type"),
+        ((scan, out, "--uncertainty", "doubt.png"), "doubt.png: a PNG is for masks of pictures"),
+        ((scan, out, "--uncertainty", "doubt.jpg"), "unknown file type"),
         ((scan, out, "--json", "none/facts.json"), "does not exist"),
         ((scan, out, "--presence", table), "presence is listed for"),
         ((scan, out, "--presence", scan), "cannot be read as CSV"),
@@ -254,7 +255,10 @@ def test_a_picture_becomes_an_upright_mask_of_its_size(nuclei: ModelPackage, tmp
         assert sheet.size == (90, 40)
         tinted = np.abs(np.asarray(sheet).astype(int) - np.asarray(Image.open(tmp_path / "tile.jpg"))).max(axis=2) > 8
     assert (tinted == marked).mean() > 0.99
-    wsseg("segment", tmp_path / "tile.jpg", tmp_path / "mask.nii.gz", *told)
+    doubts = [tmp_path / "doubt.png", tmp_path / "doubt.nii.gz"]
+    for doubt in doubts:
+        wsseg("segment", tmp_path / "tile.jpg", tmp_path / "mask.nii.gz", *told, "--uncertainty", doubt)
+    assert np.array_equal(*(read_volume(doubt).voxels for doubt in doubts)), "percent, whatever the file"
     assert np.array_equal(read_volume(tmp_path / "mask.nii.gz").voxels[:, :, 0].T, marked)
     wsseg("segment", tmp_path / "tile.jpg", tmp_path / "untold.png", *told[:2])
     assert (tmp_path / "untold.png").read_bytes() != (tmp_path / "mask.png").read_bytes(), "the sentence is read"
@@ -270,7 +274,7 @@ def test_pictures_and_models_that_do_not_fit_get_one_sentence(
     Image.fromarray(tissue(0)[0]).save(colour)
     reads_pictures, reads_scans = ("--model", nuclei.folder), ("--model", published)
     wrong = [
-        ("a picture holds one slice, the scan has 8; use .nii.gz", scan, "mask.png", reads_scans),
+        ("a PNG is for masks of pictures", scan, "mask.png", reads_scans),
         ("the scan holds colour pictures, the model reads grey values", colour, "mask.png", reads_scans),
         ("the scan holds grey values, the model reads colour pictures", scan, "mask.nii.gz", reads_pictures),
         ("text: the model small does not read text", scan, "mask.nii.gz", (*reads_scans, "--text", "A mass.")),

@@ -7,8 +7,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from conftest import MakePackage
+from conftest import MakePackage, tissue
 from wsseg.data.preprocess import View, prepare
 from wsseg.data.slices import scan_files
 from wsseg.errors import NotFoundError, WssegError
@@ -197,3 +198,30 @@ def test_pictures_are_scored_with_and_without_their_sentences(
     assert len(list((tmp_path / "out").glob("*.png"))) == 4
     untold = evaluate(segmenter, pictures, "nothing", seeds=1)
     assert [v.dice for v in untold.volumes] != [v.dice for v in told.volumes], "the sentence is read"
+
+
+@pytest.mark.parametrize(
+    ("table", "sentence"),
+    [
+        (None, r"text\.csv: no such file"),
+        ("case,text\ntile_0,One.\ntile_2,Three.\ntile_3,Four.\n", r"text\.csv: no sentence for tile_1"),
+        ("case,text\ntile_0,One.\ntile_1,\ntile_2,Three.\ntile_3,Four.\n", r"text\.csv: no sentence for tile_1"),
+    ],
+)
+def test_what_has_no_sentence_is_not_scored_as_if_it_had(
+    nuclei: ModelPackage, pictures: Path, tmp_path: Path, table: str | None, sentence: str
+) -> None:
+    for file in pictures.glob("*.png"):
+        shutil.copy(file, tmp_path)
+    if table is not None:
+        (tmp_path / "text.csv").write_text(table)
+    with pytest.raises(WssegError, match=sentence):
+        evaluate(Segmenter(nuclei.folder), tmp_path, "text", seeds=1)
+
+
+def test_a_mask_in_colours_is_said_to_be_one(nuclei: ModelPackage, tmp_path: Path) -> None:
+    picture, mask = tissue(0)
+    Image.fromarray(picture).save(tmp_path / "a.png")
+    Image.fromarray(mask).convert("P").save(tmp_path / "a_label.png")
+    with pytest.raises(WssegError, match=r"a_label\.png: is a colour picture, a mask holds class values"):
+        load_cases(tmp_path, nuclei.labels)

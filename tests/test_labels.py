@@ -159,6 +159,10 @@ class TestTexts:
             ("case,sentence\na,b\n", "column .*text is missing"),
             ("tile,text\na,b\n", "column .* is missing"),
             ("case,text\na,one\na,two\n", "line 3: a is listed twice"),
+            ("image,text\na,one\na,two\n", "line 3: a is listed twice"),
+            ("case,sentence\na,b\n", "csv: column text is missing"),
+            ("image,sentence\na,b\n", "csv: column text is missing"),
+            ("case,text\na," + "b" * 200_000, "cannot be read as CSV .field larger than field limit"),
         ],
     )
     def test_one_sentence(self, tmp_path: Path, text: str, reason: str) -> None:

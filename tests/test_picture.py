@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+import SimpleITK as sitk  # noqa: N813  (its own documentation's name)
+from PIL import Image, ImageFile
 
 from conftest import tissue
 from wsseg.errors import WssegError
 from wsseg.picture import PICTURES, classes_of, write_png
-from wsseg.preview import contact_sheet, hung
-from wsseg.volume import SliceGrid, Volume, case_name, read_grid, read_volume, write_mask
+from wsseg.preview import contact_sheet
+from wsseg.volume import SliceGrid, Volume, case_name, hung, read_grid, read_volume, write_mask
 
 PICTURE, MASK = tissue(seed=3, width=40, height=24)
 
@@ -58,7 +60,7 @@ def test_every_kind_of_8_bit_picture(tmp_path: Path, mode: str, colour: bool) ->
 
 def test_the_only_class_is_white_and_comes_back(tmp_path: Path) -> None:
     mask = Volume(MASK.T[:, :, None], np.diag([-1.0, -1.0, 1.0, 1.0]))
-    write_mask(tmp_path / "mask.png", mask)
+    write_mask(tmp_path / "mask.png", mask, classes=1)
     with Image.open(tmp_path / "mask.png") as written:
         assert written.mode == "L"
         assert np.array_equal(np.asarray(written), 255 * MASK)
@@ -69,13 +71,24 @@ def test_the_only_class_is_white_and_comes_back(tmp_path: Path) -> None:
 
 def test_several_classes_keep_their_values(tmp_path: Path) -> None:
     mask = np.arange(12, dtype=np.uint8).reshape(3, 4, 1) % 4
-    write_png(tmp_path / "mask.png", mask)
+    write_png(tmp_path / "mask.png", mask, only_class=False)
     assert np.array_equal(classes_of(tmp_path / "mask.png", read_volume(tmp_path / "mask.png").voxels, 3), mask)
 
 
-def test_a_volume_of_several_slices_is_no_png(tmp_path: Path) -> None:
-    with pytest.raises(WssegError, match=r"mask\.png: a picture holds one slice, the mask has 2; use \.nii\.gz"):
-        write_mask(tmp_path / "mask.png", Volume(np.zeros((4, 4, 2), np.uint8), np.eye(4)))
+@pytest.mark.parametrize("classes", [2, None])
+def test_what_a_picture_shows_does_not_change_how_it_is_written(tmp_path: Path, classes: int | None) -> None:
+    """One of two classes, or doubts of no more than 1 %."""
+    mask = Volume(MASK.T[:, :, None], np.diag([-1.0, -1.0, 1.0, 1.0]))
+    write_mask(tmp_path / "mask.png", mask, classes)
+    assert np.array_equal(read_volume(tmp_path / "mask.png").voxels, mask.voxels)
+
+
+@pytest.mark.parametrize(
+    ("slices", "affine"), [(2, np.diag([-1.0, -1.0, 1.0, 1.0])), (1, np.eye(4)), (1, np.diag([-0.5, -0.5, 1.0, 1.0]))]
+)
+def test_what_is_no_picture_is_no_png(tmp_path: Path, slices: int, affine: np.ndarray) -> None:
+    with pytest.raises(WssegError, match=r"mask\.png: a PNG is for masks of pictures .*, use \.nii\.gz"):
+        write_mask(tmp_path / "mask.png", Volume(np.zeros((4, 4, slices), np.uint8), affine))
     with pytest.raises(WssegError, match=r"unknown file type for a mask, expected \.nii\.gz, \.nii, \.nrrd, \.png"):
         write_mask(tmp_path / "mask.jpg", Volume(np.zeros((4, 4, 1), np.uint8), np.eye(4)))
     assert list(tmp_path.iterdir()) == []
@@ -90,8 +103,14 @@ def wrong_pictures(folder: Path) -> dict[str, Path]:
     (folder / "empty.tif").touch()
     saved(folder / "deep.png", (MASK * 1000).astype(np.uint16))
     saved(folder / "float.tif", MASK.astype(np.float32))
-    damaged, deep = "cannot be read as a picture, it may be damaged", "has more than 8 bits a pixel"
+    for name in ("deep_colours.png", "deep_colours.tif"):  # which Pillow would cut to 8 bits
+        sitk.WriteImage(sitk.GetImageFromArray(PICTURE.astype(np.uint16) * 257, isVector=True), str(folder / name))
+    saved(folder / "drawing.eps").rename(folder / "drawing.png")
+    saved(folder / "pages.tif", save_all=True, append_images=[Image.fromarray(PICTURE)] * 2)
+    damaged, deep = "cannot be read as a picture, it may be damaged", "has more than 8 bits a channel, save it with 8"
     said = {"cut.png": damaged, "words.jpg": damaged, "empty.tif": damaged, "deep.png": deep, "float.tif": deep}
+    said |= {"deep_colours.png": deep, "deep_colours.tif": deep}
+    said |= {"drawing.png": f"{damaged} (cannot identify", "pages.tif": "holds 3 pictures, save one in a file"}
     return {f"{name}: {sentence}": folder / name for name, sentence in said.items()}
 
 
@@ -101,5 +120,36 @@ def test_wrong_pictures_get_one_sentence(tmp_path: Path) -> None:
             read_volume(path)
         assert sentence in str(caught.value)
         assert "\n" not in str(caught.value)
-    with pytest.raises(WssegError, match=r"none\.png: no such file"):
-        read_volume(tmp_path / "none.png")
+        if path.name != "cut.png":  # which only decoding tells
+            with pytest.raises(WssegError) as again:
+                read_grid(path)
+            assert str(again.value) == str(caught.value)
+    for read in (read_volume, read_grid):
+        with pytest.raises(WssegError, match=r"none\.png: no such file"):
+            read(tmp_path / "none.png")
+
+
+@pytest.mark.parametrize("extension", PICTURES)
+def test_the_size_alone_is_read_without_decoding(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, extension: str
+) -> None:
+    path = saved(tmp_path / f"tile{extension}")
+    monkeypatch.setattr(ImageFile.ImageFile, "load", None)
+    grid = read_grid(path)
+    assert grid.shape == (40, 24, 1)
+    assert np.array_equal(grid.affine, np.diag([-1.0, -1.0, 1.0, 1.0]))
+
+
+def test_a_jpeg_with_its_own_thumbnail_is_one_picture(tmp_path: Path) -> None:
+    """As cameras write it, the whole picture first."""
+    small = Image.fromarray(PICTURE).resize((10, 6))
+    Image.fromarray(PICTURE).save(tmp_path / "tile.jpg", format="MPO", save_all=True, append_images=[small])
+    assert read_volume(tmp_path / "tile.jpg").shape == read_grid(tmp_path / "tile.jpg").shape == (40, 24, 1)
+
+
+def test_reading_leaves_the_filters_of_warnings_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All threads share them."""
+    monkeypatch.setattr(warnings, "catch_warnings", None)
+    before = list(warnings.filters)
+    read_volume(saved(tmp_path / "tile.png"))
+    assert warnings.filters == before

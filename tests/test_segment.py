@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from conftest import MakePackage
+from conftest import MakePackage, tissue
 from wsseg.data.preprocess import View
 from wsseg.data.slices import load_slices, scan_files
 from wsseg.errors import WssegError
@@ -15,6 +16,7 @@ from wsseg.evaluate import dice_of
 from wsseg.loop import TrainSettings, train
 from wsseg.methods.base import Prediction
 from wsseg.methods.registry import load_method
+from wsseg.package import ModelPackage
 from wsseg.segment import Segmenter, _with_less_memory, expected_dice, largest_components, pick_device, segment_file
 from wsseg.volume import Volume, read_scan, read_volume
 
@@ -184,3 +186,13 @@ def test_cldf_trains_on_a_gpu(make_package: MakePackage, phantom_data: Path, tmp
     package = make_package("cldf")
     data = load_slices(phantom_data, package.labels, View(32))
     train(load_method(package), data, TrainSettings(folder=tmp_path / "run", steps=2))
+
+
+def test_the_mask_of_a_picture_is_upright(nuclei: ModelPackage, tmp_path: Path) -> None:
+    picture, nucleus = tissue(9, width=90, height=40)
+    Image.fromarray(picture).save(tmp_path / "tile.png")
+    segment_file(tmp_path / "tile.png", tmp_path / "mask.png", nuclei.folder)
+    with Image.open(tmp_path / "mask.png") as mask:
+        found = np.asarray(mask)
+    assert set(np.unique(found)) == {0, 255}
+    assert dice_of(found == 255, nucleus == 1) > 0.7

@@ -351,6 +351,12 @@ def _png(folder: Path) -> Path:
     return (folder / "scan.png").rename(folder / "scan.nii.gz")
 
 
+def _truncated_tif(folder: Path) -> Path:
+    """Cut within the header, of which Pillow warns."""
+    Image.new("RGB", (8, 8)).save(folder / "whole.tif")
+    return _bytes(folder, "scan.tif", (folder / "whole.tif").read_bytes()[:60])
+
+
 GARBAGE = np.random.default_rng(0).bytes(5000)
 DAMAGED = "cannot be read as an image"
 
@@ -368,6 +374,7 @@ BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
     "truncated nii": (lambda f: _truncated(f, "scan.nii", 0.6), DAMAGED),
     "nii truncated in its header": (lambda f: _truncated(f, "scan.nii", 0.05), DAMAGED),
     "truncated nrrd": (lambda f: _truncated(f, "scan.nrrd", 0.6), DAMAGED),
+    "truncated tif": (_truncated_tif, "cannot be read as a picture"),
     "garbage nii": (lambda f: _bytes(f, "scan.nii", GARBAGE), DAMAGED),
     "garbage nii.gz": (lambda f: _bytes(f, "scan.nii.gz", GARBAGE), DAMAGED),
     "gzipped garbage": (lambda f: _bytes(f, "scan.nii.gz", gzip.compress(GARBAGE)), DAMAGED),
@@ -424,7 +431,7 @@ for path in sys.argv[1:]:
         print(error)
 """
         paths = []
-        for name in ("unknown voxel type", "garbage nii", "truncated nrrd", "beyond float32", "NaN"):
+        for name in ("unknown voxel type", "garbage nii", "truncated nrrd", "truncated tif", "beyond float32", "NaN"):
             (tmp_path / name).mkdir()
             paths.append(BAD[name][0](tmp_path / name))
         done = subprocess.run([sys.executable, "-c", script, *paths], capture_output=True, text=True)

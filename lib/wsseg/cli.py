@@ -117,13 +117,15 @@ def segment(
         from wsseg.preview import save_preview
         from wsseg.scan import read_any, write_any
         from wsseg.segment import Segmenter
-        from wsseg.volume import check_extension, write_mask
+        from wsseg.volume import check_extension, check_hangs, write_mask
 
     if uncertainty is not None:
         check_extension(uncertainty)
     started = time.perf_counter()
     source = read_any(scan)
     source.check_output(out)
+    if uncertainty is not None:
+        check_hangs(uncertainty, source.volume)
     for file in (preview, uncertainty, json_file):
         if file is not None and not file.parent.is_dir():
             raise WssegError(f"{file}: the folder {file.parent} does not exist")

@@ -166,11 +166,16 @@ def evaluate(
 
     Args:
         given: "presence" tells the model which slices show each class, "text"
-            the sentence of the scan; with
-            "nothing" it decides by itself, as for a radiologist's click.
+            the sentence of the scan; with "nothing" it decides by itself, as for
+            a radiologist's click.
         out: where per-slice scores (CSV) and overlay pictures go.
+
+    Raises:
+        WssegError: damaged files, or a scan without a sentence that is to be told one.
     """
     cases = load_cases(folder, segmenter.package.labels)
+    if given == "text":
+        _check_told(cases, folder / TEXT_FILE)
     if out is not None:
         make_folder(out)
     slices: list[SliceScore] = []
@@ -316,6 +321,14 @@ def presence_auc(decided: list[tuple[Presence, NDArray[np.float32]]]) -> float:
     return _mean(areas)
 
 
+def _check_told(cases: list[Case], table: Path) -> None:
+    """Refuse scans without a sentence: they would be scored as if one did not help."""
+    for case in cases:
+        if not case.text:
+            reason = f"no sentence for {case.name}" if table.exists() else "no such file"
+            raise WssegError(f"{table}: {reason}, scoring with the text given needs one for every scan")
+
+
 def _overlay(case: Case, result: Segmentation, segmenter: Segmenter) -> Image.Image:
     colors = [label.color for label in segmenter.package.recipe.labels.values()]
     return contact_sheet(case.scan, result.mask.voxels, result.grid, colors, case.reference)
@@ -324,7 +337,9 @@ def _overlay(case: Case, result: Segmentation, segmenter: Segmenter) -> Image.Im
 def _reference(path: Path, scan: Volume, classes: int) -> NDArray[np.uint8]:
     """A complete mask, checked to lie on its scan's grid and to hold classes only."""
     reference = read_volume(path)
-    if reference.colour or reference.shape != scan.shape:
+    if reference.colour:
+        raise WssegError(f"{path}: is a colour picture, a mask holds class values")
+    if reference.shape != scan.shape:
         raise WssegError(f"{path}: is {reference.shape}, its scan is {scan.shape}")
     if not np.allclose(reference.affine, scan.affine, atol=1e-2):
         raise WssegError(f"{path}: lies elsewhere than its scan, their affines differ")

@@ -76,7 +76,8 @@ def read_presence(path: Path, labels: LabelSpace) -> dict[str, Presence]:
     Returns:
         One presence array per case, as long as its highest slice asks for.
     """
-    rows = _rows(path, {"case", "slice", *labels.names})
+    columns, rows = _table(path)
+    _check_columns(path, columns, {"case", "slice", *labels.names})
     cells: dict[str, dict[int, list[int]]] = {}
     for line, row in rows:
         place = f"{path}, line {line}"
@@ -123,15 +124,14 @@ def write_presence(path: Path, cases: dict[str, Presence], labels: LabelSpace) -
 
 def read_texts(path: Path) -> dict[str, str]:
     """Read sentences: columns ``case`` (or ``image``, as public releases name it) and ``text``."""
-    try:
-        rows = _rows(path, {"case", "text"})
-    except WssegError:
-        rows = [(line, {**row, "case": row["image"]}) for line, row in _rows(path, {"image", "text"})]
+    columns, rows = _table(path)
+    name = "image" if "image" in columns and "case" not in columns else "case"
+    _check_columns(path, columns, {name, "text"})
     found: dict[str, str] = {}
     for line, row in rows:
-        if row["case"] in found:
-            raise WssegError(f"{path}, line {line}: {row['case']} is listed twice")
-        found[row["case"]] = (row["text"] or "").strip()
+        if row[name] in found:
+            raise WssegError(f"{path}, line {line}: {row[name]} is listed twice")
+        found[row[name]] = (row["text"] or "").strip()
     return found
 
 
@@ -141,16 +141,20 @@ def presence_of_mask(mask: NDArray[np.integer], classes: int) -> Presence:
     return np.stack(rows).astype(np.int8)
 
 
-def _rows(path: Path, needed: set[str]) -> list[tuple[int, dict[str, str]]]:
+def _table(path: Path) -> tuple[set[str], list[tuple[int, dict[str, str]]]]:
+    """The columns of a table, and its rows with their lines."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:  # Excel puts a mark in front
             reader = csv.DictReader(file)
-            missing = needed - set(reader.fieldnames or ())
-            if missing:
-                raise WssegError(f"{path}: column {', '.join(sorted(missing))} is missing")
-            return [(reader.line_num, row) for row in reader]
+            return set(reader.fieldnames or ()), [(reader.line_num, row) for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise WssegError(f"{path}: cannot be read as CSV ({error})") from error
+
+
+def _check_columns(path: Path, columns: set[str], needed: set[str]) -> None:
+    missing = needed - columns
+    if missing:
+        raise WssegError(f"{path}: column {', '.join(sorted(missing))} is missing")
 
 
 def _slice_index(text: str | None, place: str) -> int:

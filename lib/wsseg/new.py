@@ -18,6 +18,7 @@ from wsseg.package import (
     ModelPackage,
     Recipe,
     package_names,
+    parent_licences,
     publish,
     read_package,
     write_package,
@@ -27,6 +28,8 @@ VERSION = "0.0.0"
 
 TISSUE = Code(scheme="SCT", value="85756007", meaning="Tissue")
 """What DICOM SEG says of a class until the package's metadata names it better."""
+
+YOURS = "yours to choose"
 
 _METHODS: dict[LearnsFrom, dict[str, Any]] = {
     "presence": {"method": "cdm", "size": 64},
@@ -65,9 +68,8 @@ def new_package(
         raise WssegError("--modality is empty, name what the model reads, as in MR or CT")
     space = LabelSpace(tuple(labels))
     shown = {label: Label(color=color, category=TISSUE, type=TISSUE) for label, color in _colors(space).items()}
-    recipe = Recipe(
-        format=1, settings={}, labels=shown, modality=modality, licence="yours to choose", **_METHODS[learns_from]
-    )
+    recipe = Recipe(format=1, settings={}, labels=shown, modality=modality, licence=YOURS, **_METHODS[learns_from])
+    recipe = recipe.model_copy(update={"licence": "; ".join([*parent_licences(recipe), YOURS])})
     metadata = Metadata(
         version=VERSION,
         changelog={VERSION: "made by `wsseg new`, not trained"},
@@ -75,7 +77,7 @@ def new_package(
         authors="",
         wsseg=recipe,
     )
-    write_package(models / name / VERSION, metadata, {}, model_card(name, metadata), "yours to choose\n")
+    write_package(models / name / VERSION, metadata, {}, model_card(name, metadata), f"{recipe.licence}\n")
     publish(models, name, VERSION)
     return read_package(models / name / VERSION, name)
 

@@ -300,6 +300,12 @@ def package_names() -> list[str]:
     return sorted(shipped | trained, key=lambda name: (name != DEFAULT_MODEL, name))
 
 
+def parent_licences(recipe: Recipe) -> list[str]:
+    """What binds a package because it holds copies of its parents' weights, in words."""
+    names = dict.fromkeys(parent.package for parent in recipe.parents.values())
+    return [f"holds weights of {name}: {find_package(name).recipe.licence}" for name in names]
+
+
 def find_package(name: str | Path) -> ModelPackage:
     """A package by name, the version trained here before the shipped one, or by its folder.
 

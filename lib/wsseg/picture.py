@@ -4,50 +4,65 @@ from __future__ import annotations
 
 import struct
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from PIL.TiffImagePlugin import TiffImageFile
 
 from wsseg.errors import WssegError
 
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 """File name endings of pictures."""
 
+_FORMATS = ("PNG", "JPEG", "TIFF")
+"""What a file may hold, whatever its name; Pillow would start Ghostscript for an EPS."""
+
+_TIFF_BITS = 258
+"""TIFF's tag BitsPerSample, a number for each channel."""
+
+_PNG_BITS = 24
+"""Where a PNG's bit depth stands: IHDR comes first, and its width and height before it."""
+
 _UNREADABLE = (OSError, ValueError, SyntaxError, EOFError, struct.error, Image.DecompressionBombError)
 """What Pillow raises for files that are damaged or no pictures."""
+
+# Pillow's remarks on damage would stand beside our one sentence. Once and for all, as threads share the filters.
+warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 def read_picture(path: Path) -> Image.Image:
     """A TIFF, PNG or JPEG, decoded to its end.
 
     Raises:
-        WssegError: missing, damaged or not a picture.
+        WssegError: missing, damaged, not a picture, several pages, or more than
+            8 bits a channel.
     """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's remarks on damage would stand beside our one sentence
-            with Image.open(path) as picture:
-                picture.load()
-                return picture
-    except _UNREADABLE as error:
-        raise WssegError(f"{path}: cannot be read as a picture, it may be damaged ({error})") from error
+    with _opened(path) as picture:
+        picture.load()
+        return picture
+
+
+def read_size(path: Path) -> tuple[int, int]:
+    """Columns and rows of a picture, refused as :func:`read_picture` does; pixels are not decoded."""
+    with _opened(path) as picture:
+        return picture.size
 
 
 def read_pixels(path: Path) -> NDArray[np.uint8]:
     """The pixels of a picture as stored, uint8: (columns, rows, 1) of grey ones, else (columns, rows, 1, 3) in RGB."""
     picture = read_picture(path)
-    if picture.mode.startswith(("I", "F")):
-        raise WssegError(f"{path}: has more than 8 bits a pixel, save it with 8")
     grey = picture.mode in ("1", "L")
     pixels = np.asarray(picture.convert("L" if grey else "RGB"))
     return np.ascontiguousarray(pixels.swapaxes(0, 1)[:, :, None])
 
 
-def write_png(path: Path, mask: NDArray[np.integer]) -> None:
-    """Write a mask (columns, rows, 1) as a grey PNG: 255 where there is one class only, else the classes' values."""
-    shown = np.where(mask > 0, 255, 0) if mask.max() <= 1 else mask
+def write_png(path: Path, mask: NDArray[np.integer], only_class: bool) -> None:
+    """Write (columns, rows, 1) as a grey PNG: values as they are, or 255 for the only class there can be."""
+    shown = 255 * (mask > 0) if only_class else mask
     Image.fromarray(shown[:, :, 0].T.astype(np.uint8)).save(path, format="PNG")
 
 
@@ -55,3 +70,28 @@ def classes_of(path: Path, pixels: NDArray[np.integer], classes: int) -> NDArray
     """Class values of a mask from a file; in a picture the only class may be 255."""
     white = classes == 1 and path.name.lower().endswith(PICTURES)
     return np.where(pixels == 255, 1, pixels) if white else pixels
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """A picture whose header alone has been read; what goes wrong with it is one sentence."""
+    try:
+        with Image.open(path, formats=_FORMATS) as picture:
+            pages = getattr(picture, "n_frames", 1)
+            if pages > 1 and picture.format != "MPO":  # a camera's JPEG, which holds its own thumbnails
+                raise WssegError(f"{path}: holds {pages} pictures, save one in a file")
+            if _bits(picture, path) > 8:
+                raise WssegError(f"{path}: has more than 8 bits a channel, save it with 8")
+            yield picture
+    except _UNREADABLE as error:
+        raise WssegError(f"{path}: cannot be read as a picture, it may be damaged ({error})") from error
+
+
+def _bits(picture: Image.Image, path: Path) -> int:
+    """Bits a channel in the file: Pillow cuts 16 of colours to 8 in silence."""
+    if isinstance(picture, TiffImageFile):
+        return int(max(picture.tag_v2.get(_TIFF_BITS, (1,))))
+    if picture.format == "PNG":
+        with path.open("rb") as file:
+            return file.read(_PNG_BITS + 1)[_PNG_BITS]
+    return 8

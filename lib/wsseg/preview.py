@@ -12,7 +12,7 @@ from PIL import Image
 from skimage.segmentation import find_boundaries
 
 from wsseg.package import ModelPackage
-from wsseg.volume import Scalar, SliceGrid, Volume, whole_file
+from wsseg.volume import SliceGrid, Volume, hung, whole_file
 
 REFERENCE_COLOR = (255, 255, 0)
 
@@ -79,11 +79,6 @@ def windowed(slices: NDArray[Any], ends: tuple[float, float]) -> NDArray[np.floa
     """Intensities in [0, 1] between those ends."""
     low, high = ends
     return np.clip((slices.astype(np.float32) - low) / max(high - low, 1e-6), 0, 1)
-
-
-def hung(plane: NDArray[Scalar]) -> NDArray[Scalar]:
-    """A slice of :meth:`SliceGrid.cut`, rows to the left or front, columns up or back, as a picture (down, right)."""
-    return plane[::-1, ::-1].swapaxes(0, 1)
 
 
 def mosaic(tiles: Sequence[Image.Image], columns: int) -> Image.Image:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from wsseg.errors import WssegError
 from wsseg.package import ModelPackage
-from wsseg.volume import MASKS, Volume, case_name, check_scan, read_scan, write_mask
+from wsseg.volume import MASKS, Volume, case_name, check_hangs, check_scan, read_scan, write_mask
 
 if TYPE_CHECKING:
     from wsseg.dicom import DicomScan
@@ -29,9 +29,7 @@ class Scan:
         known = (*MASKS, SEG) if self.series else MASKS
         if not out.name.lower().endswith(known):
             raise WssegError(f"{out}: unknown file type for this scan's mask, expected {', '.join(known)}")
-        slices = self.volume.shape[2]
-        if out.name.lower().endswith(".png") and slices != 1:
-            raise WssegError(f"{out}: a picture holds one slice, the scan has {slices}; use .nii.gz")
+        check_hangs(out, self.volume)
         if not out.parent.is_dir():
             raise WssegError(f"{out}: the folder {out.parent} does not exist")
 
@@ -48,10 +46,10 @@ def read_any(path: Path) -> Scan:
 
 
 def write_any(out: Path, mask: Volume, scan: Scan, package: ModelPackage) -> None:
-    """Write a mask as the extension says: NIfTI, NRRD or DICOM SEG."""
+    """Write a mask as the extension says: NIfTI, NRRD, PNG or DICOM SEG."""
     if out.name.lower().endswith(SEG) and scan.series:
         from wsseg.dicom import write_seg
 
         write_seg(out, mask, scan.series, package)
     else:
-        write_mask(out, mask)
+        write_mask(out, mask, len(package.labels))

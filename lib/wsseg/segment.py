@@ -236,7 +236,8 @@ def segment(
 
 def segment_file(scan: Path, mask: Path, model: str | Path = DEFAULT_MODEL) -> None:
     """Segment a file into a file, on the scan's own grid."""
-    write_mask(mask, segment(read_scan(scan), model).mask)
+    found = segment(read_scan(scan), model)
+    write_mask(mask, found.mask, len(found.labels))
 
 
 def pick_device(name: str | None) -> torch.device:

@@ -32,7 +32,16 @@ from wsseg.loop import (
 )
 from wsseg.methods.base import Method, Progress, Stage
 from wsseg.methods.registry import adopt_parents, create_method, load_method, stored_weights
-from wsseg.package import LICENCE, Metadata, ModelPackage, find_package, publish, read_package, write_package
+from wsseg.package import (
+    LICENCE,
+    Metadata,
+    ModelPackage,
+    find_package,
+    parent_licences,
+    publish,
+    read_package,
+    write_package,
+)
 from wsseg.segment import slices_per_pass
 from wsseg.volume import PART, make_folder
 
@@ -212,7 +221,7 @@ def _trained_metadata(
     }
     content["wsseg"] |= {
         "settings": method.settings.model_dump(mode="json"),
-        "licence": "follows from the data it was trained on",
+        "licence": "; ".join([*parent_licences(package.recipe), "follows from the data it was trained on"]),
         "figures": [],
         "trained": {
             "scans": len(data.cases),

@@ -22,7 +22,7 @@ from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
 from wsseg.errors import NotFoundError, WssegError
-from wsseg.picture import PICTURES, read_pixels, write_png
+from wsseg.picture import PICTURES, read_pixels, read_size, write_png
 
 NIFTI = (".nii.gz", ".nii")
 NRRD = (".nrrd",)
@@ -89,6 +89,11 @@ class Volume:
         """Whether it is a colour picture."""
         return self.voxels.ndim == 4
 
+    @property
+    def picture(self) -> bool:
+        """Whether it lies as pictures do, so that what is stored is upright: read from one, or a mask of one."""
+        return self.nifti is None and self.shape[2] == 1 and np.array_equal(self.affine, _UPRIGHT)
+
     def like(self, voxels: NDArray[np.generic]) -> Volume:
         """Other voxels, one value each, on this scan's grid."""
         if voxels.shape != self.shape:
@@ -109,19 +114,14 @@ def read_volume(path: Path) -> Volume:
 
     Args:
         path: a .nii, .nii.gz or .nrrd file, 3-D, or 2-D as a single slice; or a
-            .png, .jpg or .tif picture, whose colours are kept, upright as cut by
-            :class:`SliceGrid`.
+            .png, .jpg or .tif picture, whose colours are kept; :func:`hung` shows
+            its slice upright.
 
     Raises:
         WssegError: missing, unreadable, truncated, not an image, not 3-D,
             empty, complex, or colour in a format other than pictures.
     """
-    try:
-        there = path.exists()
-    except OSError as error:  # a name too long, a folder that may not be entered
-        raise WssegError(f"{path}: cannot be read ({error.strerror})") from error
-    if not there:
-        raise NotFoundError(f"{path}: no such file")
+    _check_there(path)
     if path.name.lower().endswith(NIFTI):
         volume = _read_nifti(path)
     elif path.name.lower().endswith(NRRD):
@@ -134,9 +134,12 @@ def read_volume(path: Path) -> Volume:
 
 
 def read_grid(path: Path) -> Volume:
-    """:func:`read_volume` without the voxels: all are 0, and of NIfTI none is read."""
-    if path.name.lower().endswith(NIFTI) and path.exists():
+    """:func:`read_volume` without the voxels: all are 0, and of NIfTI and pictures none is read."""
+    _check_there(path)
+    if path.name.lower().endswith(NIFTI):
         return _read_nifti(path, empty=True)
+    if path.name.lower().endswith(PICTURES):
+        return Volume(np.broadcast_to(np.uint8(0), (*read_size(path), 1)), _UPRIGHT)
     volume = read_volume(path)
     return volume.like(np.broadcast_to(np.uint8(0), volume.shape))
 
@@ -158,21 +161,27 @@ def check_scan(volume: Volume, source: object) -> None:
         raise WssegError(f"{source}: every voxel is {low:g}, there is nothing to segment")
 
 
-def write_mask(path: Path, mask: Volume) -> None:
+def write_mask(path: Path, mask: Volume, classes: int | None = None) -> None:
     """Write a uint8 mask in the format of the extension, whole or not at all.
 
-    A PNG shows the only class as 255, several as their values.
+    Args:
+        path: .nii.gz, .nii, .nrrd, or of a picture .png.
+        mask: of classes, or any other values.
+        classes: how many there can be; a PNG shows the only one as 255, and
+            else the values as they are.
+
+    Raises:
+        WssegError: unknown type, a PNG of what is no picture, or not writable.
     """
     check_extension(path)
-    if path.name.lower().endswith(PICTURES) and mask.shape[2] != 1:
-        raise WssegError(f"{path}: a picture holds one slice, the mask has {mask.shape[2]}; use .nii.gz")
+    check_hangs(path, mask)
     with whole_file(path) as part:
         if path.name.lower().endswith(NIFTI):
             nib.save(_as_nifti(mask), part)
         elif path.name.lower().endswith(NRRD):
             _write_nrrd(_as_itk(mask), part)
         else:
-            write_png(part, mask.voxels)
+            write_png(part, mask.voxels, only_class=classes == 1)
 
 
 def nifti_bytes(mask: Volume) -> bytes:
@@ -184,6 +193,12 @@ def check_extension(path: Path) -> None:
     """Refuse a file name that no volume can be written to."""
     if not path.name.lower().endswith(MASKS):
         raise WssegError(f"{path}: unknown file type for a mask, expected {', '.join(MASKS)}")
+
+
+def check_hangs(path: Path, scan: Volume) -> None:
+    """Refuse a PNG for a scan that is no picture: its stored order is not how it hangs."""
+    if path.name.lower().endswith(PICTURES) and not scan.picture:
+        raise WssegError(f"{path}: a PNG is for masks of pictures ({', '.join(PICTURES)}), use .nii.gz for this scan")
 
 
 @contextmanager
@@ -282,6 +297,23 @@ class SliceGrid:
     def reversed(self) -> bool:
         """Whether slice 0 of :meth:`cut` is the last along the stored axis."""
         return bool(self.orientation[self.stored_axis, 1] < 0)
+
+
+def hung(planes: NDArray[Scalar], axes: tuple[int, int] = (0, 1)) -> NDArray[Scalar]:
+    """A slice of :meth:`SliceGrid.cut`, rows to the left or front, columns up or back, as a picture (down, right).
+
+    The same again is the way back. ``axes`` are those of rows and columns.
+    """
+    return np.flip(planes, axes).swapaxes(*axes)
+
+
+def _check_there(path: Path) -> None:
+    try:
+        there = path.exists()
+    except OSError as error:  # a name too long, a folder that may not be entered
+        raise WssegError(f"{path}: cannot be read ({error.strerror})") from error
+    if not there:
+        raise NotFoundError(f"{path}: no such file")
 
 
 def _read_nifti(path: Path, empty: bool = False) -> Volume:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, WebSocket
 from fastapi.testclient import TestClient
+from starlette.types import Message
+from starlette.websockets import WebSocketDisconnect
 
 from wsseg.app import access
 from wsseg.app.access import Access, require_token
 from wsseg.app.guards import TOKEN, check_host, read_token
-from wsseg.app.limits import LOGIN, SizeLimit
+from wsseg.app.limits import LOGIN, PATIENCE, SizeLimit
 from wsseg.app.replies import answer_errors
 from wsseg.app.request_log import RequestLog
 from wsseg.errors import WssegError
@@ -94,6 +97,26 @@ def test_cookie_ends_and_cannot_be_made_without_the_token(monkeypatch: pytest.Mo
     assert not allowed(cookie)
 
 
+@pytest.mark.parametrize("other", ['other={"a":1}', "a[]=1", "=", "odd", 'half="', "wsseg2=1"])
+def test_cookies_of_other_servers_on_the_host_lock_nobody_out(other: str) -> None:
+    mine = f"{access.COOKIE}={Access(SECRET).cookie()}"
+    for cookies in (f"{other}; {mine}", f"{mine}; {other}"):
+        assert Access(SECRET).allows(access.Headers({"cookie": cookies}))
+    assert not Access(SECRET).allows(access.Headers({"cookie": other}))
+
+
+def test_token_is_needed_for_more_than_http(app: FastAPI) -> None:
+    @app.websocket("/live")
+    async def live(socket: WebSocket) -> None:
+        await socket.accept()
+
+    require_token(app, SECRET)
+    with TestClient(app) as client:  # which starts it up, by no request
+        with pytest.raises(WebSocketDisconnect) as refusal, client.websocket_connect("/live"):
+            pytest.fail("it is let in")
+    assert refusal.value.code == 1008
+
+
 @pytest.mark.parametrize(
     ("asked", "reached"),
     [
@@ -142,6 +165,32 @@ def test_requests_that_are_too_large_are_refused_while_they_arrive(app: FastAPI,
     assert "larger than 64 KB" in client.post("/login", content=b"x" * (LOGIN + 1), headers=upload).json()["detail"]
     length = {"content-length": str(1 << 40), **BEARER}
     assert client.get("/scans/a", headers=length).status_code == 500, "refused for a length that a GET does not have"
+
+
+@pytest.mark.parametrize("announced", [True, False])
+def test_a_request_without_end_is_cut_off(app: FastAPI, announced: bool) -> None:
+    app.add_middleware(SizeLimit, max_upload_mb=1)
+    require_token(app, SECRET)
+    headers = [(b"content-type", b"application/x-www-form-urlencoded")]
+    if announced:
+        headers.append((b"content-length", b"1000000000000"))
+    arrived = 0
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        nonlocal arrived
+        arrived += LOGIN
+        assert arrived < 100 * LOGIN, "it is read without end"
+        return {"type": "http.request", "body": b"x" * LOGIN, "more_body": True}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": "/login", "query_string": b"", "headers": headers}
+    asyncio.run(app(scope, receive, send))
+    assert sent[0]["status"] == 413
+    assert (b"connection", b"close") in sent[0]["headers"]
+    assert arrived <= (PATIENCE + 2) * LOGIN
 
 
 def test_log_tells_the_route_and_not_the_scan(

@@ -67,6 +67,16 @@ def test_pictures_are_listed_and_masks_beside_them_are_not(labels: Labels, packa
     assert labels.read("a", package.labels).presence.tolist() == [[1]]
 
 
+def test_of_two_files_of_one_name_the_same_is_listed_always(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for name in ("a.PNG", "a.nii.gz", "a.jpg", "b.png"):
+        (tmp_path / name).touch()
+    store = ScanFolder(str(tmp_path))
+    assert sorted(store.list_images()) == ["a", "b"]
+    assert Path(store.get_image_uri("a")).name == "a.nii.gz"
+    (told,) = {record.getMessage() for record in caplog.records if record.name.startswith("wsseg")}
+    assert told == "2 files have the name of another scan, they are not listed"
+
+
 def test_a_model_that_reads_text_is_told_the_sentence(
     labels: Labels, package: ModelPackage, make_package: MakePackage, monkeypatch: pytest.MonkeyPatch
 ) -> None:

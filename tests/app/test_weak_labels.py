@@ -101,7 +101,8 @@ class TestWrites:
         (studies / "datastore_v2.json").mkdir()
         labels.mark("head_0", [Mark("LV", 0, 1)], heart, "me")
         assert labels.read("head_0", heart.labels).presence[1, 0] == 1
-        assert "head_0: its labels are stored, but MONAI Label's copy is not up to date" in caplog.text
+        assert "labels are stored, but MONAI Label's copy of them is not up to date" in caplog.text
+        assert "head_0" not in caplog.text
 
     def test_of_slices_that_run_otherwise(self, labels: Labels, heart: ModelPackage) -> None:
         with pytest.raises(WssegError, match="do not run along the third stored axis"):
@@ -163,6 +164,18 @@ class TestSnapshot:
             assert list(csv.reader(rows)) == [["case", "text"], ["head_1", 'A "mass", left.']]
         mask = read_volume(data / "head_2_label.nii.gz").voxels
         assert (mask[1, 1, 2], mask[1, 1, 3], np.count_nonzero(mask)) == (2, 1, 2)
+
+    def test_leaves_out_masks_that_do_not_say_where_every_class_is(
+        self, labels: Labels, heart: ModelPackage, make_package: MakePackage, studies: Path, tmp_path: Path
+    ) -> None:
+        file = mask_file(studies, tmp_path / "m.nii.gz", (1, 1, 2, 1))
+        info = {"label_info": [{"name": "LV", "idx": 1}, {"name": "clip", "idx": 2}]}
+        labels.studies.datastore.save_label("head_0", str(file), "final", info)
+        labels.mark("head_0", [Mark("LV", 2, 1)], heart, "me")
+        labels.snapshot(tmp_path / "both", heart)
+        assert not (tmp_path / "both" / "head_0_label.nii.gz").exists()
+        labels.snapshot(tmp_path / "one", make_package("cam", "other", labels=("LV",)))
+        assert read_volume(tmp_path / "one" / "head_0_label.nii.gz").voxels.sum() == 1
 
     def test_holds_when_scans_are_removed_afterwards(
         self, labels: Labels, heart: ModelPackage, studies: Path, tmp_path: Path

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from conftest import tissue
 from wsseg.data.preprocess import View, prepare, scale_intensity
 from wsseg.errors import WssegError
 from wsseg.volume import Volume
@@ -89,3 +90,17 @@ def test_presence_follows_reversed_slices_and_refuses_other_axes() -> None:
 def test_a_scan_of_air_or_of_one_slice_still_works() -> None:
     rng = np.random.default_rng(0)
     assert prepare(_volume(rng.uniform(0, 1, (20, 30, 1))), View(16)).images.shape == (1, 1, 16, 16)
+
+
+def test_networks_see_pictures_upright_and_maps_come_back_to_where_they_were() -> None:
+    picture, mask = tissue(0)
+    scan = Volume(np.ascontiguousarray(picture.swapaxes(0, 1)[:, :, None]), np.diag([-1.0, -1.0, 1.0, 1.0]))
+    stack = prepare(scan, View(32, colour=True))
+    np.testing.assert_allclose((stack.images[0].movedim(0, -1).numpy() + 1) * 127.5, picture, atol=1e-3)
+    stored = np.ascontiguousarray(mask.T[:, :, None])
+    cut = np.ascontiguousarray(stack.grid.cut(stored))
+    assert np.array_equal(stack.labels_to_network(cut)[0].numpy(), mask)
+    assert np.array_equal(stack.to_network(cut.astype(np.float32))[0].numpy(), mask)
+    back = stack.to_native(torch.from_numpy(mask)[None, None])[:, 0]
+    assert np.array_equal(stack.grid.join(back), stored)
+    assert stack.native.shape == stack.tissue.shape == cut.shape

@@ -62,6 +62,10 @@ def test_folders_without_scans_or_labels_are_refused(phantom_data: Path, tmp_pat
         scan_files(tmp_path / "none")
     with pytest.raises(WssegError, match="holds no scan"):
         scan_files(tmp_path)
+    for name in ("scan.nii.gz", "scan.png"):
+        (tmp_path / name).touch()
+    with pytest.raises(WssegError, match=r"scan\.png: is the same case as scan\.nii\.gz by its name, keep one"):
+        scan_files(tmp_path)
     with pytest.raises(WssegError, match="column lesion is missing"):
         load_slices(phantom_data, LabelSpace(("lesion",)), View(32))
 
@@ -116,6 +120,17 @@ class TestPictures:
         whole = sum(int(tissue(seed)[1].sum()) for seed in range(4))
         assert int((found.pixels == 1).sum()) >= whole
 
+    def test_tiles_and_their_labels_are_upright(self, tmp_path: Path) -> None:
+        picture, mask = tissue(0)
+        Image.fromarray(picture).save(tmp_path / "a.png")
+        Image.fromarray(255 * mask).save(tmp_path / "a_label.png")
+        found = load_slices(tmp_path, NUCLEUS, TILES, "masks")
+        corners = [(0, 0), (0, 32), (16, 0), (16, 32)]
+        for tile, labels, (top, left) in zip(found.images, found.pixels, corners, strict=True):
+            there = slice(top, top + 32), slice(left, left + 32)
+            np.testing.assert_allclose((tile.movedim(0, -1).numpy() + 1) * 127.5, picture[there], atol=1e-3)
+            assert np.array_equal(labels.numpy() == 1, mask[there] == 1)
+
     def test_a_batch_knows_its_sentences(self, pictures: Path) -> None:
         found = load_slices(pictures, NUCLEUS, TILES, "masks")
         batch = found.batch(seed=0, step=0, samples=range(12))
@@ -159,7 +174,7 @@ class TestPictures:
             (np.zeros((48, 64), np.uint8), "no scan has nucleus in its masks"),
             (np.full((48, 64), 255, np.uint8), "no scan has background in its masks"),
             (np.full((64, 48), 255, np.uint8), "a_label.png: is on another grid than its scan"),
-            (np.full((48, 64, 3), 255, np.uint8), "a_label.png: is on another grid than its scan"),
+            (np.full((48, 64, 3), 255, np.uint8), "a_label.png: is a colour picture, a mask holds class values"),
             (np.full((48, 64), 7, np.uint8), "a_label.png: holds 7, expected are 0 .background. and 1 to 1"),
         ],
     )

@@ -257,6 +257,35 @@ def test_an_archive_that_is_down(
     assert segment(server, uids["away"]).shape == (64, 64, 8)
 
 
+def test_a_batch_goes_through_the_archive(
+    server: Server, archive: Orthanc, files: dict[str, list[Path]], uids: dict[str, str]
+) -> None:
+    scans = {name: uid for name, uid in uids.items() if name != "ultrasound"}
+    before = {name: len(archive.segs(study_of(files[name]))) for name in scans}
+
+    def batch(**params: Any) -> dict[str, Any]:
+        reply = requests.post(f"{server.url}/batch/infer/trio?run_sync=true", json=params, timeout=120)
+        assert reply.status_code == 200, reply.text
+        told: dict[str, Any] = reply.json()
+        return told
+
+    told = batch(label_tag="final")
+    assert set(told) == set(scans.values())
+    assert [uid for uid, result in told.items() if "detail" in result] == [uids["gap"]]
+    assert "missing or unevenly spaced" in told[uids["gap"]]["detail"]
+    status = server.ask("/batch/infer").json
+    assert (status["status"], status["details"][-1]) == ("DONE", "5 of 6 scans were segmented, 1 failed")
+    for name, count in before.items():
+        assert len(archive.segs(study_of(files[name]))) == count + (name != "gap")
+    found = voxels(archive.segs(study_of(files["oblique"]))[-1], files["oblique"])
+    wanted = along_files(segment(server, uids["oblique"]), files["oblique"])
+    for label, segment_voxels in found.items():
+        np.testing.assert_array_equal(segment_voxels, wanted == LABELS.index(label) + 1)
+    assert list(batch(images="unlabeled")) == [uids["gap"]]
+    assert "detail" not in batch(images=[uids["axial"]])[uids["axial"]]
+    assert len(archive.segs(study_of(files["axial"]))) == before["axial"] + 1, "only finished masks are sent"
+
+
 def test_wrong_password_is_told_before_the_server_starts(archive: Orthanc, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(WssegError, match="status 404"):
         check_studies(archive.url.replace("dicom-web", "dicom"))

@@ -27,7 +27,8 @@ def _words(length: int = 5) -> tuple[torch.Tensor, torch.Tensor]:
 
 def test_the_split_convolution_is_the_plain_one(head: TextHead) -> None:
     size = (32, 48)
-    levels = [head.guide(p(f), *_words()) for p, f in zip(head.project, _features(), strict=True)]
+    scales = zip(head.project, head.refine, _features(), strict=True)
+    levels = [refine(head.guide(project(level), *_words())) for project, refine, level in scales]
     wide = [functional.interpolate(level, size, mode="bilinear", align_corners=False) for level in levels]
     plain = head.rest(head.first(torch.cat(wide, dim=1)))
     torch.testing.assert_close(head(_features(), *_words(), size), plain, atol=1e-5, rtol=1e-4)

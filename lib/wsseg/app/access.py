@@ -11,7 +11,6 @@ import hmac
 import html
 import re
 import time
-from http.cookies import CookieError, SimpleCookie
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -21,7 +20,9 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from fastapi.security import OAuth2PasswordRequestForm
 from monailabel.endpoints.user.auth import DEFAULT_USER
 from starlette.datastructures import Headers
+from starlette.requests import cookie_parser
 from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.websockets import WebSocketClose
 
 from wsseg.app.replies import sentence
 
@@ -75,11 +76,9 @@ class Access:
         scheme, _, given = headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer" and self.knows(given.strip()):
             return True
-        try:
-            cookies = SimpleCookie(headers.get("cookie", ""))
-        except CookieError:
-            return False
-        return COOKIE in cookies and self._is_valid(cookies[COOKIE].value)
+        # Python's own SimpleCookie knows none of them where one, of any server on the same host, is odd.
+        cookie = cookie_parser(headers.get("cookie", "")).get(COOKIE, "")
+        return self._is_valid(cookie)
 
 
 class TokenNeeded:
@@ -91,7 +90,9 @@ class TokenNeeded:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on what is allowed."""
-        if scope["type"] != "http" or scope["path"] in OPEN or self.access.allows(Headers(scope=scope)):
+        if scope["type"] == "websocket":
+            await WebSocketClose(1008)(scope, receive, send)  # no route speaks it
+        elif scope["type"] == "lifespan" or scope["path"] in OPEN or self.access.allows(Headers(scope=scope)):
             await self.app(scope, receive, send)
         else:
             await _ask(scope)(scope, receive, send)

@@ -186,7 +186,7 @@ class Archive(LocalDatastore):
             shutil.rmtree(part, ignore_errors=True)
             volume.unlink(missing_ok=True)
         self._register(series)
-        logger.info("fetched %s in %.1f s", series.uid, time.perf_counter() - started)
+        logger.info("fetched a series in %.1f s", time.perf_counter() - started)
 
     def _register(self, series: Series) -> None:
         """Tell MONAI Label's list of images what the archive says of a series."""

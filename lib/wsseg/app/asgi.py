@@ -10,7 +10,7 @@ from monailabel.app import app
 
 from wsseg.app import annotate
 from wsseg.app.access import require_token
-from wsseg.app.guards import DEFAULT_MAX_UPLOAD_MB, MAX_UPLOAD_MB, TOKEN
+from wsseg.app.guards import LOCAL_ONLY, TOKEN, max_upload_mb
 from wsseg.app.limits import SizeLimit
 from wsseg.app.links import leave_out_links
 from wsseg.app.names import KnownNames
@@ -34,8 +34,8 @@ annotate.serve_page(app)
 answer_errors(app)
 
 # The last one added is the first one asked.
-app.add_middleware(KnownNames)
-app.add_middleware(SizeLimit, max_upload_mb=int(os.environ.get(MAX_UPLOAD_MB, DEFAULT_MAX_UPLOAD_MB)))
+app.add_middleware(KnownNames, local_only=bool(os.environ.get(LOCAL_ONLY)))
+app.add_middleware(SizeLimit, max_upload_mb=max_upload_mb())
 # Taken out of the environment, which trainers and other commands inherit.
 if token := os.environ.pop(TOKEN, ""):
     require_token(app, token)

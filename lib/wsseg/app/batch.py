@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
-from itertools import cycle
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Annotated, Any, Literal
 from uuid import uuid4
 
@@ -32,6 +32,9 @@ logger = logging.getLogger(__name__)
 
 LINES = 20
 """Kept of what a batch tells."""
+
+RUNS = 10
+"""Batches that are remembered."""
 
 Infer = Callable[[dict[str, Any]], dict[str, Any]]
 
@@ -65,25 +68,29 @@ class Run:
     stored: int = 0
     failed: int = 0
     details: deque[str] = field(default_factory=lambda: deque(maxlen=LINES))
+    _telling: threading.Lock = field(default_factory=threading.Lock)
 
     def task(self) -> dict[str, Any]:
         """As MONAI Label's clients read it."""
         told = {"id": self.id, "status": self.state, "request": self.request, "start_ts": _time(self.started)}
         ended = {"end_ts": _time(self.ended)} if self.ended else {}
-        return {**told, **ended, "details": list(self.details)}
+        with self._telling:
+            return {**told, **ended, "details": list(self.details)}
 
     def tell(self, scan: str, result: dict[str, Any]) -> None:
-        """Count a scan's result."""
-        self.stored += "detail" not in result
-        self.failed += "detail" in result
-        if self.keep:
-            self.results[scan] = result
-        done = self.stored + self.failed
-        self.details.append(f"{done} of {len(self.scans)}: {scan}: {result.get('detail', 'stored')}")
+        """Count a scan's result, in the thread of any device."""
+        with self._telling:
+            self.stored += "detail" not in result
+            self.failed += "detail" in result
+            if self.keep:
+                self.results[scan] = result
+            done = self.stored + self.failed
+            self.details.append(f"{done} of {len(self.scans)}: {scan}: {result.get('detail', 'stored')}")
 
     def end(self, stopped: bool) -> None:
         """Say how it ended."""
-        self.details.append(f"{self.stored} of {len(self.scans)} scans were segmented, {self.failed} failed")
+        with self._telling:
+            self.details.append(f"{self.stored} of {len(self.scans)} scans were segmented, {self.failed} failed")
         self.state = "STOPPED" if stopped else "ERROR" if self.failed and not self.stored else "DONE"
         self.ended = datetime.now()
 
@@ -96,7 +103,7 @@ class Batch:
     """
 
     def __init__(self, infer: Infer) -> None:
-        self.runs: list[Run] = []
+        self.runs: deque[Run] = deque(maxlen=RUNS)
         self._infer = infer
         self._starting = threading.Lock()
         self._stopping = threading.Event()
@@ -135,9 +142,20 @@ class Batch:
         self._stopping.set()
 
     def _segment(self, run: Run, used: Sequence[Any]) -> None:
+        free: SimpleQueue[Any] = SimpleQueue()
+        for device in used:
+            free.put(device)
+
+        def on_a_free_device(scan: str) -> None:
+            device = free.get()  # there is one, as there are no more threads than devices
+            try:
+                self._one(run, scan, device)
+            finally:
+                free.put(device)
+
         try:
             with ThreadPoolExecutor(len(used), "batch") as pool:
-                list(pool.map(lambda scan, device: self._one(run, scan, device), run.scans, cycle(used)))
+                list(pool.map(on_a_free_device, run.scans))
         finally:
             run.end(self._stopping.is_set())
             logger.info("batch: %s", run.details[-1])
@@ -152,7 +170,7 @@ class Batch:
         except WssegError as error:
             run.tell(scan, {"detail": str(error)})
         except Exception:
-            logger.exception("batch: %s", scan)
+            logger.exception("batch: a scan failed")
             run.tell(scan, {"detail": "the server failed on this scan, its log says where"})
         else:
             Path(result.pop("file")).unlink(missing_ok=True)
@@ -190,8 +208,8 @@ def segment(
     tag = str(given.get("label_tag") or DefaultLabelTag.ORIGINAL.value)
     if not is_plain(tag):
         raise WssegError(f'label_tag "{tag}": must be the name of a folder, not a path')
-    # What stands in option rows is of one scan, never of all.
-    request = {**given, "model": model, "label_tag": tag, "save_label": True, "save_as_label": False}
+    # What stands in option rows is of one scan, never of all; a "label" is what was uploaded with one.
+    request = {**given, "model": model, "label": "", "label_tag": tag, "save_label": True, "save_as_label": False}
     run = app.batch.start(request, scans[:limit] if limit else scans, _devices(given), run_sync)
     if run is None:
         raise HTTPException(429, "a batch of scans is being segmented, wait for its end or stop it first")

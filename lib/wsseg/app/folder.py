@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from monailabel.config import settings
 from monailabel.datastore.local import LocalDatastore
 
 from wsseg.data.slices import is_scan
-from wsseg.volume import EXTENSIONS
+from wsseg.volume import EXTENSIONS, case_name
+
+logger = logging.getLogger(__name__)
 
 PATTERNS = [f"*{form}" for extension in EXTENSIONS for form in (extension, extension.upper())]
 
 
 class ScanFolder(LocalDatastore):
     """Scans of every type that can be read; masks and scribbles beside them are none.
+
+    Of files that differ in their type alone the first of ``EXTENSIONS`` is
+    listed, so that a scan stays itself when a picture of it is put beside it.
 
     Args:
         folder: of the scans.
@@ -29,5 +35,10 @@ class ScanFolder(LocalDatastore):
         )
 
     def _list_files(self, path: str, patterns: list[str]) -> dict[str, str]:
-        found = super()._list_files(path, patterns)
-        return {name: file for name, file in found.items() if is_scan(Path(file))}
+        scans = [file for file in super()._list_files(path, patterns).values() if is_scan(Path(file))]
+        listed: dict[str, str] = {}
+        for file in scans:  # in the order of the patterns
+            listed.setdefault(case_name(Path(file)), file)
+        if len(listed) < len(scans):
+            logger.warning("%d files have the name of another scan, they are not listed", len(scans) - len(listed))
+        return {file: file for file in listed.values()}

@@ -18,6 +18,9 @@ TOKEN = "WSSEG_TOKEN"
 SHORTEST = 16
 """Characters of a token; one that long needs no limit on how often it may be guessed."""
 
+LOCAL_ONLY = "WSSEG_LOCAL_ONLY"
+"""The environment's variable that is not empty where neither a token nor a proxy tells who comes."""
+
 MAX_UPLOAD_MB = "WSSEG_MAX_UPLOAD_MB"
 """The environment's variable with the largest upload."""
 
@@ -50,12 +53,21 @@ def read_token(file: Path | None) -> str:
 
 def check_host(host: str, guarded: bool) -> None:
     """Refuse to let a network in unless somebody looks who comes."""
-    try:
-        alone = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        alone = host == "localhost"
-    if not alone and not guarded:
+    if not guarded and not is_this_machine(host):
         raise WssegError(
             f"--host {host}: others could reach every scan, give a --token-file, "
             "or say --behind-proxy if a proxy checks who they are"
         )
+
+
+def is_this_machine(host: str) -> bool:
+    """Whether a host, an address without brackets or a name, is always the machine that asks."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def max_upload_mb() -> int:
+    """The largest upload."""
+    return int(os.environ.get(MAX_UPLOAD_MB, DEFAULT_MAX_UPLOAD_MB))

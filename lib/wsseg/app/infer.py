@@ -97,7 +97,7 @@ class SegmentTask(InferTask):
         times.append(perf_counter())
         file = write_result(asked, result.mask, scan, self.package)
         times.append(perf_counter())
-        logger.info("%s: %s in %.1f s", self.package.name, scan.case, times[-1] - times[0])
+        logger.info("%s: a scan in %.1f s", self.package.name, times[-1] - times[0])
         facts = _facts(result, asked.device, times)
         if text:
             facts["text"] = text

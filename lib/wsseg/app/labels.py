@@ -16,6 +16,7 @@ from monailabel.datastore.local import LocalDatastore
 from monailabel.interfaces.datastore import DefaultLabelTag
 from numpy.typing import NDArray
 
+from wsseg.app.request_log import nameless
 from wsseg.app.studies import Studies
 from wsseg.errors import UnavailableError, WssegError
 from wsseg.labels import NO, PRESENCE_FILE, TEXT_FILE, UNKNOWN, YES, LabelSpace, Presence, write_presence
@@ -106,7 +107,7 @@ class Labels:
         try:
             return self.store.text(scan) or ""
         except UnavailableError as error:
-            logger.warning("%s: segmented without its sentence (%s)", scan, error)
+            logger.warning("a scan is segmented without its sentence (%s)", nameless(error, scan))
             return ""
 
     def undo(self, revision: int, annotator: str) -> tuple[int, list[str]]:
@@ -214,7 +215,10 @@ class Labels:
         return LocalDatastore.get_labeled_images(store) if isinstance(store, LocalDatastore) else []
 
     def _finished_mask(self, scan: str, labels: LabelSpace) -> NDArray[np.uint8] | None:
-        """The finished mask of a scan in the voxel values of these classes, None where none of them is in it."""
+        """The finished mask of a scan in the voxel values of these classes.
+
+        None where it does not name all of them: those that are left out may be anywhere, so 0 would be wrong there.
+        """
         store = self.studies.datastore
         if scan not in self._finished():
             return None
@@ -223,13 +227,12 @@ class Labels:
         try:
             mask = self.read_mask(scan, file, store.get_label_info(scan, tag))
         except WssegError as error:
-            logger.warning("left out of training: %s", error)
+            logger.warning("a mask is left out of training: %s", nameless(error, scan))
             return None
-        shared = [name for name in labels.names if name in mask.values]
-        if not shared:
+        if not set(labels.names) <= set(mask.values):
             return None
         voxels = np.zeros(mask.voxels.shape, np.uint8)
-        for name in shared:
+        for name in labels.names:
             voxels[mask.voxels == mask.values[name]] = labels.value(name)
         return voxels
 
@@ -245,7 +248,9 @@ class Labels:
             with self._mirroring:
                 self.studies.datastore.update_image_info(scan, {INFO: shown})
         except Exception as error:  # whatever a datastore raises, the label itself is stored
-            logger.warning("%s: its labels are stored, but MONAI Label's copy is not up to date (%s)", scan, error)
+            logger.warning(
+                "labels are stored, but MONAI Label's copy of them is not up to date (%s)", nameless(error, scan)
+            )
 
 
 @dataclass(frozen=True)

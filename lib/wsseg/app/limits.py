@@ -15,6 +15,12 @@ TEXT = 16 << 20
 LOGIN = 64 << 10
 """Bytes of a request that nobody vouches for yet."""
 
+PATIENCE = 2
+"""How many times the limit is thrown away of a request that is too large, before its sender is cut off."""
+
+_CUT_OFF = {"connection": "close"}
+"""Else the server would go on reading what was not thrown away."""
+
 
 class SizeLimit:
     """ASGI middleware that answers 413 to a request that is too large, of which no more than the limit is kept."""
@@ -32,8 +38,10 @@ class SizeLimit:
         limit = self._limit(scope["path"], headers.get("content-type", ""))
         # A GET has no body: 3D Slicer's client repeats the length of an earlier request in its headers.
         if scope["method"] not in ("GET", "HEAD", "DELETE") and int(headers.get("content-length", 0)) > limit:
-            await _discard({"more_body": True}, receive)
-            await sentence(413, _reason(limit))(scope, receive, send)
+            await _discard({"more_body": True}, receive, PATIENCE * limit)
+            reply = sentence(413, _reason(limit))
+            reply.headers.update(_CUT_OFF)
+            await reply(scope, receive, send)
             return
         arrived = 0
 
@@ -42,9 +50,9 @@ class SizeLimit:
             message = await receive()
             arrived += len(message.get("body", b""))
             if arrived > limit:
-                await _discard(message, receive)
+                await _discard(message, receive, PATIENCE * limit)
                 # Whatever parses the body drops the unnamed temporary file that it has begun.
-                raise HTTPException(413, _reason(limit))
+                raise HTTPException(413, _reason(limit), _CUT_OFF)
             return message
 
         await self.app(scope, counted, send)
@@ -55,10 +63,11 @@ class SizeLimit:
         return self.max_upload if kind.startswith("multipart/") else TEXT
 
 
-async def _discard(message: Message, receive: Receive) -> None:
-    """Let the rest of a body arrive: clients and proxies that are cut off while they send read no reply."""
-    while message.get("more_body"):
+async def _discard(message: Message, receive: Receive, patience: int) -> None:
+    """Let the rest of a body arrive, if it ends: clients and proxies that are cut off while they send read no reply."""
+    while message.get("more_body") and patience > 0:
         message = await receive()
+        patience -= len(message.get("body", b""))
 
 
 def _reason(limit: int) -> str:

@@ -1,13 +1,15 @@
-"""A guard in front of all routes: names hold no path, jobs are for tasks that exist, other web pages only read."""
+"""A guard in front of all routes: names hold no path, jobs are for tasks that exist, other web pages stay out."""
 
 from __future__ import annotations
 
 import re
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from monailabel.interfaces.utils.app import app_instance
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from wsseg.app.guards import is_this_machine
 from wsseg.app.replies import sentence
 from wsseg.app.request import is_plain
 
@@ -19,21 +21,46 @@ JOBS = re.compile(r"/(batch/infer|train|scoring)/([^/]+)")
 
 
 class KnownNames:
-    """ASGI middleware that answers 404 to names that cannot be right, and 403 to other sites."""
+    """ASGI middleware that answers 404 to names that cannot be right, and 403 to other sites.
 
-    def __init__(self, app: ASGIApp) -> None:
+    Args:
+        app: that is guarded.
+        local_only: answer 400 to requests for any host but this machine.
+    """
+
+    def __init__(self, app: ASGIApp, local_only: bool) -> None:
         self.app = app
+        self.local_only = local_only
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request that names something impossible; pass on all others."""
-        if scope["type"] == "http" and _is_foreign(scope):
-            await sentence(403, "another web page may not change anything here")(scope, receive, send)
-            return
-        reason = _refusal(scope) if scope["type"] == "http" else None
-        if reason is None:
+        refusal = self._refusal(scope) if scope["type"] == "http" else None
+        if refusal is None:
             await self.app(scope, receive, send)
         else:
-            await sentence(404, reason)(scope, receive, send)
+            await sentence(*refusal)(scope, receive, send)
+
+    def _refusal(self, scope: Scope) -> tuple[int, str] | None:
+        """Status and sentence; None for what may pass."""
+        if self.local_only and not _is_local(scope):
+            return 400, "without a token this server goes by localhost, 127.0.0.1 and [::1] only, ask for one of these"
+        if _is_foreign(scope):
+            return 403, "another web page may not change anything here"
+        reason = _unknown(scope)
+        return None if reason is None else (404, reason)
+
+
+def _is_local(scope: Scope) -> bool:
+    """Whether this machine is asked by a name that no other can take.
+
+    The owner of any other name can let it mean 127.0.0.1 once a page of that
+    name is open, which a browser then takes for a page of this server.
+    """
+    try:
+        host = urlsplit(f"//{Headers(scope=scope).get('host', '')}").hostname
+    except ValueError:
+        return False
+    return is_this_machine(host or "")
 
 
 def _is_foreign(scope: Scope) -> bool:
@@ -42,7 +69,7 @@ def _is_foreign(scope: Scope) -> bool:
     return scope["method"] not in ("GET", "HEAD", "OPTIONS") and site == b"cross-site"
 
 
-def _refusal(scope: Scope) -> str | None:
+def _unknown(scope: Scope) -> str | None:
     # Decoded once already; an archive that is asked in turn would decode it again.
     if any(part and not is_plain(unquote(part)) for part in scope["path"].split("/")):
         return "there is no such path"

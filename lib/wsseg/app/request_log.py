@@ -1,4 +1,4 @@
-"""One line per request, without patient data: names of scans stand in addresses, and may be those of patients."""
+"""The log without patient data: names of scans, which may be those of patients, stand in addresses and errors."""
 
 from __future__ import annotations
 
@@ -8,6 +8,11 @@ import time
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 logger = logging.getLogger(__name__)
+
+
+def nameless(error: BaseException, scan: str) -> str:
+    """What went wrong with a scan, without its name, for a line of the log."""
+    return str(error).replace(scan, "*")
 
 
 class RequestLog:

@@ -30,13 +30,16 @@ from starlette.background import BackgroundTask
 from wsseg.app import batch, proxy, replies, sessions, train
 from wsseg.app.app import WssegApp
 from wsseg.app.forms import json_object, saved
-from wsseg.errors import NotFoundError, WssegError
+from wsseg.errors import NotFoundError, UnavailableError, WssegError
 from wsseg.scan import SEG
 from wsseg.volume import case_name, read_scan
 
 Output = Literal["image", "json", "all", "dicom_seg"]
 
 FINAL = DefaultLabelTag.FINAL.value
+
+GPU_SECONDS = 20.0
+"""For nvidia-smi, which waits without end for a driver that is stuck."""
 
 router = APIRouter()
 router.include_router(train.router)
@@ -283,7 +286,11 @@ def gpus() -> Response:
     """Memory and work of the GPUs."""
     if shutil.which("nvidia-smi") is None:
         raise NotFoundError("this server has no nvidia-smi, so no GPU that it could ask")
-    return Response(subprocess.run(["nvidia-smi"], capture_output=True, check=False).stdout, media_type="text/plain")
+    try:
+        told = subprocess.run(["nvidia-smi"], capture_output=True, check=False, timeout=GPU_SECONDS).stdout
+    except subprocess.TimeoutExpired as error:
+        raise UnavailableError("nvidia-smi does not answer, a GPU or its driver may be stuck") from error
+    return Response(told, media_type="text/plain")
 
 
 @router.post("/reload", dependencies=[_admin], include_in_schema=False)

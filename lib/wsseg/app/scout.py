@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from wsseg.active import Look
 from wsseg.app.compute import Compute, devices
 from wsseg.app.labels import countable
+from wsseg.app.request_log import nameless
 from wsseg.app.studies import Studies
 from wsseg.errors import UnavailableError, WssegError
 from wsseg.package import ModelPackage
@@ -84,7 +85,7 @@ class Scout:
             except UnavailableError:
                 return
             except Exception as error:  # an archive's client raises whatever it likes; the next call tries again
-                logger.warning("%s: cannot be looked at now (%s)", scan, error)
+                logger.warning("a scan cannot be looked at now (%s)", nameless(error, scan))
                 return
             with self._changed:
                 self._of_version(package.name, mask, version).looks[scan] = look
@@ -95,9 +96,9 @@ class Scout:
             volume = read_scan(self._studies.path(scan))
             if countable(volume, package):
                 return self._compute.look(package.name, devices()[0], volume, mask)
-            logger.info("%s: is not proposed, its slices cannot be marked", scan)
+            logger.info("a scan is not proposed, its slices cannot be marked")
         except UnavailableError:
             raise
         except WssegError as error:
-            logger.warning("%s: is not proposed (%s)", scan, error)
+            logger.warning("a scan is not proposed (%s)", nameless(error, scan))
         return package.metadata.version, None

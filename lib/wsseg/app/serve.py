@@ -9,7 +9,7 @@ import socket
 from pathlib import Path
 
 from wsseg.app.database import open_store
-from wsseg.app.guards import DEFAULT_MAX_UPLOAD_MB, MAX_UPLOAD_MB, TOKEN, check_host, read_token
+from wsseg.app.guards import DEFAULT_MAX_UPLOAD_MB, LOCAL_ONLY, MAX_UPLOAD_MB, TOKEN, check_host, read_token
 from wsseg.app.models import offered_packages
 from wsseg.errors import NotFoundError, WssegError
 from wsseg.package import bundled, home
@@ -54,7 +54,8 @@ def serve(
             cannot be used, or the server would be open to a network.
     """
     token = read_token(token_file)
-    check_host(host, guarded=bool(token) or behind_proxy)
+    guarded = bool(token) or behind_proxy
+    check_host(host, guarded)
     if models:
         offered_packages(models)
     check_port(host, port)
@@ -64,6 +65,7 @@ def serve(
     print(_welcome(source, host, port, bool(token)), flush=True)
     os.environ |= {
         TOKEN: token,
+        LOCAL_ONLY: "" if guarded else "yes",
         MAX_UPLOAD_MB: str(max_upload_mb),
         "FORWARDED_ALLOW_IPS": PROXIES if behind_proxy else "",  # uvicorn's
     }

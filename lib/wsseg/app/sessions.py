@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import lzma
 import shutil
+import tarfile
 import tempfile
 import zipfile
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
-from tarfile import TarError
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, File, UploadFile
+from fastapi import APIRouter, Depends, File, HTTPException, UploadFile
 from fastapi.responses import Response
 from monailabel.config import settings
 from monailabel.endpoints import session as peer
@@ -19,7 +21,14 @@ from monailabel.interfaces.utils.app import app_instance
 from monailabel.utils.sessions import Sessions
 
 from wsseg.app.forms import saved
+from wsseg.app.guards import max_upload_mb
 from wsseg.errors import NotFoundError, WssegError
+
+_UNREADABLE = (
+    *(OSError, ValueError, RuntimeError, EOFError),
+    *(tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError),
+)
+"""What damaged archives raise."""
 
 router = APIRouter(
     prefix="/session", tags=["Session"], dependencies=[Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_USER))]
@@ -30,13 +39,14 @@ router = APIRouter(
 def create(files: Annotated[list[UploadFile], File()], uncompress: bool = False, expiry: int = 0) -> dict[str, Any]:
     """Keep one file, a series of files, or with ``uncompress`` an archive of one, for ``expiry`` seconds."""
     sessions = _sessions()
+    room = max_upload_mb() << 20
     with tempfile.TemporaryDirectory(prefix="wsseg-") as folder:
         series = Path(folder) / "series"
         series.mkdir()
         for file in files:
             with saved(file) as path:
                 if uncompress:
-                    _unpack(path, series)
+                    room -= _unpack(path, series, room)
                 else:
                     shutil.move(path, series / path.name)
         found = sorted(series.iterdir())
@@ -63,10 +73,43 @@ def _sessions() -> Sessions:
     return sessions
 
 
-def _unpack(archive: Path, folder: Path) -> None:
+def _unpack(archive: Path, folder: Path, room: int) -> int:
+    """Unpack into a folder.
+
+    Args:
+        archive: its name says of which kind it is, whatever else can be read from it.
+        folder: is there.
+        room: bytes that there are for it.
+
+    Returns:
+        The bytes that it took.
+    """
     # Of .zip names that lead out of the folder are left out, of .tar they are refused with this filter only.
-    safely = {} if zipfile.is_zipfile(archive) else {"filter": "data"}
+    safely = {} if _is_zip(archive) else {"filter": "data"}
     try:
+        size = 0
+        for part in _sizes(archive):
+            size += part
+            if size > room:
+                raise HTTPException(413, f"{archive.name}: holds more than the {max_upload_mb()} MB of an upload")
         shutil.unpack_archive(archive, folder, **safely)
-    except (OSError, ValueError, RuntimeError, EOFError, TarError, zipfile.BadZipFile, zlib.error) as error:
+    except _UNREADABLE as error:
         raise WssegError(f"{archive.name}: is not an archive that can be unpacked (.zip, .tar.gz)") from error
+    return size
+
+
+def _is_zip(archive: Path) -> bool:
+    return archive.name.endswith(".zip")
+
+
+def _sizes(archive: Path) -> Iterator[int]:
+    """Bytes of one file after the other, read no further than asked for: a small archive may claim any number."""
+    if _is_zip(archive):
+        with zipfile.ZipFile(archive) as listed:
+            yield from (entry.file_size for entry in listed.infolist())
+        return
+    with tarfile.open(archive) as listed:
+        for entry in listed:
+            if not entry.isfile() and not entry.isdir():
+                raise WssegError(f"{archive.name}: holds a link or a device, pack the files themselves")
+            yield tarfile.BLOCKSIZE + entry.size

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from wsseg.preview import hung, mosaic, window, windowed
-from wsseg.volume import Scalar, SliceGrid, Volume
+from wsseg.preview import mosaic, window, windowed
+from wsseg.volume import Scalar, SliceGrid, Volume, hung
 
 LONG_SIDE = 128
 """Pixels of a tile, or those of a picture that is alone in its sprite: at least so many, at most ``ALONE``."""

@@ -45,7 +45,7 @@ USUAL = Variety()
 
 def stained_tissue(crop: int) -> Variety:
     """What differs between stained slides: they have no upright, and every laboratory stains its own way."""
-    return Variety(turned=True, angle=0.3, scale=0.25, shift=0.4, gamma=0.25, gain=0.1, stain=0.2, crop=crop)
+    return Variety(turned=True, angle=0.3, scale=0.25, shift=0.4, gamma=0.3, gain=0.15, stain=0.3, crop=crop)
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from torch.nn import functional
 from wsseg.errors import WssegError
 from wsseg.labels import Presence
 from wsseg.package import Recipe
-from wsseg.volume import SliceGrid, Volume
+from wsseg.volume import SliceGrid, Volume, hung
 
 AIR = 0.08
 """Tissue is what exceeds this part of the scan's bright end."""
@@ -74,12 +74,13 @@ class Stack:
 
     Attributes:
         images: (slices, 1, size, size) float32 in [-1, 1]; of a colour picture
-            (1, 3, rows, columns).
+            (1, 3, height, width), upright.
         native: (slices, rows, columns) float32, the same intensities at native pixels.
         tissue: (slices, rows, columns) bool at native pixels, holes filled.
         grid: how the volume was cut.
         box: the window of each slice that ``images`` shows.
         spacing: of native rows and columns in mm.
+        upright: whether ``images`` are :func:`hung`; else they lie as cut.
     """
 
     images: Tensor
@@ -88,6 +89,7 @@ class Stack:
     grid: SliceGrid
     box: Box
     spacing: tuple[float, float]
+    upright: bool = False
 
     def order_presence(self, presence: Presence, source: object) -> Tensor:
         """Labels (classes, slices) along the third stored axis to (slices, classes) as cut."""
@@ -106,12 +108,13 @@ class Stack:
     def to_network(self, maps: NDArray[np.float32]) -> Tensor:
         """Native maps (slices, rows, columns) as the network would see them, (slices, size, size); 0 around them."""
         window = functional.pad(torch.from_numpy(maps)[:, None], _padding(self.box, maps.shape[1:]))
-        return functional.interpolate(window, self.images.shape[2:], mode="bilinear", antialias=True)[:, 0]
+        turned = self._turned(window)
+        return functional.interpolate(turned, self.images.shape[2:], mode="bilinear", antialias=True)[:, 0]
 
     def labels_to_network(self, labels: NDArray[np.uint8]) -> Tensor:
         """Native pixel labels (slices, rows, columns), uint8, on the network's grid, the nearest; 0 around them."""
         window = functional.pad(torch.from_numpy(labels)[:, None], _padding(self.box, labels.shape[1:]))
-        return functional.interpolate(window, self.images.shape[2:], mode="nearest-exact")[:, 0]
+        return functional.interpolate(self._turned(window), self.images.shape[2:], mode="nearest-exact")[:, 0]
 
     def to_native(self, maps: Tensor) -> NDArray[np.float32]:
         """Maps (slices, classes, size, size) to (slices, classes, rows, columns).
@@ -120,9 +123,13 @@ class Stack:
         """
         rows, columns = self.tissue.shape[1:]
         box, shape = self.box, (self.box.height, self.box.width)
-        window = functional.interpolate(maps.float(), size=shape, mode="bilinear", align_corners=False)
+        window = functional.interpolate(self._turned(maps.float()), size=shape, mode="bilinear", align_corners=False)
         outwards = [-side for side in _padding(box, (rows, columns))]
         return functional.pad(window, outwards).numpy()
+
+    def _turned(self, maps: Tensor) -> Tensor:
+        """Maps (..., rows, columns) as cut to how ``images`` lie, and back."""
+        return torch.from_numpy(np.ascontiguousarray(hung(maps.numpy(), (-2, -1)))) if self.upright else maps
 
 
 def prepare(volume: Volume, view: View) -> Stack:
@@ -152,12 +159,13 @@ def prepare(volume: Volume, view: View) -> Stack:
 
 
 def _picture(volume: Volume) -> Stack:
+    """Upright, since networks that have learned from pictures in general know them so."""
     grid = SliceGrid.of(volume)
     pixels = np.ascontiguousarray(grid.cut(volume.voxels), dtype=np.float32) / 127.5 - 1
     _, rows, columns, _ = pixels.shape
-    images = torch.from_numpy(pixels).movedim(-1, 1).contiguous()
+    images = torch.from_numpy(np.ascontiguousarray(np.moveaxis(hung(pixels, (1, 2)), -1, 1)))
     everywhere = np.ones((1, rows, columns), np.bool_)
-    return Stack(images, pixels.mean(axis=-1), everywhere, grid, Box(0, 0, rows, columns), (1.0, 1.0))
+    return Stack(images, pixels.mean(axis=-1), everywhere, grid, Box(0, 0, rows, columns), (1.0, 1.0), upright=True)
 
 
 def _padding(box: Box, shape: Sequence[int]) -> list[int]:

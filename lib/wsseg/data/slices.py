@@ -200,11 +200,15 @@ def scan_files(folder: Path) -> dict[str, Path]:
     """The scans of a data folder by case name, sorted; masks and scribbles left out.
 
     Raises:
-        WssegError: no such folder, or no scan in it.
+        WssegError: no such folder, no scan in it, or two of one case name.
     """
     if not folder.is_dir():
         raise WssegError(f"{folder}: no such folder")
-    scans = {case_name(file): file for file in sorted(folder.iterdir()) if is_scan(file)}
+    scans: dict[str, Path] = {}
+    for file in sorted(folder.iterdir()):
+        if is_scan(file) and scans.setdefault(case_name(file), file) != file:
+            first = scans[case_name(file)]
+            raise WssegError(f"{file}: is the same case as {first.name} by its name, keep one of both here")
     if not scans:
         raise WssegError(f"{folder}: holds no scan ({', '.join(EXTENSIONS)})")
     return scans
@@ -340,7 +344,9 @@ def _pixels(
     if path is None:
         return torch.zeros(len(stack.images), *stack.images.shape[2:], dtype=torch.uint8)
     drawn = read_volume(path)
-    if drawn.colour or drawn.shape != volume.shape or not np.allclose(drawn.affine, volume.affine, atol=1e-2):
+    if drawn.colour:
+        raise WssegError(f"{path}: is a colour picture, a mask holds class values")
+    if drawn.shape != volume.shape or not np.allclose(drawn.affine, volume.affine, atol=1e-2):
         raise WssegError(f"{path}: is on another grid than its scan")
     complete = drawn_of is mask_of
     found = classes_of(path, drawn.voxels, len(labels)) if complete else drawn.voxels

@@ -29,7 +29,7 @@ from wsseg.diffusion.adm import decoder_channels, load_adm
 from wsseg.diffusion.features import FeatureTaps, noised_features
 from wsseg.diffusion.noise import slice_noise
 from wsseg.diffusion.schedule import NoiseSchedule
-from wsseg.labels import BACKGROUND
+from wsseg.labels import BACKGROUND, NO, UNKNOWN
 from wsseg.losses.pixels import pixel_cross_entropy, squared_dice
 from wsseg.methods.base import Method, Prediction, Progress, Settings, Stage
 from wsseg.networks.text import HuggingFaceText, TextEncoder, WordEmbedding
@@ -82,7 +82,7 @@ class TextDiffSettings(Settings):
     text_width: int = Field(64, ge=2)
     text_dropout: float = Field(0.2, ge=0, le=1)
     width: int = Field(64, ge=32, multiple_of=32)
-    hidden: tuple[int, int] = (64, 32)
+    hidden: tuple[Annotated[int, Field(ge=8, multiple_of=8)], Annotated[int, Field(ge=8, multiple_of=8)]] = (64, 32)
     arithmetic: Literal["published", "mended"] = "mended"
     dice: float = Field(1.5, ge=0)
     steps: int = Field(800, ge=1)
@@ -142,7 +142,7 @@ class TextDiff(Method):
         texts = ["" if drop else text for drop, text in zip(withheld.tolist(), batch.texts, strict=True)]
         images = functional.avg_pool2d(batch.images, settings.shrink)
         noise = batch.noise[:, :, : images.shape[2], : images.shape[3]]
-        logits = self._logits(images, noise, texts, batch.images.shape[2:]).float()
+        logits = self._logits(images, noise, texts).float()
         labels = batch.pixels.long()
         known, target = labels > 0, torch.where(labels == BACKGROUND, 0, labels)
         scores = logits if settings.arithmetic == "published" else torch.softmax(logits, dim=1)
@@ -163,23 +163,30 @@ class TextDiff(Method):
 
         def classify(windows: Tensor) -> Tensor:
             nonlocal done
-            logits = self._logits(windows, noise.expand_as(windows), [text] * len(windows), windows.shape[2:])
+            logits = self._logits(windows, noise.expand_as(windows), [text] * len(windows))
             done += len(windows)
             progress(min(1.0, done / total))
             return torch.softmax(logits.float(), dim=1).cpu()
 
         at = ((side, side), chunk, classify, OVERLAP, "gaussian")
-        found = cast(Tensor, sliding_window_inference(small, *at, padding_mode="reflect", device=torch.device("cpu")))
-        wide = functional.interpolate(found[:, 1:], scale_factor=shrink, mode="bilinear", align_corners=False)
-        probabilities = wide[:, :, : images.shape[2], : images.shape[3]]
-        return Prediction(probabilities, probabilities.flatten(2).amax(dim=2))
+        found = cast(Tensor, sliding_window_inference(small, *at, padding_mode="replicate", device=torch.device("cpu")))
+        probabilities = found[:, 1:, : images.shape[2], : images.shape[3]]
+        shown = probabilities.flatten(2).amax(dim=2)
+        if presence is not None:
+            shown = torch.where(presence.cpu() == UNKNOWN, shown, presence.cpu().float())
+            probabilities = probabilities * (presence.cpu() != NO)[:, :, None, None]
+        return Prediction(probabilities, shown)
 
-    def _logits(self, images: Tensor, noise: Tensor, texts: Sequence[str], size: Sequence[int]) -> Tensor:
-        """Logits (batch, 1 + classes, *size) of shrunken images (batch, 3, rows, columns)."""
+    def _logits(self, images: Tensor, noise: Tensor, texts: Sequence[str]) -> Tensor:
+        """Logits (batch, 1 + classes, ...) at the picture's own pixels, of shrunken images (batch, 3, ...).
+
+        The head works at the network's pixels, in training as in prediction.
+        """
         words, known = self.text(texts)
         if self.settings.arithmetic == "published":
             known = torch.ones_like(known)
-        return self.head(self.features(images, noise), words, known, size)
+        logits = self.head(self.features(images, noise), words, known, images.shape[2:])
+        return functional.interpolate(logits, scale_factor=self.settings.shrink, mode="bilinear", align_corners=False)
 
     def features(self, images: Tensor, noise: Tensor) -> list[Tensor]:
         """Activations per level, coarsest first, those of all noise levels side by side, in one frozen batch."""

@@ -8,9 +8,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+GROUPS = 8
+"""Groups of channels that are normalised together."""
+
 
 class TextHead(nn.Module):
     """Tokens of every scale attend to the sentence's words; all scales together say what a pixel is.
+
+    As in the paper's figure each scale has three convolutions of its own before
+    it is brought to full size, which see as far around a pixel as the scale is
+    coarse; the published code has none there. Groups are normalised, not the
+    batch: how strongly a slide is stained then matters less, and what one
+    process learns does not depend on how many there are.
 
     Args:
         channels: of the features, coarsest first.
@@ -27,10 +36,11 @@ class TextHead(nn.Module):
         self.width = width
         self.project = nn.ModuleList(nn.Conv2d(count, width, 1) for count in channels)
         self.guide = TextGuide(width, text_width)
+        self.refine = nn.ModuleList(nn.Sequential(*(_block(width, width) for _ in range(3))) for _ in channels)
         self.first = nn.Conv2d(width * len(channels), hidden[0], 3, padding=1)
         self.rest = nn.Sequential(
-            *(nn.BatchNorm2d(hidden[0]), nn.ReLU(), nn.Conv2d(hidden[0], hidden[1], 3, padding=1)),
-            *(nn.BatchNorm2d(hidden[1]), nn.ReLU(), nn.Conv2d(hidden[1], classes, 3, padding=1)),
+            *(nn.GroupNorm(GROUPS, hidden[0]), nn.ReLU()),
+            *(_block(hidden[0], hidden[1]), nn.Conv2d(hidden[1], classes, 3, padding=1)),
         )
 
     def forward(self, features: Sequence[Tensor], words: Tensor, known: Tensor, size: Sequence[int]) -> Tensor:
@@ -47,13 +57,18 @@ class TextHead(nn.Module):
             size: rows and columns of the result.
         """
         total: Tensor | None = None
-        for index, (project, level) in enumerate(zip(self.project, features, strict=True)):
-            guided = self.guide(project(level), words, known)
+        scales = zip(self.project, self.refine, features, strict=True)
+        for index, (project, refine, level) in enumerate(scales):
+            guided = refine(self.guide(project(level), words, known))
             wide = functional.interpolate(guided, tuple(size), mode="bilinear", align_corners=False)
             own = self.first.weight[:, index * self.width : (index + 1) * self.width]
             part = functional.conv2d(wide, own, self.first.bias if index == 0 else None, padding=1)
             total = part if total is None else total + part
         return self.rest(total)
+
+
+def _block(before: int, after: int) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(before, after, 3, padding=1), nn.GroupNorm(GROUPS, after), nn.ReLU())
 
 
 class TextGuide(nn.Module):
