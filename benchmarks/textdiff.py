@@ -32,7 +32,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from wsseg.data.augment import Variety, stained_tissue
-from wsseg.data.preprocess import View, prepare
+from wsseg.data.preprocess import Stack, View, prepare
 from wsseg.data.slices import Batch, LabelledSlices, load_slices
 from wsseg.evaluate import Case, dice_of, load_cases
 from wsseg.labels import BACKGROUND
@@ -48,8 +48,8 @@ from wsseg.volume import make_folder, whole_file
 SIZES = (3, 6, 12, 24)
 """Tiles with masks."""
 
-POOL, CROP = 32, 128
-"""Augmented squares of each tile, and their side in pixels."""
+POOL = 32
+"""Augmented squares of each tile, of half the side that the package trains on."""
 
 SMALL = {"batch": 8, "width": 32, "hidden": (32, 16)}
 """Settings of a head that is quick to train."""
@@ -107,7 +107,7 @@ class PlainUNet(Method):
     def __init__(self, settings: TextDiffSettings, classes: int) -> None:
         super().__init__(settings, classes)
         self.settings = settings
-        self.variety = stained_tissue(CROP)
+        self.variety = stained_tissue(settings.crop // 2)
         self.network = SharedUNet((32, 64, 128, 128, 128), classes + 1, channels=3)
 
     def stages(self) -> Sequence[Stage]:
@@ -152,9 +152,9 @@ def plan(seeds: int) -> Iterator[Run]:
         yield Run("no pretraining", "none", 24, seed)
 
 
-def pool_of(data: LabelledSlices) -> LabelledSlices:
+def pool_of(data: LabelledSlices, crop: int) -> LabelledSlices:
     """Squares of every tile, augmented once and for all."""
-    variety, parts = stained_tissue(CROP), []
+    variety, parts = stained_tissue(crop), []
     for index, case in enumerate(data.cases):
         batch = data.only([case]).batch(index, 0, range(POOL), variety)
         parts.append((batch.images, batch.pixels))
@@ -188,9 +188,9 @@ class Bench:
         self.settings = TextDiffSettings.model_validate(package.recipe.settings)
         self.settings = self.settings.model_copy(update={**SMALL, "steps": steps})
         self.data = load_slices(train_folder, package.labels, view, "masks")
-        self.pool = pool_of(self.data)
+        self.pool = pool_of(self.data, self.settings.crop // 2)
         self.val = load_cases(val_folder, package.labels)
-        self.images = [prepare(case.scan, view).images for case in self.val]
+        self.stacks = [prepare(case.scan, view) for case in self.val]
         self.features: dict[str, dict[int, list[Tensor]]] = {}
 
     def score(self, run: Run) -> dict[str, float]:
@@ -214,13 +214,8 @@ class Bench:
         train(method, data, TrainSettings(folder=folder, seed=run.seed, fresh=True))
         texts = sentences([case.text for case in self.val], run.text, run.seed)
         with torch.no_grad():
-            rows = zip(self.val, self.images, texts, strict=True)
-            return [self._dice_of(method, case, images, text) for case, images, text in rows]
-
-    def _dice_of(self, method: Method, case: Case, images: Tensor, text: str) -> float:
-        marked = method.predict(images, None, 0, 4, lambda part: None, text).probabilities[0, 0] > 0.5
-        truth = prepare(case.scan, View.of(self.package.recipe)).grid.cut(case.reference)[0] == 1
-        return dice_of(marked.numpy(), truth)
+            rows = zip(self.val, self.stacks, texts, strict=True)
+            return [_dice_of(method, case, stack, text) for case, stack, text in rows]
 
     def _method(self, run: Run) -> Method:
         torch.manual_seed(run.seed)
@@ -231,6 +226,11 @@ class Bench:
         method.diffusion.load_state_dict(source.get_submodule("diffusion").state_dict())
         method.known = self.features.setdefault(run.method, method.known)
         return method
+
+
+def _dice_of(method: Method, case: Case, stack: Stack, text: str) -> float:
+    maps = stack.to_native(method.predict(stack.images, None, 0, 4, lambda part: None, text).probabilities)
+    return dice_of(maps[0, 0] > 0.5, stack.grid.cut(case.reference)[0] == 1)
 
 
 def main() -> None:

@@ -111,9 +111,12 @@ def test_token_is_needed_for_more_than_http(app: FastAPI) -> None:
         await socket.accept()
 
     require_token(app, SECRET)
-    with TestClient(app) as client:  # which starts it up, by no request
-        with pytest.raises(WebSocketDisconnect) as refusal, client.websocket_connect("/live"):
-            pytest.fail("it is let in")
+    with (
+        TestClient(app) as client,  # which starts it up, by no request
+        pytest.raises(WebSocketDisconnect) as refusal,
+        client.websocket_connect("/live"),
+    ):
+        pytest.fail("it is let in")
     assert refusal.value.code == 1008
 
 

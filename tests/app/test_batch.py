@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
+from monailabel.datastore.local import LocalDatastore
 
 from wsseg.app import batch as module
 from wsseg.app.batch import RUNS, Batch, Run
@@ -75,7 +76,7 @@ def test_the_last_few_are_remembered(stored: Callable[[str], dict[str, Any]]) ->
 
 
 def test_a_file_of_the_server_is_no_label(
-    stored: Callable[[str], dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+    stored: Callable[[str], dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[dict[str, Any]] = []
 
@@ -83,7 +84,9 @@ def test_a_file_of_the_server_is_no_label(
         asked.append(request)
         return stored(request["image"])
 
-    store = SimpleNamespace(list_images=lambda: list(SCANS))
+    for scan in SCANS:
+        (tmp_path / f"{scan}.nii.gz").touch()
+    store = LocalDatastore(str(tmp_path))
     app = SimpleNamespace(batch=Batch(infer), task=lambda model: None, datastore=lambda: store)
     monkeypatch.setattr(module, "app_instance", lambda: app)
     server = FastAPI()

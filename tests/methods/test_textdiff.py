@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.nn import functional
 
 from wsseg.data.slices import Batch
+from wsseg.diffusion.noise import slice_noise
 from wsseg.errors import WssegError
 from wsseg.methods.ddpm import DDPM, DDPMSettings
 from wsseg.methods.registry import stored_weights
@@ -102,11 +104,32 @@ def test_windows_agree_however_many_are_computed_at_once() -> None:
 
 
 def test_published_dice_is_of_logits_and_the_mended_one_of_probabilities() -> None:
-    batch, stage = _batch(0), _method().stages()[0]
-    mended = _method().losses(stage, batch)["dice"] / 1.5
-    published = _method(arithmetic="published").losses(stage, batch)["dice"] / 1.5
-    assert 0 < mended < 1
-    assert not torch.isclose(mended, published, atol=1e-3)
+    batch = _batch(0)
+    for arithmetic in ("mended", "published"):
+        method = _method(arithmetic=arithmetic, text_dropout=0.0).eval()
+        logits = method._logits(batch.images, batch.noise, batch.texts)
+        scores = torch.softmax(logits, dim=1) if arithmetic == "mended" else logits
+        truth = torch.stack([batch.pixels != 1, batch.pixels == 1], dim=1)
+        both, squares = (scores * truth).sum((0, 2, 3)), (scores**2).sum((0, 2, 3)) + truth.sum((0, 2, 3))
+        expected = 1.5 * (1 - 2 * both / squares).mean()
+        torch.testing.assert_close(method.losses(method.stages()[0], batch)["dice"], expected, atol=1e-4, rtol=1e-4)
+
+
+def test_the_head_predicts_at_the_resolution_it_learns_at() -> None:
+    method = _method(shrink=2, crop=2 * SIDE).requires_grad_(False).eval()
+    picture = torch.rand(1, 3, 2 * SIDE, 2 * SIDE, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    noise = slice_noise(torch.zeros(1, 3, SIDE, SIDE), torch.zeros(1, dtype=torch.long), 0, 0, 0)
+    logits = method._logits(functional.avg_pool2d(picture, 2), noise, ["left"])  # as training has them
+    found = method.predict(picture, None, 0, 1, lambda part: None, "left").probabilities
+    torch.testing.assert_close(found, torch.softmax(logits, dim=1)[:, 1:], atol=1e-5, rtol=1e-4)
+
+
+def test_presence_that_is_known_is_kept() -> None:
+    method = _method().requires_grad_(False).eval()
+    found = method.predict(_batch(0).images, torch.tensor([[0], [1], [-1], [0]]), 0, 4, lambda part: None)
+    assert found.presence[:2, 0].tolist() == [0, 1]
+    assert not found.probabilities[[0, 3]].any()
+    assert found.probabilities[1:3].flatten(1).any(dim=1).all()
 
 
 def test_the_features_come_from_the_diffusion_model_at_every_noise_level() -> None:
