@@ -149,7 +149,15 @@ def test_a_jpeg_with_its_own_thumbnail_is_one_picture(tmp_path: Path) -> None:
 
 def test_reading_leaves_the_filters_of_warnings_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All threads share them."""
-    monkeypatch.setattr(warnings, "catch_warnings", None)
-    before = list(warnings.filters)
-    read_volume(saved(tmp_path / "tile.png"))
-    assert warnings.filters == before
+    seen = []
+    load = ImageFile.ImageFile.load
+
+    def watched(picture: ImageFile.ImageFile) -> object:
+        seen.append(warnings.filters)
+        return load(picture)
+
+    path, before = saved(tmp_path / "tile.tif"), warnings.filters
+    monkeypatch.setattr(ImageFile.ImageFile, "load", watched)
+    read_volume(path)
+    assert seen
+    assert all(filters is before for filters in seen)

@@ -225,6 +225,13 @@ def test_upload_to_the_studies(server: Server, studies: Path, tmp_path: Path) ->
     assert not (studies.parent / "out.nii.gz").exists()
 
 
+def test_pages_of_a_name_made_to_mean_this_machine_read_nothing(server: Server) -> None:
+    for host, status in ((f"evil.example:{server.port}", 400), (f"localhost:{server.port}", 200)):
+        reply = requests.get(f"{server.url}/info/", headers={"host": host}, timeout=60)
+        assert reply.status_code == status
+    assert requests.get(f"{server.url}/ohif/", headers={"host": "evil.example"}, timeout=60).status_code == 400
+
+
 def test_mask_is_stored_if_asked(client: MONAILabelClient, server: Server, published: str, studies: Path) -> None:
     client.infer(published, "plain", {"save_label": True, "label_tag": "first", "result_extension": ".nii.gz"})
     stored = studies / "labels" / "first" / "plain.nii.gz"
