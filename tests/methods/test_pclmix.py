@@ -170,3 +170,8 @@ def test_an_encoder_from_a_file_is_what_training_starts_with(tmp_path: Path) -> 
         _method(encoder=str(file), widths=(8, 8, 16, 16, 32)).begin()
     with pytest.raises(WssegError, match="cannot be read as safetensors"):
         _method(encoder=str(tmp_path / "none")).begin()
+
+
+def test_it_trains_on_squares_with_neighbours() -> None:
+    variety = _method(neighbours=1).variety
+    assert (variety.crop, variety.neighbours, variety.stain, variety.turned) == (32, 1, 0.0, True)

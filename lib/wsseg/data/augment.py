@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Variety:
     """How much training slices are varied: what differs between patients and scanners.
 

@@ -114,7 +114,16 @@ class PCLMix(Method):
         super().__init__(settings, classes)
         self.settings = settings
         self.classes = classes
-        self.variety = Variety(settings.turned, 0.35, 0.22, 0.35, 0.35, 0.15, settings.crop, settings.neighbours)
+        self.variety = Variety(
+            turned=settings.turned,
+            angle=0.35,
+            scale=0.22,
+            shift=0.35,
+            gamma=0.35,
+            gain=0.15,
+            crop=settings.crop,
+            neighbours=settings.neighbours,
+        )
         self.network = SharedUNet(settings.widths, classes + 1, 1 + 2 * settings.neighbours)
         self.auxiliary = SwinDecoder(settings.widths[2:], classes + 1)
         width = settings.widths[3]
