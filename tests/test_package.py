@@ -51,7 +51,7 @@ def test_writing_over_a_package_is_refused_and_leaves_no_draft(make_package: Mak
         (("wsseg", "size"), 7, "wsseg.size"),
         (("wsseg", "axis"), 3, "wsseg.axis"),
         (("wsseg", "labels"), {}, "labels: 0 given"),
-        (("wsseg", "colour"), 1, "wsseg.colour"),
+        (("wsseg", "flavour"), 1, "wsseg.flavour"),
         (("wsseg", "labels"), {"background": {}}, "wsseg.labels.background"),
         (("wsseg", "method"), "magic", 'method "magic" is unknown'),
         (("wsseg", "settings"), {"draws": 0}, "settings.draws"),
