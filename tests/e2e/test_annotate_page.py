@@ -166,7 +166,7 @@ def test_whole_loop(user: Visit, server: Server) -> None:
 
     page.locator("#train").click()
     expect(page.locator("#progress")).to_be_visible()
-    expect(page.locator("#curve polyline.loss")).to_be_visible()
+    expect(page.locator("#curve polyline.loss")).to_be_visible(timeout=120_000)
     user.picture("4 training")
     expect(page.locator("#training-line")).to_have_text(TRAINED, timeout=120_000)
     versions = page.locator("#versions li")
@@ -289,21 +289,21 @@ def test_what_is_being_typed_is_stored_when_the_page_is_closed(user: Visit, serv
         told: str = server.ask(f"/annotate/api/scans/refused?model={MODEL}").json["text"]
         return told
 
+    def comes(wanted: str) -> None:
+        end = time.monotonic() + 60  # the page waits for a pause in typing before it sends
+        while text() != wanted:
+            assert time.monotonic() < end, text()
+            time.sleep(0.1)
+
     go_to(page, "refused")
-    page.locator("#text").fill("A cyst.")
-    saved(page)
-    assert text() == "A cyst."
-    page.locator("#text").fill("")
-    saved(page)
-    assert text() == ""
+    for written in ("A cyst.", ""):
+        page.locator("#text").fill(written)
+        comes(written)
     expect(page.locator("#alerts")).to_be_empty()
     page.on("dialog", lambda dialog: dialog.accept())  # "leave the page?"
     page.locator("#text").press_sequentially("No cyst.")
     page.close(run_before_unload=True)
-    end = time.monotonic() + 30
-    while text() != "No cyst.":
-        assert time.monotonic() < end
-        time.sleep(0.1)
+    comes("No cyst.")
 
 
 def test_scribbles_are_erased_and_brought_back(user: Visit, server: Server) -> None:

@@ -200,7 +200,7 @@ def test_damaged_scan_is_refused_with_a_sentence(server: Server, published: str,
         ('{"presence": {"tumor": 1}}', "tumor must be a list"),
         ('{"device": "cuda:99"}', '"cuda:99" is not there'),
         ('{"label_tag": "../../out", "save_label": true}', "label_tag"),
-        ('{"result_extension": ".png"}', '".png" is unknown'),
+        ('{"result_extension": ".png"}', '".png": holds one slice'),
         ('{"image": "/etc/passwd", "model": "other", "presence": []}', "given for 0 slices"),
     ],
 )
