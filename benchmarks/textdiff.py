@@ -273,8 +273,9 @@ def draw(rows: dict[tuple[str, str, int], list[dict[str, float]]], file: Path) -
     """Dice against tiles with masks."""
     figure, axes = plt.subplots(figsize=(5, 3.5))
     for method, name in (("textdiff", "TextDiff, no text"), ("u-net", "plain U-Net")):
-        dice = np.array([[score["dice"] for score in rows[method, "none", tiles]] for tiles in SIZES])
-        axes.errorbar(SIZES, dice.mean(axis=1), dice.std(axis=1), marker="o", capsize=3, label=name)
+        dice = [[score["dice"] for score in rows[method, "none", tiles]] for tiles in SIZES]
+        means, spreads = [np.mean(found) for found in dice], [np.std(found) for found in dice]
+        axes.errorbar(SIZES, means, spreads, marker="o", capsize=3, label=name)
     axes.set(xscale="log", xticks=SIZES, xticklabels=SIZES, xlabel="tiles with masks", ylabel="Dice, tiles never seen")
     axes.minorticks_off()
     axes.grid(alpha=0.3)
