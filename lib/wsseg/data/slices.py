@@ -225,24 +225,23 @@ def reference_of(scan: Path) -> Path:
     Raises:
         NotFoundError: there is none.
     """
-    case = case_name(scan)
-    for extension in EXTENSIONS:
-        if (found := scan.parent / f"{case}_label{extension}").exists():
-            return found
-    raise NotFoundError(f"{scan}: there is no {case}_label mask beside it to be scored against")
+    if found := mask_of(scan):
+        return found
+    raise NotFoundError(f"{scan}: there is no {case_name(scan)}_label mask beside it to be scored against")
 
 
 def mask_of(scan: Path) -> Path | None:
-    """The complete mask beside a scan, None if there is none."""
-    try:
-        return reference_of(scan)
-    except NotFoundError:
-        return None
+    """The complete mask beside a scan, ``<case>_label.<extension>``, None if there is none."""
+    return _beside(scan, "label")
 
 
 def scribble_of(scan: Path) -> Path | None:
     """The scribbles beside a scan, ``<case>_scribble.<extension>``, None if there are none."""
-    files = (scan.parent / f"{case_name(scan)}_scribble{extension}" for extension in EXTENSIONS)
+    return _beside(scan, "scribble")
+
+
+def _beside(scan: Path, kind: str) -> Path | None:
+    files = (scan.parent / f"{case_name(scan)}_{kind}{extension}" for extension in EXTENSIONS)
     return next((file for file in files if file.exists()), None)
 
 
