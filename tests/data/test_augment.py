@@ -70,3 +70,19 @@ def test_stain_is_drawn_for_each_colour_where_asked_for() -> None:
     # The other draws are the same with and without.
     plain, varied = (Augmentation.draw(np.random.default_rng(5), Variety(stain=stain)) for stain in (0.0, 0.3))
     assert replace(varied, stain=(1.0,)) == plain
+
+
+def test_squares_of_tissue_come_from_all_over_the_tile_and_show_nothing_else() -> None:
+    side, crop = 100, 20
+    place = torch.arange(side * side, dtype=torch.float32).view(1, 1, side, side) / side**2
+    images = (place + 1).clamp(max=1.99) - 1  # in [0, 1): brighter than the black that lies around a slice
+    variety = replace(stained_tissue(crop), gamma=0.0, gain=0.0, stain=0.0)
+    rng = np.random.default_rng(0)
+    draws = [Augmentation.draw(rng, variety) for _ in range(300)]
+    no_labels = torch.zeros(300, side, side, dtype=torch.uint8)
+    seen = augment(images.expand(300, -1, -1, -1), no_labels, draws, variety)[0]
+    assert seen.min() > -0.1, "nothing from outside"
+    rows = (seen.flatten() * side).int()
+    share = torch.histc(rows.float(), bins=10, min=0, max=side - 1) / len(rows)
+    assert share.min() > 0.02, share
+    assert share[0] + share[-1] > 0.05, "the border is seen too"

@@ -116,12 +116,23 @@ def test_published_dice_is_of_logits_and_the_mended_one_of_probabilities() -> No
 
 
 def test_the_head_predicts_at_the_resolution_it_learns_at() -> None:
-    method = _method(shrink=2, crop=2 * SIDE).requires_grad_(False).eval()
+    method = _method(shrink=2, crop=2 * SIDE, poses=1).requires_grad_(False).eval()
     picture = torch.rand(1, 3, 2 * SIDE, 2 * SIDE, generator=torch.Generator().manual_seed(0)) * 2 - 1
     noise = slice_noise(torch.zeros(1, 3, SIDE, SIDE), torch.zeros(1, dtype=torch.long), 0, 0, 0)
     logits = method._logits(functional.avg_pool2d(picture, 2), noise, ["left"])  # as training has them
     found = method.predict(picture, None, 0, 1, lambda part: None, "left").probabilities
     torch.testing.assert_close(found, torch.softmax(logits, dim=1)[:, 1:], atol=1e-5, rtol=1e-4)
+
+
+def test_poses_are_laid_back_and_averaged() -> None:
+    method = _method()
+    _learn(method, ("both",) * 4, 40)
+    batch, maps = _batch(1000, ("both",) * 4), []
+    for poses in (1, 8):
+        method.settings = method.settings.model_copy(update={"poses": poses})
+        maps.append(method.predict(batch.images, None, 0, 4, lambda part: None).probabilities)
+        assert _dice(method, batch, "") > 0.8, "discs at different heights would not meet if they stayed turned"
+    assert not torch.allclose(*maps, atol=1e-3)
 
 
 def test_presence_that_is_known_is_kept() -> None:

@@ -19,12 +19,15 @@ class Variety:
         turned: any quarter turn and both mirror images; else only left and right.
         angle: greatest rotation in radians.
         scale: natural logarithm of the greatest magnification.
-        shift: greatest shift in parts of half the slice.
+        shift: greatest shift in parts of half the slice, or of the room around the
+            square if it stays within.
         gamma: natural logarithm of the greatest exponent of the intensity in [0, 1].
         gain: greatest relative change of the intensity.
         stain: natural logarithm of the greatest exponent of one colour, on top of
             gamma: how much of a dye there is differs between laboratories.
         crop: pixels of the square that is seen; None for the whole slice.
+        within: the square stays in the slice, whose border is mirrored where a
+            turned corner looks over it; else there is black.
         neighbours: slices on either side that are seen with each, as further channels.
     """
 
@@ -36,6 +39,7 @@ class Variety:
     gain: float = 0.12
     stain: float = 0.0
     crop: int | None = None
+    within: bool = False
     neighbours: int = 0
 
 
@@ -45,7 +49,17 @@ USUAL = Variety()
 
 def stained_tissue(crop: int) -> Variety:
     """What differs between stained slides: they have no upright, and every laboratory stains its own way."""
-    return Variety(turned=True, angle=0.3, scale=0.25, shift=0.4, gamma=0.3, gain=0.15, stain=0.3, crop=crop)
+    return Variety(
+        turned=True,
+        angle=0.3,
+        scale=0.25,
+        shift=1.0,
+        gamma=0.3,
+        gain=0.15,
+        stain=0.3,
+        crop=crop,
+        within=True,
+    )
 
 
 @dataclass(frozen=True)
@@ -56,7 +70,7 @@ class Augmentation:
         flip: mirror the first in-plane axis (left and right of an axial slice).
         angle: rotation in radians.
         scale: magnification.
-        shift: rows, columns, in parts of half the slice.
+        shift: rows, columns, as the variety counts it.
         gamma: exponent of the intensity in [0, 1].
         gain: factor on the intensity in [0, 1].
         overturned: neighbours in the other order; scanners do not agree on which end comes first.
@@ -87,28 +101,31 @@ class Augmentation:
             stain=tuple(np.exp(rng.uniform(-variety.stain, variety.stain, 3)).tolist()) if variety.stain else (1.0,),
         )
 
-    def matrix(self, seen: float) -> list[list[float]]:
+    def matrix(self, seen: float, within: bool) -> list[list[float]]:
         """The 2 x 3 sampling transform for ``affine_grid`` (columns, rows); ``seen`` is the part of the side."""
+        room = max(0.0, 1 - seen) if within else 1.0
         cos, sin = (f(self.angle) * seen / self.scale for f in (np.cos, np.sin))
         mirror = -1.0 if self.flip else 1.0
-        return [[cos, -sin, self.shift[1]], [mirror * sin, mirror * cos, self.shift[0]]]
+        return [[cos, -sin, room * self.shift[1]], [mirror * sin, mirror * cos, room * self.shift[0]]]
 
 
 def augment(
-    images: Tensor, pixels: Tensor, draws: Sequence[Augmentation], crop: int | None = None
+    images: Tensor, pixels: Tensor, draws: Sequence[Augmentation], variety: Variety = USUAL
 ) -> tuple[Tensor, Tensor]:
     """Apply one augmentation to each slice (batch, channels, size, size) in [-1, 1] and its pixel labels.
 
     Args:
         pixels: (batch, size, size) uint8, moved without interpolation; 0 moves in.
-        crop: pixels of the square around the shifted middle that is wanted; None for the whole slice.
+        variety: what is seen of a slice, and what lies around it.
     """
-    side = crop or images.shape[-1]
-    matrices = torch.tensor([draw.matrix(side / images.shape[-1]) for draw in draws], dtype=images.dtype)
+    side = variety.crop or images.shape[-1]
+    seen = side / images.shape[-1]
+    matrices = torch.tensor([draw.matrix(seen, variety.within) for draw in draws], dtype=images.dtype)
     grid = functional.affine_grid(matrices, [len(images), 1, side, side], align_corners=False)
     over = torch.tensor([draw.overturned for draw in draws]).view(-1, 1, 1, 1)
     ordered = torch.where(over, images.flip(1), images)
-    moved = functional.grid_sample(ordered + 1, grid, align_corners=False) / 2
+    around = "reflection" if variety.within else "zeros"
+    moved = functional.grid_sample(ordered + 1, grid, padding_mode=around, align_corners=False) / 2
     exponents = [[draw.gamma * colour for colour in draw.stain] for draw in draws]
     gamma = torch.tensor(exponents, dtype=images.dtype)[:, :, None, None]
     gain = torch.tensor([draw.gain for draw in draws], dtype=images.dtype).view(-1, 1, 1, 1)

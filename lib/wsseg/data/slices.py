@@ -132,7 +132,7 @@ class LabelledSlices:
         seen = self.images[chosen]
         if variety.neighbours:
             seen = self.images[self._with_neighbours(chosen, variety.neighbours), 0]
-        images, pixels = augment(seen, self.pixels[chosen], drawn, variety.crop)
+        images, pixels = augment(seen, self.pixels[chosen], drawn, variety)
         noise = np.stack([rng.standard_normal(images.shape[1:], np.float32) for rng in draws])
         uniform = np.stack([rng.random(4, np.float32) for rng in draws])
         texts = [self.texts[int(case)] for case in self.case[chosen]]

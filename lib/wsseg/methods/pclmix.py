@@ -31,6 +31,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from wsseg.data.augment import Variety
+from wsseg.data.poses import POSES, Pose, posed, unposed
 from wsseg.data.slices import Batch, neighbouring
 from wsseg.labels import BACKGROUND
 from wsseg.losses.memory_contrast import ClassMemory, believed, choose_anchors, memory_contrast
@@ -42,12 +43,6 @@ from wsseg.networks.swin_decoder import SwinDecoder
 
 MULTIPLE = 16
 """The U-Net halves four times, so sides are multiples of this."""
-
-
-View = tuple[bool, int]
-"""Whether a slice is mirrored, and then how many quarter turns it makes."""
-
-VIEWS: Sequence[View] = [(mirrored, turns) for turns in range(4) for mirrored in (False, True)]
 
 
 class PCLMixSettings(Settings):
@@ -199,10 +194,10 @@ class PCLMix(Method):
         """Look at the whole slices, then again at the square around what was found."""
         beside = neighbouring(torch.arange(len(images)), self.settings.neighbours, 0, len(images) - 1)
         images = images[beside.to(images.device), 0]
-        whole = self._probabilities(images, chunk, VIEWS[:1], lambda part: progress(part / 5))
+        whole = self._probabilities(images, chunk, POSES[:1], lambda part: progress(part / 5))
         rows, columns = _box(whole[:, 1:].sum(dim=1), self.settings.crop)
-        views = VIEWS if self.settings.turned else VIEWS[:2]
-        near = self._probabilities(images[:, :, rows, columns], chunk, views, lambda part: progress((1 + 4 * part) / 5))
+        poses = POSES if self.settings.turned else POSES[:2]
+        near = self._probabilities(images[:, :, rows, columns], chunk, poses, lambda part: progress((1 + 4 * part) / 5))
         found = torch.zeros_like(whole)
         found[:, 0] = 1.0
         found[:, :, rows, columns] = near
@@ -214,28 +209,20 @@ class PCLMix(Method):
             against = against * (presence.cpu() != 0)[:, :, None, None]
         return Prediction(against, shown)
 
-    def _probabilities(self, images: Tensor, chunk: int, views: Sequence[View], progress: Progress) -> Tensor:
-        """The network's answers (slices, 1 + classes, ...) on the CPU, the mean over views of each slice."""
+    def _probabilities(self, images: Tensor, chunk: int, poses: Sequence[Pose], progress: Progress) -> Tensor:
+        """The network's answers (slices, 1 + classes, ...) on the CPU, the mean over poses of each slice."""
         found = []
         for part in torch.arange(len(images)).split(chunk):
             seen = images[part].contiguous(memory_format=torch.channels_last)
-            answers = [_back(torch.softmax(self.network(_seen(seen, view)).float(), dim=1), view) for view in views]
+            answers = [unposed(torch.softmax(self.network(_posed(seen, pose)).float(), dim=1), pose) for pose in poses]
             found.append(torch.stack(answers).mean(dim=0).cpu())
             progress((int(part[-1]) + 1) / len(images))
         return torch.cat(found)
 
 
-def _seen(slices: Tensor, view: View) -> Tensor:
-    """Slices (batch, channels, rows, columns) as a view shows them; mirrored is from the other end."""
-    mirrored, turns = view
-    return torch.rot90(slices.flip(1, 3) if mirrored else slices, turns, (-2, -1))
-
-
-def _back(maps: Tensor, view: View) -> Tensor:
-    """The way back from a view."""
-    mirrored, turns = view
-    upright = torch.rot90(maps, -turns, (-2, -1))
-    return upright.flip(-1) if mirrored else upright
+def _posed(slices: Tensor, pose: Pose) -> Tensor:
+    """Slices (batch, neighbours, rows, columns) in a pose; mirrored is seen from the other end."""
+    return posed(slices.flip(1) if pose[0] else slices, pose)
 
 
 def _partial(logits: Tensor, target: Tensor, known: Tensor) -> Tensor:

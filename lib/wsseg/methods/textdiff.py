@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from wsseg.data.augment import stained_tissue
+from wsseg.data.poses import POSES, posed, unposed
 from wsseg.data.slices import Batch
 from wsseg.diffusion.adm import decoder_channels, load_adm
 from wsseg.diffusion.features import FeatureTaps, noised_features
@@ -58,6 +59,8 @@ class TextDiffSettings(Settings):
         shrink: pixels of the picture, along a side, to one of the network.
         crop: side of the squares that are trained on and segmented at a time,
             in pixels of the picture.
+        poses: ways to lay a picture down, mirrored and turned, over which the
+            prediction is averaged; each has a noise of its own.
         text_model: folder or name of a Hugging Face text model whose files are
             on this machine; empty for word vectors trained with the head.
         text_width: length of those word vectors.
@@ -78,6 +81,7 @@ class TextDiffSettings(Settings):
     sigmas: tuple[_Sigma, ...] = Field((0.1, 0.4), min_length=1)
     shrink: int = Field(2, ge=1)
     crop: int = Field(256, ge=16)
+    poses: int = Field(2, ge=1, le=len(POSES))
     text_model: str = ""
     text_width: int = Field(64, ge=2)
     text_dropout: float = Field(0.2, ge=0, le=1)
@@ -154,23 +158,34 @@ class TextDiff(Method):
     def predict(
         self, images: Tensor, presence: Tensor | None, seed: int, chunk: int, progress: Progress, text: str = ""
     ) -> Prediction:
-        """Overlapping windows, blended by Gaussian weights; one noise for all of them, as published."""
+        """Overlapping windows, blended by Gaussian weights; one noise for all of a pose, as published."""
         shrink, side = self.settings.shrink, self.settings.crop // self.settings.shrink
-        small = functional.avg_pool2d(images, shrink, ceil_mode=True)
-        noise = slice_noise(torch.zeros(1, 3, side, side), torch.zeros(1, dtype=torch.long), seed, 0, 0)
-        noise, done = noise.to(images.device), 0
-        total = len(images) * _windows(small.shape[2:], side)
+        small, done = functional.avg_pool2d(images, shrink, ceil_mode=True), 0
+        total = self.settings.poses * len(images) * _windows(small.shape[2:], side)
 
-        def classify(windows: Tensor) -> Tensor:
+        def classify(windows: Tensor, noise: Tensor) -> Tensor:
             nonlocal done
             logits = self._logits(windows, noise.expand_as(windows), [text] * len(windows))
             done += len(windows)
             progress(min(1.0, done / total))
             return torch.softmax(logits.float(), dim=1).cpu()
 
-        at = ((side, side), chunk, classify, OVERLAP, "gaussian")
-        found = cast(Tensor, sliding_window_inference(small, *at, padding_mode="replicate", device=torch.device("cpu")))
-        probabilities = found[:, 1:, : images.shape[2], : images.shape[3]]
+        answers = []
+        for index, pose in enumerate(POSES[: self.settings.poses]):
+            noise = slice_noise(torch.zeros(1, 3, side, side), torch.zeros(1, dtype=torch.long), seed, 0, index)
+            answer = sliding_window_inference(
+                posed(small, pose),
+                roi_size=(side, side),
+                sw_batch_size=chunk,
+                predictor=classify,
+                overlap=OVERLAP,
+                mode="gaussian",
+                padding_mode="replicate",
+                device=torch.device("cpu"),
+                noise=noise.to(images.device),
+            )
+            answers.append(unposed(cast(Tensor, answer), pose))
+        probabilities = torch.stack(answers).mean(dim=0)[:, 1:, : images.shape[2], : images.shape[3]]
         shown = probabilities.flatten(2).amax(dim=2)
         if presence is not None:
             shown = torch.where(presence.cpu() == UNKNOWN, shown, presence.cpu().float())
