@@ -138,6 +138,15 @@ def test_doubt_is_on_the_scans_grid_and_greatest_at_one_half(
     assert result.facts()["uncertain_ml"][0] == pytest.approx(0.2 * inside * voxel, abs=1e-3)
 
 
+def test_a_pictures_pixels_have_no_size_so_a_part_of_it_is_told(nuclei: ModelPackage, pictures: Path) -> None:
+    picture = read_volume(next(iter(scan_files(pictures).values())))
+    result = Segmenter(nuclei.folder)(picture)
+    said = result.facts()
+    assert 0 < said["area_percent"]["nucleus"] < 100
+    assert said["area_percent"]["nucleus"] == pytest.approx(100 * result.mask.voxels.mean(), abs=1e-3)
+    assert "millilitres" not in said
+
+
 def test_confidence_is_the_dice_that_probabilities_promise() -> None:
     """One slice of 4 pixels, 2 marked: 2 (0.9 + 0.7) / (2 + 0.9 + 0.7 + 0.4)."""
     maps = np.array([[[[0.9, 0.7, 0.4, 0.0]]]], np.float32)

@@ -51,7 +51,7 @@ def test_a_name_that_was_made_to_mean_this_machine(host: str) -> None:
 
 
 def test_other_pages_change_nothing() -> None:
-    for site, status in (("cross-site", 403), ("same-origin", 405), ("none", 405)):
+    for site, status in (("cross-site", 403), ("same-site", 403), ("same-origin", 405), ("none", 405)):
         reply = client(local_only=False).post("/info/", headers={"sec-fetch-site": site})
         assert reply.status_code == status
 

@@ -64,9 +64,9 @@ def _is_local(scope: Scope) -> bool:
 
 
 def _is_foreign(scope: Scope) -> bool:
-    """Whether a browser says that a page of another site asks for a change; forms need nobody's leave to try."""
+    """Whether a browser says that a page of another origin asks for a change; forms need nobody's leave to try."""
     site = dict(scope["headers"]).get(b"sec-fetch-site", b"")
-    return scope["method"] not in ("GET", "HEAD", "OPTIONS") and site == b"cross-site"
+    return scope["method"] not in ("GET", "HEAD", "OPTIONS") and site in (b"cross-site", b"same-site")
 
 
 def _unknown(scope: Scope) -> str | None:

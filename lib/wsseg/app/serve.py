@@ -128,7 +128,8 @@ def app_folder() -> Path:
 
 
 def _welcome(studies: str, host: str, port: int, closed: bool) -> str:
-    reached = "127.0.0.1" if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
+    everywhere = host in ("0.0.0.0", "::")
+    reached = socket.gethostname() if everywhere else f"[{host}]" if ":" in host else host
     server = f"http://{reached}:{port}"
     ohif = f"{server}/ohif/" if studies.startswith(REMOTE) else "needs studies from a DICOMweb URL, this is a folder"
     lines = (
