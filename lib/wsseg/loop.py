@@ -68,8 +68,9 @@ class TrainSettings:
         steps: replaces each stage's default number of steps.
         save_every: seconds between checkpoints; a kill loses at most so much.
         mixed: bf16 where the hardware has it; off for exact comparisons.
-        compile: fuse the networks with torch.compile, which needs a C++
-            compiler; pays after some hundred steps (1.5 times on two cores).
+        compile: fuse each stage's network with torch.compile, which needs a
+            C++ compiler; pays after some hundred steps (1.5 times on two
+            cores). Refused where a stage trains several networks at once.
         held_back: part of the patients that is not trained on. On their labels
             a stage's best average is chosen, and a result is published only if
             it is not worse than what it started from.
@@ -284,6 +285,8 @@ def _train_stage(run: _Run, index: int, stage: Stage, length: int, saved: dict[s
     stage.module.requires_grad_(True).train()
     stage.module.to(memory_format=torch.channels_last)
     if run.settings.compile:
+        if isinstance(stage.module, nn.ModuleList):  # its own forward, which is what would be fused, is never called
+            raise WssegError(f"--compile: stage {stage.name} trains several networks at once, leave it out")
         stage.module.compile()
     weights = list(stage.module.parameters())
     optimizer = torch.optim.AdamW(weights, lr=stage.rate, weight_decay=1e-4)

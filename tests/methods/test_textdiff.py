@@ -7,9 +7,12 @@ import pytest
 import torch
 from torch.nn import functional
 
-from wsseg.data.slices import Batch
+from wsseg.data.preprocess import View
+from wsseg.data.slices import Batch, load_slices
 from wsseg.diffusion.noise import slice_noise
 from wsseg.errors import WssegError
+from wsseg.labels import LabelSpace
+from wsseg.loop import TrainSettings, train
 from wsseg.methods.ddpm import DDPM, DDPMSettings
 from wsseg.methods.registry import stored_weights
 from wsseg.methods.textdiff import TextDiff, TextDiffSettings
@@ -68,6 +71,12 @@ def test_masks_teach_the_head_and_never_the_diffusion_model() -> None:
     _learn(method, ("both",) * 4, 40)
     assert _dice(method, _batch(1000, ("both",) * 4), "") > 0.8
     assert all(torch.equal(tensor, before[name]) for name, tensor in method.diffusion.state_dict().items())
+
+
+def test_text_and_head_are_not_fused(pictures: Path, tmp_path: Path) -> None:
+    data = load_slices(pictures, LabelSpace(("nucleus",)), View(64, colour=True), "masks")
+    with pytest.raises(WssegError, match="--compile: stage head trains several networks"):
+        train(_method(), data, TrainSettings(folder=tmp_path, steps=1, compile=True))
 
 
 def test_the_sentence_decides_what_is_marked() -> None:
