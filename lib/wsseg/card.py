@@ -19,5 +19,7 @@ def model_card(name: str, metadata: Metadata) -> str:
     lines += ["", "## Settings", "", *(f"- {key}: {value}" for key, value in recipe.settings.items())]
     if recipe.figures:
         lines += ["", "## Figures", "", "| what | mean | spread | seeds |", "|---|---|---|---|"]
-        lines += [f"| {f.what} | {f.value:.3f} | {f.spread:.3f} | {f.seeds} |" for f in recipe.figures]
+        for f in recipe.figures:
+            spread = f"{f.spread:.3f}" if f.seeds > 1 else ""
+            lines.append(f"| {f.what} | {f.value:.3f} | {spread} | {f.seeds} |")
     return "\n".join(lines) + "\n"

@@ -366,9 +366,9 @@ def export_labels(
 
 @app.command("models")
 def list_models() -> None:
-    """List the models with their licence and figures."""
+    """List the models with their licence and a figure of each; their cards have all, with the protocol."""
     table = Table()
-    for column in ("model", "version", "classes", "reads", "licence", "figures"):
+    for column in ("model", "version", "classes", "reads", "licence", "scored on scans never seen"):
         table.add_column(column, no_wrap=column == "model")
     for name in package_names():
         try:
@@ -377,12 +377,11 @@ def list_models() -> None:
             table.add_row(name, "", "", "", "", f"damaged: {error}")
             continue
         recipe = package.recipe
-        figures = "\n".join(f"{f.what}: {f.value:.3f} ± {f.spread:.3f}" for f in recipe.figures)
-        if not package.trained:
-            figures = "not trained"
-        table.add_row(
-            name, package.metadata.version, ", ".join(recipe.labels), recipe.modality, recipe.licence, figures
-        )
+        # What a click gives comes first: a model is told nothing then.
+        clicked = [f for f in recipe.figures if f.what.startswith("Dice") and f.what.endswith("nothing given")]
+        told = [f"{f.what}: {f.value:.3f} ± {f.spread:.3f} ({f.seeds} noise seeds)" for f in clicked[:1]]
+        score = "".join(told) if package.trained else "not trained"
+        table.add_row(name, package.metadata.version, ", ".join(recipe.labels), recipe.modality, recipe.licence, score)
     _out.print(table)
 
 
