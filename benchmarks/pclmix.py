@@ -7,8 +7,8 @@ that training never saw, whole volumes, nothing given: Dice and HD95 in mm.
 
     python benchmarks/pclmix.py MODEL --train DIR --val DIR --run DIR [--seeds 3] [--steps 1000]
 
-Every training leaves a small file in the run folder, so an interrupted
-benchmark goes on where it was. The schedule is shorter and the squares are
+Every training leaves a small file in the run folder, named by steps, settings
+and seed, so an interrupted benchmark goes on where it was. The schedule is shorter and the squares are
 smaller than those of the model that ships: rows compare with each other, not
 with it.
 """
@@ -18,9 +18,11 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 from rich.progress import Progress
@@ -31,7 +33,7 @@ from wsseg.evaluate import evaluate
 from wsseg.loop import TrainSettings, held_back_score, train
 from wsseg.methods.pclmix import PCLMixSettings
 from wsseg.methods.registry import create_method, stored_weights
-from wsseg.package import ModelPackage, find_package, write_package
+from wsseg.package import Metadata, ModelPackage, find_package, write_package
 from wsseg.segment import Segmenter
 from wsseg.volume import make_folder, whole_file
 
@@ -68,15 +70,24 @@ class Score:
 class Bench:
     """The data that all trainings share."""
 
-    def __init__(self, package: ModelPackage, train_folder: Path, val_folder: Path, run: Path, steps: int) -> None:
-        self.package, self.val, self.run, self.steps = package, val_folder, run, steps
+    def __init__(
+        self,
+        package: ModelPackage,
+        train_folder: Path,
+        val_folder: Path,
+        run: Path,
+        steps: int,
+        small: Mapping[str, Any] = SMALL,
+    ) -> None:
+        self.package, self.val, self.run, self.steps, self.small = package, val_folder, run, steps, small
         slices = load_slices(train_folder, package.labels, View.of(package.recipe), "scribbles")
         held = held_back_cases(slices.cases, HELD_BACK)
         self.data, self.held = slices.only(set(slices.cases) - held), slices.only(held)
 
     def score(self, row: str, seed: int) -> Score:
         """From its file where it was done before."""
-        file = self.run / f"{self.steps}-{seed}-{row.replace(' ', '_')}.json"
+        settings = json.dumps(self._metadata(row).wsseg.settings, sort_keys=True).encode()
+        file = self.run / f"{self.steps}-{crc32(settings):08x}-{seed}.json"
         if not file.exists():
             found = self._train(row, seed)
             with whole_file(file) as part:
@@ -84,8 +95,7 @@ class Bench:
         return Score(**json.loads(file.read_text()))
 
     def _train(self, row: str, seed: int) -> Score:
-        metadata = self.package.metadata.model_copy(deep=True)
-        metadata.wsseg.settings |= ROWS[row] | SMALL | {"steps": self.steps}
+        metadata = self._metadata(row)
         method = create_method(ModelPackage(self.package.name, self.package.folder, metadata), seed)
         with tempfile.TemporaryDirectory(prefix="wsseg-pclmix-") as name:
             folder = Path(name)
@@ -95,6 +105,11 @@ class Bench:
         held = held_back_score(method, self.held)
         assert held is not None
         return Score(held, table["Dice, whole volumes"], table["HD95 mm, whole volumes"])
+
+    def _metadata(self, row: str) -> Metadata:
+        metadata = self.package.metadata.model_copy(deep=True)
+        metadata.wsseg.settings |= self.small | ROWS[row] | {"steps": self.steps}
+        return metadata
 
 
 def main() -> None:

@@ -52,7 +52,7 @@ SIZES = (3, 6, 12, 24)
 POOL = 32
 """Augmented squares of each tile, of half the side that the package trains on."""
 
-SMALL = {"batch": 8, "width": 32, "hidden": (32, 16)}
+SMALL = {"batch": 8, "width": 32, "hidden": (32, 16), "poses": 1}
 """Settings of a head that is quick to train."""
 
 PEER_STEPS = 3

@@ -197,6 +197,16 @@ def test_cldf_trains_on_a_gpu(make_package: MakePackage, phantom_data: Path, tmp
     train(load_method(package), data, TrainSettings(folder=tmp_path / "run", steps=2))
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_pictures_on_a_gpu(nuclei: ModelPackage, pictures: Path, tmp_path: Path) -> None:
+    picture = read_volume(next(iter(scan_files(pictures).values())))
+    masks = [Segmenter(nuclei.folder, device)(picture).mask.voxels > 0 for device in ("cpu", "cuda")]
+    assert dice_of(*masks) >= 0.98
+    data = load_slices(pictures, nuclei.labels, View.of(nuclei.recipe), "masks")
+    train(load_method(nuclei), data, TrainSettings(folder=tmp_path / "run", steps=5), held=data.only({data.cases[0]}))
+
+
 def test_the_mask_of_a_picture_is_upright(nuclei: ModelPackage, tmp_path: Path) -> None:
     picture, nucleus = tissue(9, width=90, height=40)
     Image.fromarray(picture).save(tmp_path / "tile.png")

@@ -175,6 +175,8 @@ def _stale_parts(method: Method, package: ModelPackage) -> list[str]:
     """Frozen parts to be taken from their packages anew: those left out of this one, and those trained since."""
     stale = []
     for part, parent in package.recipe.parents.items():
+        if part not in method.frozen:  # the settings name a file in its place
+            continue
         recorded = str(package.recipe.trained.get(f"frozen {part}", ""))
         if part in method.training_only or find_package(parent.package).checksum() not in recorded:
             stale.append(part)

@@ -19,12 +19,13 @@ import pytest
 from conftest import metadata_of, small_package
 from wsseg.app.job import Trainer
 from wsseg.app.job_folder import JobFolder, Plan
-from wsseg.app.jobs import BusyError, Jobs, chain, launcher
+from wsseg.app.jobs import MOST_PROCESSES, BusyError, Jobs, chain, launcher
 from wsseg.app.lock import TrainerLock
 from wsseg.data.slices import scan_files
 from wsseg.errors import NotFoundError, WssegError
 from wsseg.labels import PRESENCE_FILE
 from wsseg.loop import CHECKPOINT, load_checkpoint
+from wsseg.methods.registry import method_class
 from wsseg.package import METADATA, ModelPackage, Parent, find_package, home, publish, versions
 from wsseg.volume import read_scan, write_mask
 
@@ -205,7 +206,11 @@ def test_what_the_server_left_when_it_was_killed_while_it_collected_labels_is_re
 def test_on_several_gpus_one_process_each_in_a_number_that_divides_batches() -> None:
     assert launcher(0) == launcher(1) == [sys.executable]
     assert launcher(3)[-1] == "--nproc-per-node=2"
-    assert launcher(8)[-1] == "--nproc-per-node=8"
+    assert launcher(8)[-1] == "--nproc-per-node=4"
+    for name in ("cam", "cdm", "cldf", "ddpm", "pclmix", "textdiff"):
+        method = method_class(name)
+        for stage in method(method.settings_type(), 1).stages():
+            assert stage.batch % MOST_PROCESSES == 0, name
 
 
 def test_parents_are_trained_first_and_once() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from safetensors.torch import save_file
 from conftest import SMALL_PCLMIX
 from wsseg.data.slices import Batch
 from wsseg.errors import WssegError
+from wsseg.losses.mix import Mix
 from wsseg.methods.pclmix import PCLMix, PCLMixSettings
 from wsseg.methods.registry import stored_weights
 
@@ -94,6 +96,40 @@ def test_no_label_takes_part_in_pseudo_labels() -> None:
     target = torch.where(batch.pixels == 255, 0, batch.pixels).long()
     each = torch.nn.functional.cross_entropy(moved, target, reduction="none")
     torch.testing.assert_close(loss, each[~unlabelled].mean(), atol=1e-4, rtol=1e-4)
+
+
+def test_pseudo_labels_are_mixed_as_the_slices_are() -> None:
+    """From the first decoder where the mixture shows the first slice, from the second where it shows the other."""
+    method, batch = _method().eval(), _batch()
+    mix = Mix.draw(batch.uniform, 32, 32)
+    levels = method.network.encode(batch.images)
+    ours, theirs = method.network.decode(levels), method.auxiliary(levels[2:], (32, 32))
+    pseudo = mix(torch.softmax(ours, 1), torch.softmax(theirs, 1)).argmax(dim=1)
+    assert not pseudo.equal(mix(torch.softmax(theirs, 1), torch.softmax(ours, 1)).argmax(dim=1)), "tells nothing"
+    mixed = method.network(mix(batch.images, batch.images))
+    expected = math.exp(-5 * 0.5**2) * torch.nn.functional.cross_entropy(mixed, pseudo)
+    found = method.losses(method.stages()[0], batch)["pseudo-labels"]
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+
+
+def test_averaged_weights_get_statistics_of_their_own() -> None:
+    """As training saw them: what normalisation measured with other weights would be of those."""
+    method, batch = _method(), _batch()
+    with torch.no_grad():
+        for parameter in method.network.parameters():
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(3)))
+        as_measured = method.network.train()(batch.images)
+        apart = [method.network.eval()(batch.images)]
+        method.settle([batch] * 3)
+        apart.append(method.network(batch.images))
+    stale, settled = ((found - as_measured).abs().mean() for found in apart)
+    assert settled < 0.05 * stale
+
+
+def test_parts_that_cannot_work_alone_are_refused() -> None:
+    for settings in ({"mix": False}, {"mix": True, "auxiliary": 0}):
+        with pytest.raises(ValueError, match="need"):
+            PCLMixSettings.model_validate(settings)
 
 
 def test_the_second_decoder_is_not_shipped_and_not_needed() -> None:

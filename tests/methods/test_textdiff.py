@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 from torch.nn import functional
 
+from wsseg.data.poses import POSES, Pose
 from wsseg.data.preprocess import View
 from wsseg.data.slices import Batch, load_slices
 from wsseg.diffusion.noise import slice_noise
@@ -133,7 +135,7 @@ def test_the_head_predicts_at_the_resolution_it_learns_at() -> None:
     torch.testing.assert_close(found, torch.softmax(logits, dim=1)[:, 1:], atol=1e-5, rtol=1e-4)
 
 
-def test_poses_are_laid_back_and_averaged() -> None:
+def test_poses_are_averaged() -> None:
     method = _method()
     _learn(method, ("both",) * 4, 40)
     batch, maps = _batch(1000, ("both",) * 4), []
@@ -161,6 +163,26 @@ def test_the_features_come_from_the_diffusion_model_at_every_noise_level() -> No
     alone = method.taps(method.schedule.add_noise(images, noise, step), step)
     for level, own in zip(found, alone, strict=True):
         torch.testing.assert_close(level[:, own.shape[1] : 2 * own.shape[1]], own, atol=1e-5, rtol=1e-4)
+
+
+def test_a_square_that_cannot_be_halved_is_refused() -> None:
+    with pytest.raises(ValueError, match="crop must be a multiple of 8"):
+        _method(crop=20, shrink=2)
+
+
+@pytest.mark.parametrize("pose", POSES)
+def test_each_pose_is_laid_back(pose: Pose, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A head that says how dark a pixel is says it at the pixel's own place, whatever the pose and the shape."""
+    method = _method(crop=16).requires_grad_(False).eval()
+    monkeypatch.setattr("wsseg.methods.textdiff.POSES", [pose])
+
+    def darkness(images: Tensor, noise: Tensor, texts: object) -> Tensor:
+        return torch.stack([images[:, 0], -images[:, 0]], dim=1)
+
+    monkeypatch.setattr(method, "_logits", darkness)
+    picture = torch.rand(1, 3, 40, 28, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    found = method.predict(picture, None, 0, 2, lambda part: None).probabilities[0, 0]
+    torch.testing.assert_close(found, torch.sigmoid(-2 * picture[0, 0]), atol=1e-5, rtol=1e-4)
 
 
 def test_the_package_holds_backbone_and_words_but_no_published_weights(tmp_path: Path) -> None:

@@ -327,11 +327,15 @@ def _trained_since(model: str, moment: datetime) -> bool:
     return any(time and time.astimezone() > moment for time in times)
 
 
+MOST_PROCESSES = 4
+"""TextDiff's batch has so many squares, and PCLMix's is then two slices each, which are mixed."""
+
+
 def launcher(gpus: int) -> list[str]:
     """One process, or on several GPUs one on each; a power of two, which divides every method's batch."""
     if gpus < 2:
         return [sys.executable]
-    count = 1 << (gpus.bit_length() - 1)
+    count = min(MOST_PROCESSES, 1 << (gpus.bit_length() - 1))
     return [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
 
 

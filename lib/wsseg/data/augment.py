@@ -26,8 +26,9 @@ class Variety:
         stain: natural logarithm of the greatest exponent of one colour, on top of
             gamma: how much of a dye there is differs between laboratories.
         crop: pixels of the square that is seen; None for the whole slice.
-        within: the square stays in the slice, whose border is mirrored where a
-            turned corner looks over it; else there is black.
+        within: the square's middle stays so far in that it shows at most a
+            quarter of its width of what is outside, which is the slice mirrored,
+            without labels; else there is black.
         neighbours: slices on either side that are seen with each, as further channels.
     """
 
@@ -103,7 +104,7 @@ class Augmentation:
 
     def matrix(self, seen: float, within: bool) -> list[list[float]]:
         """The 2 x 3 sampling transform for ``affine_grid`` (columns, rows); ``seen`` is the part of the side."""
-        room = max(0.0, 1 - seen) if within else 1.0
+        room = 1 - seen / 2 if within else 1.0
         cos, sin = (f(self.angle) * seen / self.scale for f in (np.cos, np.sin))
         mirror = -1.0 if self.flip else 1.0
         return [[cos, -sin, room * self.shift[1]], [mirror * sin, mirror * cos, room * self.shift[0]]]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -107,6 +107,13 @@ class Method(nn.Module, ABC):
     def begin(self) -> None:
         """Called once before training starts from random weights."""
 
+    def settle(self, batches: Iterable[Batch]) -> None:
+        """Called after a moving average has taken the place of weights: what was measured with those is measured anew.
+
+        Args:
+            batches: some of the training data, for one pass.
+        """
+
     def pixel_labels(self, stage: Stage, data: LabelledSlices, chunk: int, progress: Progress) -> Tensor:
         """Labels of pixels (slices, size, size) that a stage learns from; by default those that people drew.
 
@@ -147,7 +154,7 @@ class Method(nn.Module, ABC):
         for case in range(len(held.cases)):
             rows = held.case == case
             images = held.images[rows].to(device)
-            maps = self.predict(images, None, 0, chunk, lambda part: None, held.texts[case]).probabilities.cpu()
+            maps = self.predict(images, None, 0, chunk, lambda part: None).probabilities.cpu()
             found = torch.where(maps.amax(dim=1) > 0.5, maps.argmax(dim=1) + 1, 0)
             truth, known = held.pixels[rows].long(), held.pixels[rows] > 0
             for k, value in enumerate(values):

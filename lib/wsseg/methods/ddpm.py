@@ -5,6 +5,7 @@ It learns to denoise pictures that carry no label at all.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -13,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from wsseg.data.augment import stained_tissue
-from wsseg.data.slices import Batch
+from wsseg.data.slices import Batch, LabelledSlices
 from wsseg.diffusion.schedule import NoiseSchedule
 from wsseg.errors import WssegError
 from wsseg.methods.base import Method, Prediction, Progress, Settings, Stage
@@ -74,6 +75,10 @@ class DDPM(Method):
         steps = self.schedule.timesteps_between(low, high, batch.uniform[:, 0])
         velocity = self.diffusion(self.schedule.add_noise(images, noise, steps), steps)
         return {"diffusion": functional.mse_loss(velocity.float(), self.schedule.velocity(images, noise, steps))}
+
+    def score(self, held: LabelledSlices, chunk: int) -> float:
+        """Cannot be told: there is no mask to compare."""
+        return math.nan
 
     def predict(
         self, images: Tensor, presence: Tensor | None, seed: int, chunk: int, progress: Progress, text: str = ""

@@ -22,17 +22,20 @@ that the number of classes allows; a batch without anchors is no error.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.optim.swa_utils import update_bn
 
 from wsseg.data.augment import Variety
 from wsseg.data.poses import POSES, Pose, posed, unposed
 from wsseg.data.slices import Batch, neighbouring
+from wsseg.errors import WssegError
 from wsseg.labels import BACKGROUND
 from wsseg.losses.memory_contrast import ClassMemory, believed, choose_anchors, memory_contrast
 from wsseg.losses.mix import Mix
@@ -61,7 +64,7 @@ class PCLMixSettings(Settings):
         mix: learn from mixed slices.
         contrast: greatest weight of the contrast; 0 leaves it out.
         consistency: greatest weight of the decoders' agreement; 0 leaves it out.
-        auxiliary: weight of the auxiliary decoder's own losses; without it, mix,
+        auxiliary: weight of the auxiliary decoder's own losses; without mix,
             contrast and consistency there is partial cross-entropy alone.
         doubt: entropy above which a pseudo-label is not believed, in parts of
             the greatest: at the start and at the end.
@@ -91,6 +94,14 @@ class PCLMixSettings(Settings):
     steps: int = Field(3000, ge=1)
     rate: float = Field(1e-3, gt=0)
     batch: int = Field(8, ge=1)
+
+    @model_validator(mode="after")
+    def _parts_have_what_they_need(self) -> Self:
+        if not self.mix and (self.contrast or self.consistency):
+            raise ValueError("contrast and consistency need mix, which brings the second decoder")
+        if self.mix and not self.auxiliary:
+            raise ValueError("mix needs auxiliary, without which the second decoder learns nothing")
+        return self
 
 
 class PCLMix(Method):
@@ -141,12 +152,18 @@ class PCLMix(Method):
         used = [self.network, *([self.auxiliary] if settings.mix else []), *([self.embed] if settings.contrast else [])]
         return [Stage("scribbles", nn.ModuleList(used), settings.steps, settings.rate, settings.batch)]
 
+    def settle(self, batches: Iterable[Batch]) -> None:
+        """Means and variances of the kept network's batch normalisation, of slices that are not mixed."""
+        update_bn((batch.images for batch in batches), self.network)
+
     def losses(self, stage: Stage, batch: Batch) -> dict[str, Tensor]:
         settings, images = self.settings, batch.images
         labels = batch.pixels.long()
         known, target = labels > 0, torch.where(labels == BACKGROUND, 0, labels)
         if not settings.mix:
             return self._plain_losses(batch, target, known)
+        if len(images) < 2:
+            raise WssegError("PCLMix mixes slices: each process needs two of a batch, use fewer processes")
         mix = Mix.draw(batch.uniform, *images.shape[2:])
         levels = self.network.encode(torch.cat([images, mix(images, images)]))
         ours, mixed_ours = self.network.decode(levels).chunk(2)

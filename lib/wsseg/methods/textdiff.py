@@ -15,11 +15,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal, cast
+from typing import Annotated, Literal, Self, cast
 
 import torch
 from monai.inferers.utils import sliding_window_inference
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -44,6 +44,9 @@ PUBLISHED_TOKENS = 10
 
 ADM_BLOCKS = (6, 8, 12, 16)
 """Decoder blocks of the published diffusion model that are tapped."""
+
+ADM_LEAST = 32
+"""Sides that it can halve as often as it does are multiples of this."""
 
 
 class TextDiffSettings(Settings):
@@ -81,7 +84,7 @@ class TextDiffSettings(Settings):
     sigmas: tuple[_Sigma, ...] = Field((0.1, 0.4), min_length=1)
     shrink: int = Field(2, ge=1)
     crop: int = Field(256, ge=16)
-    poses: int = Field(2, ge=1, le=len(POSES))
+    poses: int = Field(1, ge=1, le=len(POSES))
     text_model: str = ""
     text_width: int = Field(64, ge=2)
     text_dropout: float = Field(0.2, ge=0, le=1)
@@ -92,6 +95,13 @@ class TextDiffSettings(Settings):
     steps: int = Field(800, ge=1)
     rate: float = Field(1e-3, gt=0)
     batch: int = Field(4, ge=1)
+
+    @model_validator(mode="after")
+    def _square_can_be_halved(self) -> Self:
+        least = self.shrink * (ADM_LEAST if self.adm else 2 ** (len(self.widths) - 1))
+        if self.crop % least:
+            raise ValueError(f"crop must be a multiple of {least}, since the diffusion model halves it")
+        return self
 
 
 class TextDiff(Method):
@@ -168,7 +178,7 @@ class TextDiff(Method):
             logits = self._logits(windows, noise.expand_as(windows), [text] * len(windows))
             done += len(windows)
             progress(min(1.0, done / total))
-            return torch.softmax(logits.float(), dim=1).cpu()
+            return torch.softmax(logits.float(), dim=1)
 
         answers = []
         for index, pose in enumerate(POSES[: self.settings.poses]):
