@@ -122,6 +122,26 @@ def test_train_then_segment_with_what_was_trained(
     assert (trained["started from"], trained["seed"]) == ("random weights", 3)
 
 
+def test_measure_tells_which_frame_is_which_and_how_much_is_ejected(shared: Path, tmp_path: Path) -> None:
+    """A heart that training never saw, end-systole named first; against its reference masks."""
+    folder = shared / "acdc" / "val"
+    one, other = sorted(file for file in folder.glob("patient072_frame??.nii.gz"))
+    told = wsseg("measure", other, one, "--json", tmp_path / "heart.json", "--out", tmp_path / "masks")
+    assert "left ventricle" in told.stdout
+    found = json.loads((tmp_path / "heart.json").read_text())
+    assert {name: frame["phase"] for name, frame in found["frames"].items()} == {
+        "patient072_frame01": "ED",
+        other.name.removesuffix(".nii.gz"): "ES",
+    }
+    truth = [(read_volume(folder / f"{name}_label.nii.gz").voxels == 3).sum() for name in found["frames"]]
+    fraction = 1 - min(truth) / max(truth)
+    assert found["left ventricle"]["ejection_fraction"] == pytest.approx(fraction, abs=0.1)
+    assert all(0.5 < frame["confidence"] < 1 for frame in found["frames"].values())
+    assert len(list((tmp_path / "masks").iterdir())) == 2
+    refused = wsseg("measure", one, check=False)
+    assert (refused.returncode, "1 scan is named, two are needed" in refused.stderr) == (2, True)
+
+
 def test_import_then_evaluate_a_real_release(shared: Path, tmp_path: Path) -> None:
     wsseg("import", "kaggle-3m", shared / "raw" / "kaggle_3m", tmp_path / "lgg")
     shown = wsseg("evaluate", "cdm-glioma-flair", "--data", tmp_path / "lgg", "--seeds", 1, "--given", "presence")

@@ -5,7 +5,7 @@ import pytest
 
 from wsseg.errors import WssegError
 from wsseg.labels import LabelSpace
-from wsseg.measure import ejections, volumes_ml
+from wsseg.measure import ejections, phases, volumes_ml
 from wsseg.volume import Volume
 
 HEART = LabelSpace(("left", "wall"))
@@ -21,7 +21,8 @@ def test_volumes_are_in_millilitres_whatever_the_orientation() -> None:
 
 def test_the_fuller_frame_is_diastole_in_either_order() -> None:
     full, empty = {"left": 120.0, "wall": 90.0}, {"left": 48.0, "wall": 95.0}
-    for pair in ((full, empty), (empty, full)):
+    for pair, told in (((full, empty), ("ED", "ES")), ((empty, full), ("ES", "ED"))):
+        assert phases(*pair, ["left"]) == told
         found = ejections(*pair, ["left"])["left"]
         assert (found.end_diastolic_ml, found.end_systolic_ml, found.stroke_ml) == (120.0, 48.0, 72.0)
         assert found.fraction == pytest.approx(0.6)

@@ -23,6 +23,8 @@ def test_a_new_task_is_an_untrained_package(learns_from: str, method: str) -> No
     method_made = create_method(found)
     assert method_made.learns_from == learns_from
     assert set(adopt_parents(method_made, found, method_made.frozen)) == set(found.recipe.parents)
+    if learns_from == "scribbles":
+        assert method_made.settings.crop == found.recipe.size, "an organ may fill the slice"
     colors = {label.color for label in found.recipe.labels.values()}
     assert len(colors) == 2
 

@@ -32,7 +32,7 @@ from wsseg import __version__
 from wsseg.app.guards import DEFAULT_MAX_UPLOAD_MB
 from wsseg.errors import WssegError
 from wsseg.labels import presence_of
-from wsseg.package import DEFAULT_MODEL, find_package, home, package_names, roll_back
+from wsseg.package import DEFAULT_MODEL, Figure, find_package, home, package_names, roll_back
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 
@@ -260,15 +260,16 @@ def measure(
     json_file: Annotated[Path | None, typer.Option("--json", help="The figures.")] = None,
 ) -> None:
     """Segment end-diastole and end-systole; print volumes and ejection fractions."""
+    if len(frames) != 2:
+        named = "1 scan is" if len(frames) == 1 else f"{len(frames)} scans are"
+        raise WssegError(f"measure: {named} named, two are needed: end-diastole and end-systole")
     with _errors.status("loading"):
-        from wsseg.measure import ejections, volumes_ml
+        from wsseg.measure import ejections, phases, volumes_ml
         from wsseg.methods.base import part_of
         from wsseg.scan import read_any, write_any
         from wsseg.segment import Segmenter
         from wsseg.volume import make_folder
 
-    if len(frames) != 2:
-        raise WssegError(f"measure: {len(frames)} scans are named, two are needed: end-diastole and end-systole")
     segmenter = Segmenter(model, device)
     package = segmenter.package
     cavities = [name for name, label in package.recipe.labels.items() if label.cavity]
@@ -277,16 +278,18 @@ def measure(
     sources = [read_any(frame) for frame in frames]
     if out is not None:
         make_folder(out)
-    volumes = []
+    volumes, confidences = [], []
     with _bar("segmenting") as progress:
         for index, source in enumerate(sources):
-            mask = segmenter(source.volume, progress=part_of(progress, index, 2)).mask
-            volumes.append(volumes_ml(mask, package.labels))
+            result = segmenter(source.volume, progress=part_of(progress, index, 2))
+            volumes.append(volumes_ml(result.mask, package.labels))
+            confidences.append(round(result.confidence, 4))
             if out is not None:
-                write_any(out / f"{source.case}_mask.nii.gz", mask, source, package)
-    found = ejections(volumes[0], volumes[1], cavities)
+                write_any(out / f"{source.case}_mask.nii.gz", result.mask, source, package)
+    found, phase = ejections(volumes[0], volumes[1], cavities), phases(volumes[0], volumes[1], cavities)
     table = Table()
-    for column in ("class", *(f"{source.case} ml" for source in sources), "stroke ml", "ejection fraction %"):
+    frames_told = (f"{source.case} ml, {name}" for source, name in zip(sources, phase, strict=True))
+    for column in ("class", *frames_told, "stroke ml", "ejection fraction %"):
         table.add_column(column)
     for name in package.labels.names:
         told = (f"{found[name].stroke_ml:.1f}", f"{100 * found[name].fraction:.1f}") if name in found else ("", "")
@@ -297,8 +300,12 @@ def measure(
             name: {"stroke_ml": round(e.stroke_ml, 3), "ejection_fraction": round(e.fraction, 4)}
             for name, e in found.items()
         }
-        cases = {source.case: each for source, each in zip(sources, volumes, strict=True)}
-        _write_json(json_file, {"model": model, "version": package.metadata.version, "millilitres": cases, **rows})
+        each_frame = zip(sources, phase, volumes, confidences, strict=True)
+        cases = {
+            source.case: {"phase": name, "millilitres": ml, "confidence": confidence}
+            for source, name, ml, confidence in each_frame
+        }
+        _write_json(json_file, {"model": model, "version": package.metadata.version, "frames": cases, **rows})
 
 
 @app.command()
@@ -367,6 +374,8 @@ def export_labels(
 @app.command("models")
 def list_models() -> None:
     """List the models with their licence and a figure of each; their cards have all, with the protocol."""
+    from wsseg.methods.registry import BACKBONES
+
     table = Table()
     for column in ("model", "version", "classes", "reads", "licence", "scored on scans never seen"):
         table.add_column(column, no_wrap=column == "model")
@@ -379,10 +388,17 @@ def list_models() -> None:
         recipe = package.recipe
         # What a click gives comes first: a model is told nothing then.
         clicked = [f for f in recipe.figures if f.what.startswith("Dice") and f.what.endswith("nothing given")]
-        told = [f"{f.what}: {f.value:.3f} ± {f.spread:.3f} ({f.seeds} noise seeds)" for f in clicked[:1]]
-        score = "".join(told) if package.trained else "not trained"
+        score = "".join(f"{f.what}: {f.value:.3f}" + _spread(f) for f in clicked[:1])
+        if not package.trained:
+            score = "not trained"
+        elif recipe.method in BACKBONES:
+            score = "segments nothing, others build on it"
         table.add_row(name, package.metadata.version, ", ".join(recipe.labels), recipe.modality, recipe.licence, score)
     _out.print(table)
+
+
+def _spread(figure: Figure) -> str:
+    return f" ± {figure.spread:.3f} ({figure.seeds} noise seeds)" if figure.seeds > 1 else ""
 
 
 def _facts(case: str, version: str, model: str, result: Any, seconds: float) -> dict[str, Any]:

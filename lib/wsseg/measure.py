@@ -39,10 +39,19 @@ def volumes_ml(mask: Volume, labels: LabelSpace) -> dict[str, float]:
     return {name: float(np.count_nonzero(mask.voxels == value)) * voxel for name, value in labels.values().items()}
 
 
+def phases(one: dict[str, float], other: dict[str, float], cavities: list[str]) -> tuple[str, str]:
+    """Which of two frames of one heart is end-diastole ("ED", the fuller one) and which end-systole ("ES").
+
+    Args:
+        one, other: millilitres by class, as :func:`volumes_ml` gives them.
+        cavities: classes that fill and empty, taken together.
+    """
+    filled = [sum(volumes[name] for name in cavities) for volumes in (one, other)]
+    return ("ED", "ES") if filled[0] >= filled[1] else ("ES", "ED")
+
+
 def ejections(one: dict[str, float], other: dict[str, float], cavities: list[str]) -> dict[str, Ejection]:
     """How much each cavity ejects between two frames of one heart.
-
-    Which frame is end-diastole is told by the cavities together: the fuller one.
 
     Args:
         one, other: millilitres by class, as :func:`volumes_ml` gives them.
@@ -51,7 +60,7 @@ def ejections(one: dict[str, float], other: dict[str, float], cavities: list[str
     Raises:
         WssegError: a cavity was not found in the fuller frame.
     """
-    full, empty = sorted((one, other), key=lambda volumes: -sum(volumes[name] for name in cavities))
+    full, empty = (one, other) if phases(one, other, cavities)[0] == "ED" else (other, one)
     for name in cavities:
         if not full[name]:
             raise WssegError(f"measure: no {name} was found at end-diastole, there is nothing to measure")

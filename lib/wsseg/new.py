@@ -33,7 +33,7 @@ YOURS = "yours to choose"
 
 _METHODS: dict[LearnsFrom, dict[str, Any]] = {
     "presence": {"method": "cdm", "size": 64},
-    "scribbles": {"method": "pclmix", "size": 192, "largest_component": True},
+    "scribbles": {"method": "pclmix", "size": 192, "settings": {"crop": 192}, "largest_component": True},
     "masks": {
         "method": "textdiff",
         "size": 512,
@@ -41,7 +41,8 @@ _METHODS: dict[LearnsFrom, dict[str, Any]] = {
         "parents": {"diffusion": {"package": "ddpm-nuclei-he", "part": "diffusion"}},
     },
 }
-"""Masks teach TextDiff on colour pictures, over the backbone of stained tissue."""
+"""PCLMix sees the whole slice, since an organ of any size may lie anywhere in it. Masks teach TextDiff on colour
+pictures, over the backbone of stained tissue."""
 
 
 def new_package(
@@ -68,7 +69,8 @@ def new_package(
         raise WssegError("--modality is empty, name what the model reads, as in MR or CT")
     space = LabelSpace(tuple(labels))
     shown = {label: Label(color=color, category=TISSUE, type=TISSUE) for label, color in _colors(space).items()}
-    recipe = Recipe(format=1, settings={}, labels=shown, modality=modality, licence=YOURS, **_METHODS[learns_from])
+    method = {"settings": {}, **_METHODS[learns_from]}
+    recipe = Recipe(format=1, labels=shown, modality=modality, licence=YOURS, **method)
     recipe = recipe.model_copy(update={"licence": "; ".join([*parent_licences(recipe), YOURS])})
     metadata = Metadata(
         version=VERSION,

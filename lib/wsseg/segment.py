@@ -69,17 +69,19 @@ class Segmentation:
             "label_names": self.labels.values(),
             "presence": {name: [round(float(p), 4) for p in row] for name, row in rows},
             "slice_axis": self.grid.stored_axis,
-            **self._sizes(),
             "confidence": round(self.confidence, 4),
-            "uncertain_ml": [round(float(u), 3) for u in self._uncertain_ml()],
+            **self._sizes(),
         }
 
-    def _sizes(self) -> dict[str, dict[str, float]]:
-        """How much there is of each class: of a picture, whose pixels have no known size, a part of it."""
+    def _sizes(self) -> dict[str, Any]:
+        """How much there is of each class, and of doubt; of pictures, whose pixels have no known size, the part."""
         if self.mask.picture:
             parts = {name: np.mean(self.mask.voxels == value) for name, value in self.labels.values().items()}
             return {"area_percent": {name: round(100 * float(part), 3) for name, part in parts.items()}}
-        return {"millilitres": {name: round(ml, 3) for name, ml in volumes_ml(self.mask, self.labels).items()}}
+        return {
+            "millilitres": {name: round(ml, 3) for name, ml in volumes_ml(self.mask, self.labels).items()},
+            "uncertain_ml": [round(float(u), 3) for u in self._uncertain_ml()],
+        }
 
     def _uncertain_ml(self) -> NDArray[np.floating]:
         """Millilitres of doubt on every slice as stored: the uncertainty summed over its voxels."""

@@ -128,7 +128,8 @@ def train_package(
             (settings.folder / left).unlink(missing_ok=True)
     processes.wait_for_everyone()
     worse = _is_worse(before, score)
-    return Trained(read_package(folder, package.name), not worse, before, score, _in_a_sentence(version, before, score))
+    message = _in_a_sentence(version, before, score, settings.held_back)
+    return Trained(read_package(folder, package.name), not worse, before, score, message)
 
 
 def _hold_back(
@@ -160,9 +161,10 @@ def _is_worse(before: float | None, score: float | None) -> bool:
     return before is not None and score is not None and score < before
 
 
-def _in_a_sentence(version: str, before: float | None, score: float | None) -> str:
+def _in_a_sentence(version: str, before: float | None, score: float | None, held_back: float) -> str:
     if score is None:
-        return f"{version} is in use; too few labels were held back to compare it"
+        many = "too few" if held_back else "no"
+        return f"{version} is in use; {many} labels were held back to compare it"
     if before is None:
         return f"{version} is in use; it scores {score:.3f} on the labels held back"
     told = f"{score:.3f} on the labels held back, {before:.3f} before"

@@ -246,7 +246,7 @@ def _predict(scan: str, package: ModelPackage) -> dict[str, Any]:
     said = result.facts()
     colors = [look.color for look in package.recipe.labels.values()]
     _masks.put(scan, package.name, version, layout.overlay(result.mask, colors))
-    return {"version": version, **{key: said[key] for key in ("presence", "confidence", "uncertain_ml")}}
+    return {"version": version, **{key: said[key] for key in ("presence", "confidence")}}
 
 
 @router.get("/scans/{scan}/overlay", dependencies=[_user], summary="The mask of a prediction")

@@ -17,6 +17,8 @@ from wsseg.package import bundled, home
 REMOTE = ("http://", "https://")
 
 _SETTINGS = {
+    # Its default lets any web page read the server.
+    "MONAI_LABEL_CORS_ORIGINS": "[]",
     # A scoring process would start with the server and after every sample.
     "MONAI_LABEL_AUTO_UPDATE_SCORING": "false",
     # MONAI Label asks an archive for CT only.
