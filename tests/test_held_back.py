@@ -105,10 +105,12 @@ def test_a_worse_model_is_kept_but_not_published(
     assert found.package.recipe.trained["scans"] == 3
 
 
-def test_with_too_few_scans_nothing_is_held_back(phantom_data: Path, tmp_path: Path) -> None:
-    found = train_package(
-        _package(tmp_path), phantom_data, tmp_path / "models", TrainSettings(folder=tmp_path / "run", steps=2)
-    )
+@pytest.mark.parametrize(
+    ("part", "told"), [(0.0, "no labels were held back"), (0.001, "too few labels were held back")]
+)
+def test_a_model_that_cannot_be_compared_says_why(phantom_data: Path, tmp_path: Path, part: float, told: str) -> None:
+    settings = TrainSettings(folder=tmp_path / "run", steps=2, held_back=part)
+    found = train_package(_package(tmp_path), phantom_data, tmp_path / "models", settings)
     assert found.published
     assert found.score is None
-    assert "too few labels were held back" in found.message
+    assert told in found.message
