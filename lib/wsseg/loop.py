@@ -48,7 +48,7 @@ REPORT_EVERY = 20
 
 
 SETTLING = 50
-"""Batches over which running statistics are taken anew for averaged weights."""
+"""Most batches over which running statistics are taken anew for averaged weights."""
 
 
 SCORES = 5
@@ -305,6 +305,7 @@ def _train_stage(run: _Run, index: int, stage: Stage, length: int, saved: dict[s
     average.to(run.accelerator.device)
     share = _share(stage.batch, run.accelerator)
     seed, variety = _stage_seed(run.settings.seed, index), run.method.variety
+    settle = partial(_settle, run, stage, seed, min(SETTLING, length))
     for step in range(begin, length):
         batch = _to_device(run.data.batch(seed, step, share, variety, step / length), run.accelerator)
         for group in optimizer.param_groups:
@@ -318,12 +319,12 @@ def _train_stage(run: _Run, index: int, stage: Stage, length: int, saved: dict[s
         if (step + 1) % REPORT_EVERY == 0 or step + 1 == length:
             _report(run, stage, _mean_losses(run, losses, stage, step), step + 1)
         if run.held is not None and (step + 1) * SCORES // length > step * SCORES // length:
-            _try_average(run, stage, run.held, average, best, step + 1, seed)
+            _try_average(run, stage, run.held, average, best, step + 1, settle)
         if time.monotonic() - run.saved > run.settings.save_every:
             _save(run, index, step + 1, optimizer, average, best)
     average.copy_to(weights)
     if not best.state:
-        _settle(run, stage, seed)
+        settle()
     best.restore(stage.module)
     _save(run, index + 1, 0, None, None, best)
     run.accelerator.free_memory()
@@ -350,20 +351,26 @@ def _state_of(module: nn.Module) -> list[Tensor]:
     return [*module.parameters(), *module.buffers()]
 
 
-def _settle(run: _Run, stage: Stage, seed: int) -> None:
+def _settle(run: _Run, stage: Stage, seed: int, count: int) -> None:
     """Let the method measure its running statistics anew, with the same batches in every process."""
-    batches = (run.data.batch(seed, step, range(stage.batch), run.method.variety) for step in range(SETTLING))
+    batches = (run.data.batch(seed, step, range(stage.batch), run.method.variety) for step in range(count))
     run.method.settle(_to_device(batch, run.accelerator) for batch in batches)
 
 
 def _try_average(
-    run: _Run, stage: Stage, held: LabelledSlices, average: EMAModel, best: _Best, step: int, seed: int
+    run: _Run,
+    stage: Stage,
+    held: LabelledSlices,
+    average: EMAModel,
+    best: _Best,
+    step: int,
+    settle: Callable[[], None],
 ) -> None:
     """Score the average of the weights on labels held back; keep it if none was better."""
     weights = list(stage.module.parameters())
     average.store(weights)
     average.copy_to(weights)
-    _settle(run, stage, seed)
+    settle()
     stage.module.eval()
     score = held_back_score(run.method, held)
     stage.module.train()
