@@ -36,7 +36,7 @@ MOST_STEPS = 1_000_000
 _TRIES = 3
 _LOOK_EVERY = 0.3
 _PATIENCE = 60.0
-_LEAVING = 10.0
+_LEAVING = 30.0
 
 Snapshot = Callable[[Path, ModelPackage], int]
 """Writes the labels as they are now into a data folder that a package can be trained on."""
