@@ -20,9 +20,9 @@ import numpy as np
 from common import brightness_of, calibrate, heat_of, otsu_dice
 from rich.progress import track
 
-from wsseg.evaluate import load_cases
+from wsseg.evaluation.evaluate import load_cases
 from wsseg.methods.registry import load_method
-from wsseg.package import find_package
+from wsseg.models.package import find_package
 
 PLAIN: dict[str, Any] = {"sigmas": (0.7,), "draws": 2, "tau": 0.0, "trajectory": 0, "guidance": 0.0}
 """One level, present minus absent, one step."""

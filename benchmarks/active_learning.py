@@ -33,7 +33,12 @@ from rich.progress import Progress
 from torch import Tensor
 from torch.nn import functional
 
-from wsseg.active import (
+from wsseg.data.augment import Augmentation, Variety, augment
+from wsseg.data.preprocess import View, prepare
+from wsseg.data.slices import scan_files
+from wsseg.files import make_folder, whole_file
+from wsseg.images.volume import read_scan
+from wsseg.inference.active import (
     SLICES,
     Doubt,
     Look,
@@ -46,13 +51,9 @@ from wsseg.active import (
     uncertainty,
     worth_labelling,
 )
-from wsseg.data.augment import Augmentation, Variety, augment
-from wsseg.data.preprocess import View, prepare
-from wsseg.data.slices import scan_files
-from wsseg.labels import PRESENCE_FILE, LabelSpace, read_presence
+from wsseg.labels.space import PRESENCE_FILE, LabelSpace, read_presence
 from wsseg.losses.presence import presence_loss
 from wsseg.methods.cam import CAM, CAMSettings
-from wsseg.volume import make_folder, read_scan, whole_file
 
 LABELS = LabelSpace(("tumor",))
 

@@ -21,9 +21,9 @@ from torch import Tensor
 
 from wsseg.diffusion.derivative import difference
 from wsseg.diffusion.schedule import NoiseSchedule
+from wsseg.inference.segmenter import slices_per_pass
 from wsseg.methods.cdm import CDMSettings
 from wsseg.networks.unet import ConditionalUNet
-from wsseg.segment import slices_per_pass
 
 SCHEDULE = NoiseSchedule()
 

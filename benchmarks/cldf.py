@@ -20,12 +20,12 @@ from torch import Tensor
 
 from wsseg.data.preprocess import View
 from wsseg.data.slices import LabelledSlices, load_slices
-from wsseg.evaluate import evaluate
-from wsseg.loop import TrainSettings, train
+from wsseg.evaluation.evaluate import evaluate
+from wsseg.inference.segmenter import Segmenter
 from wsseg.methods.cldf import CLDF
 from wsseg.methods.registry import adopt_parents, create_method, stored_weights
-from wsseg.package import ModelPackage, find_package, read_package, write_package
-from wsseg.segment import Segmenter
+from wsseg.models.package import ModelPackage, find_package, read_package, write_package
+from wsseg.training.loop import TrainSettings, train
 
 PREDICTION = {"readout", "edge_mm", "slice_blur"}
 """What training does not depend on: rows that change nothing else score the reference's weights."""

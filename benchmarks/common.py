@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from wsseg.data.preprocess import Stack, View, prepare
-from wsseg.evaluate import Case
+from wsseg.evaluation.evaluate import Case
 from wsseg.methods.base import Method
-from wsseg.methods.heat import calibrate as calibrate_map
-from wsseg.methods.heat import evidence
-from wsseg.package import ModelPackage
+from wsseg.methods.shared.heat import calibrate as calibrate_map
+from wsseg.methods.shared.heat import evidence
+from wsseg.models.package import ModelPackage
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 from rich.progress import track
 
-from wsseg.evaluate import Case, load_cases
-from wsseg.measure import ejections, volumes_ml
-from wsseg.segment import Segmenter
+from wsseg.evaluation.evaluate import Case, load_cases
+from wsseg.inference.measure import ejections, volumes_ml
+from wsseg.inference.segmenter import Segmenter
 
 
 def main() -> None:

@@ -34,7 +34,7 @@ import psutil
 import requests
 
 from wsseg.data.phantom import write_demo_study
-from wsseg.package import DEFAULT_MODEL
+from wsseg.models.package import DEFAULT_MODEL
 
 VIEWERS = 8
 MASKS = 0.1

@@ -29,13 +29,13 @@ from rich.progress import Progress
 
 from wsseg.data.preprocess import View
 from wsseg.data.slices import held_back_cases, load_slices
-from wsseg.evaluate import evaluate
-from wsseg.loop import TrainSettings, held_back_score, train
+from wsseg.evaluation.evaluate import evaluate
+from wsseg.files import make_folder, whole_file
+from wsseg.inference.segmenter import Segmenter
 from wsseg.methods.pclmix import PCLMixSettings
 from wsseg.methods.registry import create_method, stored_weights
-from wsseg.package import Metadata, ModelPackage, find_package, write_package
-from wsseg.segment import Segmenter
-from wsseg.volume import make_folder, whole_file
+from wsseg.models.package import Metadata, ModelPackage, find_package, write_package
+from wsseg.training.loop import TrainSettings, held_back_score, train
 
 USUAL = PCLMixSettings()
 

@@ -35,16 +35,16 @@ from torch.nn import functional
 from wsseg.data.augment import Variety, stained_tissue
 from wsseg.data.preprocess import Stack, View, prepare
 from wsseg.data.slices import Batch, LabelledSlices, load_slices
-from wsseg.evaluate import Case, dice_of, load_cases
-from wsseg.labels import BACKGROUND
-from wsseg.loop import TrainSettings, train
+from wsseg.evaluation.evaluate import Case, dice_of, load_cases
+from wsseg.files import make_folder, whole_file
+from wsseg.labels.space import BACKGROUND
 from wsseg.losses.pixels import pixel_cross_entropy, squared_dice
 from wsseg.methods.base import Method, Prediction, Progress, Stage
 from wsseg.methods.registry import create_method, load_method
 from wsseg.methods.textdiff import OVERLAP, TextDiff, TextDiffSettings
+from wsseg.models.package import ModelPackage, find_package
 from wsseg.networks.shared_unet import SharedUNet
-from wsseg.package import ModelPackage, find_package
-from wsseg.volume import make_folder, whole_file
+from wsseg.training.loop import TrainSettings, train
 
 SIZES = (3, 6, 12, 24)
 """Tiles with masks."""

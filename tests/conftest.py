@@ -14,6 +14,8 @@ from PIL import Image
 from scipy import ndimage
 
 from wsseg.data.phantom import write_phantom_data
+from wsseg.files import home
+from wsseg.labels.space import Code, Label
 from wsseg.methods.cam import CAMSettings
 from wsseg.methods.cdm import CDMSettings
 from wsseg.methods.cldf import CLDFSettings
@@ -21,18 +23,8 @@ from wsseg.methods.ddpm import DDPMSettings
 from wsseg.methods.pclmix import PCLMixSettings
 from wsseg.methods.registry import method_class, stored_weights
 from wsseg.methods.textdiff import TextDiffSettings
-from wsseg.package import (
-    Code,
-    Label,
-    Metadata,
-    ModelPackage,
-    Recipe,
-    home,
-    publish,
-    read_package,
-    write_package,
-)
-from wsseg.train import TrainSettings, train_package
+from wsseg.models.package import Metadata, ModelPackage, Recipe, publish, read_package, write_package
+from wsseg.training.run import TrainSettings, train_package
 
 REPOSITORY = Path(__file__).parents[1]
 

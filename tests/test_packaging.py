@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from conftest import REPOSITORY
-from wsseg.package import home
+from wsseg.files import home
 
 
 @pytest.fixture(scope="module")

@@ -1,3 +1,3 @@
 """What MONAI Label loads from the folder given as ``--app``; it takes the one class it finds here."""
 
-from wsseg.app.app import WssegApp  # noqa: F401
+from wsseg.server.app import WssegApp  # noqa: F401

@@ -11,17 +11,18 @@ from typing import Any
 __version__ = "0.1.0"
 
 _FACE = {
-    "LabelSpace": "labels",
-    "ModelPackage": "package",
-    "Segmentation": "segment",
-    "Segmenter": "segment",
-    "Volume": "volume",
+    "LabelSpace": "labels.space",
+    "ModelPackage": "models.package",
+    "Segmentation": "inference.segmenter",
+    "Segmenter": "inference.segmenter",
+    "Volume": "images.volume",
     "WssegError": "errors",
-    "find_package": "package",
-    "read_presence": "labels",
-    "read_scan": "volume",
-    "segment": "segment",
-    "write_mask": "volume",
+    "find_package": "models.package",
+    "read_presence": "labels.space",
+    "read_scan": "images.volume",
+    "segment": "inference.segmenter",
+    "segment_file": "inference.segmenter",
+    "write_mask": "images.volume",
 }
 
 __all__ = sorted(_FACE)

@@ -19,8 +19,8 @@ from wsseg.data.importers.monuseg import fill, read_outlines
 from wsseg.data.preprocess import View
 from wsseg.data.slices import load_slices
 from wsseg.errors import WssegError
-from wsseg.labels import PRESENCE_FILE, LabelSpace, read_presence
-from wsseg.volume import read_volume
+from wsseg.images.volume import read_volume
+from wsseg.labels.space import PRESENCE_FILE, LabelSpace, read_presence
 
 TUMOR = LabelSpace(("tumor",))
 

@@ -11,8 +11,8 @@ import pytest
 from wsseg.data.phantom import make_phantom, write_demo_study, write_phantom_data
 from wsseg.data.preprocess import View, prepare
 from wsseg.data.slices import load_slices, reference_of, scan_files
-from wsseg.labels import LabelSpace
-from wsseg.volume import SliceGrid, Volume, read_scan, read_volume
+from wsseg.images.volume import SliceGrid, Volume, read_scan, read_volume
+from wsseg.labels.space import LabelSpace
 
 TUMOR = LabelSpace(("tumor",))
 

@@ -7,7 +7,7 @@ import torch
 from conftest import tissue
 from wsseg.data.preprocess import View, prepare, scale_intensity
 from wsseg.errors import WssegError
-from wsseg.volume import Volume
+from wsseg.images.volume import Volume
 
 
 def _head(shape: tuple[int, int, int] = (100, 120, 6)) -> np.ndarray:

@@ -13,7 +13,7 @@ from wsseg.data.importers.release import write_nifti
 from wsseg.data.preprocess import View
 from wsseg.data.slices import load_slices
 from wsseg.errors import WssegError
-from wsseg.labels import LabelSpace
+from wsseg.labels.space import LabelSpace
 
 HEART = LabelSpace(("cavity", "wall"))
 

@@ -13,7 +13,7 @@ from wsseg.data.augment import USUAL
 from wsseg.data.preprocess import View
 from wsseg.data.slices import LabelledSlices, load_slices, mask_of, reference_of, scan_files
 from wsseg.errors import NotFoundError, WssegError
-from wsseg.labels import BACKGROUND, PRESENCE_FILE, LabelSpace
+from wsseg.labels.space import BACKGROUND, PRESENCE_FILE, LabelSpace
 
 TUMOR = LabelSpace(("tumor",))
 NUCLEUS = LabelSpace(("nucleus",))
@@ -43,7 +43,7 @@ def test_a_sample_is_the_same_whoever_draws_it(slices: LabelledSlices) -> None:
 
 def test_presence_stays_with_its_slice(phantom_data: Path, slices: LabelledSlices) -> None:
     """The stored order, reversed or not, is that of the table: masks tell."""
-    from wsseg.evaluate import load_cases
+    from wsseg.evaluation.evaluate import load_cases
 
     expected = torch.cat([torch.from_numpy(c.reference.any(axis=(0, 1))) for c in load_cases(phantom_data, TUMOR)])
     assert torch.equal(slices.presence[:, 0] == 1, expected)

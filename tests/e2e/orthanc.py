@@ -21,7 +21,7 @@ from dicomweb_client import DICOMwebClient
 from live import write_series
 from pydicom import Dataset, dcmread
 
-from wsseg.volume import Volume
+from wsseg.images.volume import Volume
 
 PLUGINS = Path("/usr/share/orthanc/plugins")
 START_SECONDS = 30

@@ -22,7 +22,7 @@ from PIL import Image
 
 from wsseg.data.importers.release import write_nifti
 from wsseg.data.phantom import make_phantom
-from wsseg.volume import read_volume
+from wsseg.images.volume import read_volume
 
 API = "/annotate/api"
 SLICES = 8

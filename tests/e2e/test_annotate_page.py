@@ -19,9 +19,9 @@ from playwright.sync_api import Browser, Locator, Page, Route, expect
 from conftest import small_package
 from wsseg.data.importers.release import write_nifti
 from wsseg.data.phantom import make_phantom
-from wsseg.labels import BACKGROUND, LabelSpace
-from wsseg.package import publish
-from wsseg.store import LabelStore
+from wsseg.labels.space import BACKGROUND, LabelSpace
+from wsseg.labels.store import LabelStore
+from wsseg.models.package import publish
 
 MODEL = "page"
 LABELS = ("tumor", "edema")

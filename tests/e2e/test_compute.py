@@ -9,9 +9,10 @@ import pytest
 from live import write_scan
 
 from conftest import small_package
-from wsseg.app.compute import Compute, StoppingError
-from wsseg.package import home, publish
-from wsseg.volume import Volume, read_scan
+from wsseg.files import home
+from wsseg.images.volume import Volume, read_scan
+from wsseg.models.package import publish
+from wsseg.server.compute import Compute, StoppingError
 
 
 @pytest.fixture

@@ -25,13 +25,14 @@ from orthanc import AUTH, Orthanc, as_itk, orthanc, write_patient
 from pydicom import Dataset, dcmread, dcmwrite
 
 from conftest import small_package
-from wsseg.app import pacs
-from wsseg.app.pacs import PASSWORD, USER, Pacs, RefusedError
-from wsseg.app.serve import check_studies
 from wsseg.data.phantom import make_phantom
 from wsseg.errors import UnavailableError, WssegError
-from wsseg.package import home, publish
-from wsseg.volume import Volume
+from wsseg.files import home
+from wsseg.images.volume import Volume
+from wsseg.models.package import publish
+from wsseg.server.serve import check_studies
+from wsseg.server.studies import pacs
+from wsseg.server.studies.pacs import PASSWORD, USER, Pacs, RefusedError
 
 LABELS = ("left", "middle", "right")
 CT = {"Modality": "CT", "SOPClassUID": "1.2.840.10008.5.1.4.1.1.2"}

@@ -20,8 +20,8 @@ from PIL import Image
 from playwright.sync_api import expect
 
 from conftest import PINK, small_package, tissue
-from wsseg.package import METADATA, WEIGHTS, ModelPackage, Parent, publish, read_package
-from wsseg.volume import read_volume
+from wsseg.images.volume import read_volume
+from wsseg.models.package import METADATA, WEIGHTS, ModelPackage, Parent, publish, read_package
 
 SECONDS = 300
 API = "/annotate/api"

@@ -11,10 +11,11 @@ import pytest
 import requests
 from live import SERVE, running
 
-from wsseg.app.models import offered_packages
-from wsseg.app.serve import serve
 from wsseg.errors import NotFoundError, WssegError
-from wsseg.package import bundled, home, package_names
+from wsseg.files import home
+from wsseg.models.package import bundled, package_names
+from wsseg.server.serve import serve
+from wsseg.server.tasks.offered import offered_packages
 
 HOST = "127.0.0.1"
 

@@ -21,9 +21,9 @@ import SimpleITK as sitk  # noqa: N813  (its own documentation's name)
 from live import PLAIN, SERVE, Server, oblique_affine, running, write_scan, write_series
 from monailabel.client import MONAILabelClient
 
-from wsseg.package import bundled
-from wsseg.segment import Segmenter
-from wsseg.volume import read_scan
+from wsseg.images.volume import read_scan
+from wsseg.inference.segmenter import Segmenter
+from wsseg.models.package import bundled
 
 SLICES = 10
 

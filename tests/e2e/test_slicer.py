@@ -17,9 +17,10 @@ from live import SERVE, Server, oblique_affine, running
 from conftest import small_package
 from wsseg.data.importers.release import write_nifti
 from wsseg.data.phantom import make_phantom
-from wsseg.evaluate import dice_of
-from wsseg.package import home, publish
-from wsseg.volume import Volume, read_volume
+from wsseg.evaluation.evaluate import dice_of
+from wsseg.files import home
+from wsseg.images.volume import Volume, read_volume
+from wsseg.models.package import publish
 
 SHIPPED = {"cldf-glioma-flair": 0.6, "cdm-glioma-flair": 0.3, "pclmix-cardiac-cine": 0.0}
 """The least Dice on the coarse synthetic head; the heart's model has nothing to find in it."""

@@ -23,11 +23,12 @@ from monailabel.client import MONAILabelClient
 from monailabel.client.client import MONAILabelClientException
 
 from conftest import small_package
-from wsseg.app.lock import TrainerLock
 from wsseg.data.phantom import write_phantom_data
-from wsseg.labels import LabelSpace, read_presence
-from wsseg.package import WEIGHTS, home, publish
-from wsseg.store import LabelStore
+from wsseg.files import home
+from wsseg.labels.space import LabelSpace, read_presence
+from wsseg.labels.store import LabelStore
+from wsseg.models.package import WEIGHTS, publish
+from wsseg.server.jobs.lock import TrainerLock
 
 SECONDS = 480
 TUMOR = LabelSpace(("tumor",))

@@ -8,16 +8,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from wsseg.data.poses import POSES, Pose
 from wsseg.data.preprocess import View
 from wsseg.data.slices import Batch, load_slices
 from wsseg.diffusion.noise import slice_noise
 from wsseg.errors import WssegError
-from wsseg.labels import LabelSpace
-from wsseg.loop import TrainSettings, train
+from wsseg.labels.space import LabelSpace
 from wsseg.methods.ddpm import DDPM, DDPMSettings
 from wsseg.methods.registry import stored_weights
+from wsseg.methods.shared.poses import POSES, Pose
 from wsseg.methods.textdiff import TextDiff, TextDiffSettings
+from wsseg.training.loop import TrainSettings, train
 
 WIDTHS = (32, 32, 32)
 SIDE = 32

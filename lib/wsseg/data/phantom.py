@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from wsseg.data.importers.release import save_presence, write_nifti
-from wsseg.labels import LabelSpace, Presence, presence_of_mask
-from wsseg.volume import Volume, make_folder
+from wsseg.files import make_folder
+from wsseg.images.volume import Volume
+from wsseg.labels.space import LabelSpace, Presence, presence_of_mask
 
 LABELS = LabelSpace(("tumor",))
 

@@ -18,9 +18,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from wsseg.errors import WssegError
-from wsseg.labels import Presence
-from wsseg.package import Recipe
-from wsseg.volume import SliceGrid, Volume, hung
+from wsseg.images.volume import SliceGrid, Volume, hung
+from wsseg.labels.space import Presence
+from wsseg.models.package import Recipe
 
 AIR = 0.08
 """Tissue is what exceeds this part of the scan's bright end."""

@@ -18,7 +18,9 @@ from torch.nn import functional
 from wsseg.data.augment import USUAL, Augmentation, Variety, augment
 from wsseg.data.preprocess import Stack, View, prepare
 from wsseg.errors import NotFoundError, WssegError
-from wsseg.labels import (
+from wsseg.images.picture import classes_of
+from wsseg.images.volume import EXTENSIONS, Volume, case_name, read_scan, read_volume
+from wsseg.labels.space import (
     BACKGROUND,
     NO,
     PRESENCE_FILE,
@@ -31,8 +33,6 @@ from wsseg.labels import (
     read_presence,
     read_texts,
 )
-from wsseg.picture import classes_of
-from wsseg.volume import EXTENSIONS, Volume, case_name, read_scan, read_volume
 
 LearnsFrom = Literal["presence", "scribbles", "masks", "images"]
 """Which labels a method cannot do without; "images" asks for none."""

@@ -12,9 +12,9 @@ from torch import Tensor
 from wsseg.data.slices import Batch
 from wsseg.losses.presence import presence_loss
 from wsseg.methods.base import Progress, Settings, Stage, part_of
-from wsseg.methods.gradcam import gradcam_map
-from wsseg.methods.heat import blur, calibrate, evidence
-from wsseg.methods.presence import ImageLabelMethod, mirrored_presence
+from wsseg.methods.shared.gradcam import gradcam_map
+from wsseg.methods.shared.heat import blur, calibrate, evidence
+from wsseg.methods.shared.presence import ImageLabelMethod, mirrored_presence
 from wsseg.networks.resnet import resnet18
 
 

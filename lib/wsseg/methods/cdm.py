@@ -20,8 +20,8 @@ from wsseg.diffusion.noise import over_noise
 from wsseg.diffusion.schedule import NoiseSchedule
 from wsseg.losses.presence import presence_loss
 from wsseg.methods.base import Progress, Settings, Stage
-from wsseg.methods.heat import blur, calibrate, evidence
-from wsseg.methods.presence import ImageLabelMethod, mirrored_presence
+from wsseg.methods.shared.heat import blur, calibrate, evidence
+from wsseg.methods.shared.presence import ImageLabelMethod, mirrored_presence
 from wsseg.networks.classifier import NoisyClassifier
 from wsseg.networks.unet import ConditionalUNet
 

@@ -21,14 +21,14 @@ from wsseg.diffusion.derivative import class_gradient, difference
 from wsseg.diffusion.features import FeatureTaps, noised_features
 from wsseg.diffusion.noise import over_noise, slice_noise
 from wsseg.diffusion.schedule import NoiseSchedule
-from wsseg.labels import BACKGROUND, NO, YES
+from wsseg.labels.space import BACKGROUND, NO, YES
 from wsseg.losses.contrast import contrast_loss, sample_pixels
 from wsseg.losses.pixels import overlap_loss, pixel_cross_entropy
 from wsseg.methods.base import Prediction, Progress, Settings, Stage, part_of
-from wsseg.methods.gradcam import gradcam_map
-from wsseg.methods.heat import blur, evidence, mark_something, over_neighbours
-from wsseg.methods.presence import ImageLabelMethod, mirrored_presence, presence_auc
-from wsseg.methods.seeds import confident, merge_classes, vote
+from wsseg.methods.shared.gradcam import gradcam_map
+from wsseg.methods.shared.heat import blur, evidence, mark_something, over_neighbours
+from wsseg.methods.shared.presence import ImageLabelMethod, mirrored_presence, presence_auc
+from wsseg.methods.shared.seeds import confident, merge_classes, vote
 from wsseg.networks.classifier import NoisyClassifier
 from wsseg.networks.pixel_decoder import PixelDecoder
 from wsseg.networks.resnet import resnet18

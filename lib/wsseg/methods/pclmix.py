@@ -33,14 +33,14 @@ from torch.nn import functional
 from torch.optim.swa_utils import update_bn
 
 from wsseg.data.augment import Variety
-from wsseg.data.poses import POSES, Pose, posed, unposed
 from wsseg.data.slices import Batch, neighbouring
 from wsseg.errors import WssegError
-from wsseg.labels import BACKGROUND
+from wsseg.labels.space import BACKGROUND
 from wsseg.losses.memory_contrast import ClassMemory, believed, choose_anchors, memory_contrast
 from wsseg.losses.mix import Mix
 from wsseg.losses.pixels import pixel_cross_entropy
 from wsseg.methods.base import Method, Prediction, Progress, Settings, Stage
+from wsseg.methods.shared.poses import POSES, Pose, posed, unposed
 from wsseg.networks.shared_unet import SharedUNet
 from wsseg.networks.swin_decoder import SwinDecoder
 

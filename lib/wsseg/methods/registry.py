@@ -12,7 +12,7 @@ from torch import Tensor
 
 from wsseg.errors import WssegError
 from wsseg.methods.base import Method
-from wsseg.package import METADATA, ModelPackage, find_package
+from wsseg.models.package import METADATA, ModelPackage, find_package
 
 METHODS = {
     "cam": "CAM",

@@ -24,15 +24,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from wsseg.data.augment import stained_tissue
-from wsseg.data.poses import POSES, posed, unposed
 from wsseg.data.slices import Batch
 from wsseg.diffusion.adm import decoder_channels, load_adm
 from wsseg.diffusion.features import FeatureTaps, noised_features
 from wsseg.diffusion.noise import slice_noise
 from wsseg.diffusion.schedule import NoiseSchedule
-from wsseg.labels import BACKGROUND, NO, UNKNOWN
+from wsseg.labels.space import BACKGROUND, NO, UNKNOWN
 from wsseg.losses.pixels import pixel_cross_entropy, squared_dice
 from wsseg.methods.base import Method, Prediction, Progress, Settings, Stage
+from wsseg.methods.shared.poses import POSES, posed, unposed
 from wsseg.networks.text import HuggingFaceText, TextEncoder, WordEmbedding
 from wsseg.networks.text_head import TextHead
 from wsseg.networks.unet import DenoisingUNet

@@ -18,8 +18,14 @@ from wsseg.data.importers.release import (
     write_nifti,
 )
 from wsseg.errors import WssegError
-from wsseg.labels import LabelSpace
-from wsseg.volume import NIFTI, Volume, case_name, make_folder, read_scan
+from wsseg.files import make_folder
+from wsseg.images.volume import (
+    NIFTI,
+    Volume,
+    case_name,
+    read_scan,
+)
+from wsseg.labels.space import LabelSpace
 
 LABELS = LabelSpace(("RV", "Myo", "LV"))
 

@@ -18,8 +18,9 @@ from wsseg.data.importers.release import (
     write_nifti,
 )
 from wsseg.errors import NotFoundError
-from wsseg.labels import NO, UNKNOWN, YES, LabelSpace, Presence
-from wsseg.volume import make_folder, read_scan
+from wsseg.files import make_folder
+from wsseg.images.volume import read_scan
+from wsseg.labels.space import NO, UNKNOWN, YES, LabelSpace, Presence
 
 LABELS = LabelSpace(("tumor",))
 

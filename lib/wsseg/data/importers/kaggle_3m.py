@@ -18,9 +18,9 @@ from wsseg.data.importers.release import (
     write_nifti,
 )
 from wsseg.errors import NotFoundError, WssegError
-from wsseg.labels import LabelSpace, presence_of_mask
-from wsseg.picture import read_picture
-from wsseg.volume import make_folder
+from wsseg.files import make_folder
+from wsseg.images.picture import read_picture
+from wsseg.labels.space import LabelSpace, presence_of_mask
 
 LABELS = LabelSpace(("tumor",))
 

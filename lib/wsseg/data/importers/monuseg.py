@@ -12,9 +12,9 @@ from skimage.draw import polygon
 
 from wsseg.data.importers.release import Progress, each, list_folder
 from wsseg.errors import NotFoundError, WssegError
-from wsseg.labels import LabelSpace
-from wsseg.picture import PICTURES, read_picture
-from wsseg.volume import make_folder, whole_file
+from wsseg.files import make_folder, whole_file
+from wsseg.images.picture import PICTURES, read_picture
+from wsseg.labels.space import LabelSpace
 
 LABELS = LabelSpace(("nucleus",))
 

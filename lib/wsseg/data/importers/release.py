@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsseg.errors import NotFoundError, WssegError
-from wsseg.labels import PRESENCE_FILE, LabelSpace, Presence, read_presence, write_presence
-from wsseg.volume import NIFTI, Volume, read_volume, whole_file
+from wsseg.files import whole_file
+from wsseg.images.volume import NIFTI, Volume, read_volume
+from wsseg.labels.space import PRESENCE_FILE, LabelSpace, Presence, read_presence, write_presence
 
 Progress = Callable[[float], None]
 """Told the finished part of an import, in [0, 1]."""

@@ -1,0 +1,5 @@
+"""``python -m wsseg.cli``."""
+
+from wsseg.cli import main
+
+main()

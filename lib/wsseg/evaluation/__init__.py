@@ -1,0 +1,1 @@
+"""Masks against references, and pictures of both."""

@@ -1,0 +1,1 @@
+"""A scan with its geometry: formats in and out, masks onto its grid."""

@@ -1,0 +1,55 @@
+"""Whatever the user names as a scan: an image file or a folder of one DICOM series."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from wsseg.errors import WssegError
+from wsseg.images.volume import MASKS, Volume, case_name, check_hangs, check_scan, read_scan, write_mask
+from wsseg.models.package import ModelPackage
+
+if TYPE_CHECKING:
+    from wsseg.images.dicom import DicomScan
+
+SEG = ".dcm"
+
+
+@dataclass(frozen=True)
+class Scan:
+    """A scan, its case name, and its DICOM series if it came as one."""
+
+    volume: Volume
+    case: str
+    series: DicomScan | None = None
+
+    def check_output(self, out: Path) -> None:
+        """Refuse a mask file that could not be written, before anything is computed."""
+        known = (*MASKS, SEG) if self.series else MASKS
+        if not out.name.lower().endswith(known):
+            raise WssegError(f"{out}: unknown file type for this scan's mask, expected {', '.join(known)}")
+        check_hangs(out, self.volume)
+        if not out.parent.is_dir():
+            raise WssegError(f"{out}: the folder {out.parent} does not exist")
+
+
+def read_any(path: Path) -> Scan:
+    """Read a file, or a folder as a DICOM series whose UID is the case name."""
+    if not path.is_dir():
+        return Scan(read_scan(path), case_name(path))
+    from wsseg.images.dicom import read_series  # DICOM's libraries are imported only when used
+
+    series = read_series(path)
+    check_scan(series.volume, path)
+    return Scan(series.volume, series.series_uid, series)
+
+
+def write_any(out: Path, mask: Volume, scan: Scan, package: ModelPackage) -> None:
+    """Write a mask as the extension says: NIfTI, NRRD, PNG or DICOM SEG."""
+    if out.name.lower().endswith(SEG) and scan.series:
+        from wsseg.images.dicom import write_seg
+
+        write_seg(out, mask, scan.series, package)
+    else:
+        write_mask(out, mask, len(package.labels))

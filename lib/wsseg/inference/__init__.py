@@ -1,0 +1,1 @@
+"""A scan and a package to a mask, and what to label next."""

@@ -1,0 +1,1 @@
+"""Names and voxel values, and the weak labels a scan can carry."""

@@ -1,0 +1,104 @@
+"""What methods that learn from image-level labels share: a classifier says which slices show a class, a map where."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from monai.metrics import compute_roc_auc
+from torch import Tensor
+from torch.nn import functional
+
+from wsseg.data.slices import LabelledSlices
+from wsseg.labels.space import NO, YES
+from wsseg.methods.base import Method, Prediction, Progress
+
+
+class ImageLabelMethod(Method):
+    """A method learned from "this slice shows it: yes / no".
+
+    Attributes:
+        classes: number of findings.
+    """
+
+    classes: int
+
+    def predict(
+        self, images: Tensor, presence: Tensor | None, seed: int, chunk: int, progress: Progress, text: str = ""
+    ) -> Prediction:
+        decided = decide_presence(self.presence_probability(images, chunk), presence)
+        shown = decided > self.settings.presence_threshold
+        slices = torch.nonzero(shown.any(dim=1))[:, 0]
+        probabilities = torch.zeros(len(images), self.classes, *images.shape[2:])
+        if len(slices):
+            probabilities[slices] = self.locate(images, slices, shown[slices], seed, chunk, progress)
+        return Prediction(probabilities * shown[:, :, None, None], decided)
+
+    def score(self, held: LabelledSlices, chunk: int) -> float:
+        """Area under the ROC curve of presence per slice, mean over the classes of which both states are known."""
+        device = next(self.parameters()).device
+        cases = [held.images[held.case == case].to(device) for case in range(len(held.cases))]
+        return presence_auc(held, torch.cat([self.presence_probability(images, chunk) for images in cases]))
+
+    @abstractmethod
+    def presence_probability(self, images: Tensor, chunk: int) -> Tensor:
+        """Probability that slices show a class, (slices, classes) on the CPU."""
+
+    @abstractmethod
+    def locate(
+        self, images: Tensor, slices: Tensor, shown: Tensor, seed: int, chunk: int, progress: Progress
+    ) -> Tensor:
+        """Where the classes are in some slices.
+
+        Args:
+            slices: indices into ``images``; those that show a class.
+            shown: (len(slices), classes) bool, which classes they show.
+
+        Returns:
+            (len(slices), classes, size, size) in [0, 1], 0.5 on the border of a finding, on the CPU.
+        """
+
+
+def presence_auc(held: LabelledSlices, said: Tensor) -> float:
+    """Area under the ROC curve, mean over the classes of which both states are known, NaN without any.
+
+    Args:
+        said: (slices, classes), greater where a slice rather shows the class.
+    """
+    areas = []
+    for truth, value in zip(held.presence.T, said.T, strict=True):
+        if (truth == YES).any() and (truth == NO).any():
+            areas.append(compute_roc_auc(value[truth >= 0], truth[truth >= 0]))
+    return float(np.mean(areas)) if areas else math.nan
+
+
+def smooth_over_slices(logits: Tensor) -> Tensor:
+    """Weights 1 2 1 over neighbouring slices of (slices, classes), ends repeated.
+
+    A finding spans neighbours: what one slice leaves open the next ones decide.
+    """
+    logits = logits.float().cpu()
+    padded = functional.pad(logits.T[None], (1, 1), mode="replicate")[0].T
+    return (padded[:-2] + 2 * padded[1:-1] + padded[2:]) / 4
+
+
+def mirrored_presence(classifier: Callable[[Tensor], Tensor], images: Tensor, chunk: int) -> Tensor:
+    """Presence probability (slices, classes), from each slice, its mirror image and its neighbours.
+
+    Args:
+        classifier: slices (n, 1, size, size) to logits (n, classes).
+        images: (slices, 1, size, size), neighbours in order.
+        chunk: slices at a time.
+    """
+    logits = [(classifier(part) + classifier(part.flip(2))) / 2 for part in images.split(chunk)]
+    return torch.sigmoid(smooth_over_slices(torch.cat(logits)))
+
+
+def decide_presence(probability: Tensor, given: Tensor | None) -> Tensor:
+    """Presence (slices, classes): as given where it is known, else as estimated."""
+    if given is None:
+        return probability
+    return torch.where(given < 0, probability, given.to(probability))

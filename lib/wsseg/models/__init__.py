@@ -1,0 +1,1 @@
+"""Trained packages on disk: schema, versions, cards, new ones."""

@@ -1,0 +1,269 @@
+"""The MONAI Label app: every trained package, ready to be run from a viewer."""
+
+from __future__ import annotations
+
+import atexit
+import gc
+import logging
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from monailabel.config import settings
+from monailabel.endpoints.user.auth import DEFAULT_USER
+from monailabel.interfaces.app import MONAILabelApp
+from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
+from monailabel.interfaces.tasks.infer_v2 import InferTask
+from monailabel.interfaces.tasks.strategy import Strategy
+from monailabel.interfaces.tasks.train import TrainTask
+
+from wsseg.errors import NotFoundError, UnavailableError, WssegError
+from wsseg.files import is_plain
+from wsseg.images.scan import SEG
+from wsseg.images.volume import case_name
+from wsseg.labels.engine import open_store
+from wsseg.models.package import WEIGHTS, ModelPackage, current_folder, find_package, package_names
+from wsseg.server.compute import Compute
+from wsseg.server.interrupt import when_interrupted
+from wsseg.server.jobs.batch import Batch
+from wsseg.server.jobs.jobs import Jobs
+from wsseg.server.routes.replies import naming
+from wsseg.server.studies.archive import Archive
+from wsseg.server.studies.folder import ScanFolder
+from wsseg.server.studies.labels import Labels
+from wsseg.server.studies.pacs import Pacs
+from wsseg.server.studies.studies import Studies
+from wsseg.server.studies.whole_datastore import write_datastores_whole
+from wsseg.server.tasks.infer import SegmentTask
+from wsseg.server.tasks.offered import offered_packages, sound_packages
+from wsseg.server.tasks.scribbles import NAME as SCRIBBLES
+from wsseg.server.tasks.scribbles import ScribblesTask
+from wsseg.server.tasks.strategies import strategies
+from wsseg.server.tasks.train import TrainingTask
+
+logger = logging.getLogger(__name__)
+
+
+class WssegApp(MONAILabelApp):
+    """Models learned from weak labels.
+
+    MONAI Label finds this class by its direct base and calls it with these
+    three keywords, once in the server and once in every job it starts, so
+    nothing is loaded here.
+
+    Args:
+        app_dir: folder that MONAI Label keeps its logs in.
+        studies: folder of scans, or a DICOMweb URL.
+        conf: ``models`` restricts what is offered, names separated by commas.
+
+    Attributes:
+        compute: loaded models.
+        jobs: of training.
+        batch: inference on many scans.
+        weak_labels: of the studies; ``labels`` is MONAI Label's own list of class names.
+
+    Raises:
+        WssegError: a model named in ``conf`` is unknown or damaged, or the
+            labels cannot be opened.
+    """
+
+    weak_labels: Labels
+
+    def __init__(self, app_dir: str, studies: str, conf: dict[str, str]) -> None:
+        self.compute = Compute()
+        self.jobs = Jobs(lambda folder, package: self.weak_labels.snapshot(folder, package))
+        self.batch = Batch(self.infer)
+        self._folders = _folders_in_use()
+        super().__init__(
+            app_dir,
+            studies,
+            conf,
+            name="wsseg",
+            description="Segmentation learned from labels that cost seconds",
+        )
+
+    def init_datastore(self) -> Datastore:
+        """The studies, and the weak labels of them."""
+        write_datastores_whole()
+        archive = self.studies.startswith(("http://", "https://"))
+        datastore = super().init_datastore() if archive else ScanFolder(self.studies)
+        self.weak_labels = Labels(open_store(), Studies(datastore))
+        return datastore
+
+    def _init_dicomweb_datastore(self) -> Datastore:
+        return Archive(Pacs(self.studies), settings.MONAI_LABEL_DICOMWEB_SEARCH_FILTER, self.packages)
+
+    def init_infers(self) -> dict[str, InferTask]:
+        """One task per trained package, and one that takes scribbles."""
+        packages = offered_packages(self.chosen_models())
+        tasks = {package.name: SegmentTask(package, self.compute, self.weak_labels) for package in packages}
+        logger.info("offered: %s", ", ".join(tasks) or "no model, none is trained")
+        drawable = sorted(self.packages(), key=lambda package: not package.trained)
+        if not drawable:
+            return {}
+        return {**tasks, SCRIBBLES: ScribblesTask(drawable, self.compute, self.weak_labels)}
+
+    def init_trainers(self) -> dict[str, TrainTask]:
+        """One task per model, trained or not."""
+        return {package.name: TrainingTask(package, self.jobs) for package in self.packages()}
+
+    def renew_models(self) -> None:
+        """Offer models that were trained since the server started, and tell viewers the versions in use."""
+        self._infers = self.init_infers()
+        self._trainers = self.init_trainers()
+
+    def _keep_up(self) -> None:
+        """Offer what was trained, made or rolled back meanwhile, here or by a command."""
+        found = _folders_in_use()
+        if found != self._folders:
+            self._folders = found
+            self.renew_models()
+
+    def info(self) -> dict[str, Any]:
+        """MONAI Label's own fields.
+
+        Every scan with a label counts as completed, as Slicer offers training
+        only where one is. The model trained last stands first in
+        ``train_stats``, as viewers show the first.
+        """
+        self._keep_up()
+        found = super().info()
+        stats = found["train_stats"]
+        found["train_stats"] = dict(sorted(stats.items(), key=lambda entry: not entry[1]))
+        store = self.datastore()
+        unlabelled = set(store.get_unlabeled_images()) - self._labelled()
+        found["datastore"]["completed"] = found["datastore"]["total"] - len(unlabelled)
+        return found
+
+    def _labelled(self) -> set[str]:
+        """Scans with a label; none while the database is down, since viewers can segment without it."""
+        try:
+            return set(self.weak_labels.store.cases())
+        except UnavailableError as error:
+            logger.warning("%s", error)
+            return set()
+
+    def chosen_models(self) -> list[str]:
+        """Names in ``conf``, none where every model is to be offered."""
+        return [name.strip() for name in self.conf.get("models", "").split(",") if name.strip()]
+
+    def packages(self) -> list[ModelPackage]:
+        """Models that scans can be labelled for, trained or not, as they are now."""
+        chosen = self.chosen_models()
+        return [find_package(name) for name in chosen] if chosen else sound_packages()
+
+    def package(self, model: str) -> ModelPackage:
+        """One of :meth:`packages`.
+
+        Raises:
+            NotFoundError: there is none of that name.
+        """
+        known = self.chosen_models() or package_names()
+        if model not in known:
+            raise NotFoundError(f'model "{model}" is unknown, offered are: {", ".join(known)}')
+        return find_package(model)
+
+    def init_strategies(self) -> dict[str, Strategy]:
+        """Ways to choose the scan to label next, the recommended one first."""
+        return strategies(self.compute, self.weak_labels, self.packages)
+
+    def on_init_complete(self) -> None:
+        """In a server, read the weights while the first client connects."""
+        super().on_init_complete()
+        when_interrupted(self.compute.stop)
+        self.jobs.resume()
+        when_interrupted(self.jobs.pause)
+        when_interrupted(self.batch.stop)
+        for task in self._infers.values():
+            task.load()
+        # All that was imported stays; a collection that walks it would stop every thread for a second.
+        gc.collect()
+        gc.freeze()
+        atexit.register(gc.unfreeze)
+
+    def infer(self, request: Mapping[str, Any], datastore: Datastore | None = None) -> dict[str, Any]:
+        """Segment one image, and store the mask if ``save_label`` asks for it.
+
+        Unlike MONAI Label's own, this opens only images of the studies and
+        files that were uploaded, never any path of the server.
+
+        Raises:
+            WssegError: see :meth:`SegmentTask.__call__`; errors name the image.
+            NotFoundError: no such model or image.
+        """
+        store = datastore or self.datastore()
+        task = self.task(request.get("model"))
+        image = str(request.get("image") or "")
+        tag = str(request.get("label_tag") or DefaultLabelTag.ORIGINAL.value)
+        if not is_plain(tag):
+            raise WssegError(f'label_tag "{tag}": must be the name of a folder, not a path')
+        known = self.image_path(image, store)
+        path = known or self._uploaded(image)
+        if request.get("result_extension") == SEG:
+            path = _series_of(path)
+        asked = {**request, "image": str(path), "scan": image if known else ""}
+        if request.get("label"):
+            asked["label"] = str(self._uploaded(str(request["label"])))
+        asked["annotator"] = str(request.get("annotator") or request.get("client_id") or DEFAULT_USER.username)
+        with naming(path, Path(image).name):
+            file, params = task(asked)
+        label = file
+        if known and request.get("save_label") in (True, "true"):
+            try:
+                label = store.save_label(image, file, tag, {"model": request["model"], "params": params})
+            except OSError as error:
+                Path(file).unlink()
+                raise WssegError(f"{image}: its mask cannot be stored ({error.strerror})") from error
+        return {"label": label, "tag": tag, "file": file, "params": params}
+
+    def batch_infer(self, request: dict[str, Any], datastore: Datastore | None = None) -> dict[str, Any]:
+        """MONAI Label's own, which divides by the number of GPUs unless told that there is none."""
+        several = request.get("multi_gpu", True) and torch.cuda.is_available()
+        # What stands in option rows is of one scan, never of all.
+        return super().batch_infer({**request, "multi_gpu": several, "save_as_label": False}, datastore)
+
+    def model_file(self, model: str, validate: bool = True) -> str:
+        """The weights in use, for those who ask for the file or its sum.
+
+        Raises:
+            NotFoundError: no such model.
+        """
+        return str(self.package(model).folder / WEIGHTS)
+
+    def tasks(self, job: str) -> Mapping[str, Any]:
+        """What MONAI Label can run as a job: "batch/infer", "train" or "scoring"."""
+        self._keep_up()
+        return {"batch/infer": self._infers, "train": self._trainers, "scoring": self._scoring_methods}[job]
+
+    def task(self, model: str | None) -> InferTask:
+        """The infer task of a model."""
+        if model not in self._infers:
+            self._keep_up()
+        if model not in self._infers:
+            raise NotFoundError(f'model "{model}" is unknown, offered are: {", ".join(self._infers) or "none"}')
+        return self._infers[model]
+
+    def image_path(self, image: str, store: Datastore | None = None) -> Path | None:
+        """Where an image of the studies is, None if there is none of that id."""
+        return Studies(store or self.datastore()).find(image)
+
+    def _uploaded(self, image: str) -> Path:
+        path = Path(image).resolve()
+        homes = [Path(tempfile.gettempdir())]
+        if self.sessions():
+            homes.append(Path(self.sessions().store_path))
+        if not image or not any(path.is_relative_to(home.resolve()) for home in homes):
+            raise NotFoundError(f'image "{image}" is unknown')
+        return path
+
+
+def _folders_in_use() -> dict[str, Path]:
+    return {name: current_folder(name) for name in package_names()}
+
+
+def _series_of(path: Path) -> Path:
+    """The DICOM series that a DICOMweb store keeps beside the NIfTI file it made of it."""
+    folder = path.parent / case_name(path)
+    return folder if folder.is_dir() else path

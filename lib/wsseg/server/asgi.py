@@ -1,0 +1,42 @@
+"""MONAI Label's application with our routes in front: ``--uvicorn_app wsseg.server.asgi:app``."""
+
+from __future__ import annotations
+
+import logging
+import os
+
+from fastapi.middleware.cors import CORSMiddleware
+from monailabel.app import app
+
+from wsseg.server.routes import annotate
+from wsseg.server.routes.replies import answer_errors
+from wsseg.server.routes.viewers import router
+from wsseg.server.security.access import require_token
+from wsseg.server.security.limits import SizeLimit
+from wsseg.server.security.names import KnownNames
+from wsseg.server.security.request_log import RequestLog
+from wsseg.server.settings import LOCAL_ONLY, TOKEN, max_upload_mb
+from wsseg.server.studies.links import leave_out_links
+
+# MONAI Label lets any page that is open in the same browser read the server, and
+# fails on a list of those that may. OHIF comes from the server itself.
+app.user_middleware = [middleware for middleware in app.user_middleware if middleware.cls is not CORSMiddleware]
+
+logging.getLogger("wsseg").setLevel(logging.INFO)
+
+leave_out_links()
+
+app.include_router(router)
+# The first route that matches answers.
+app.router.routes.insert(0, app.router.routes.pop())
+app.include_router(annotate.router)
+annotate.serve_page(app)
+answer_errors(app)
+
+# The last one added is the first one asked.
+app.add_middleware(KnownNames, local_only=bool(os.environ.get(LOCAL_ONLY)))
+app.add_middleware(SizeLimit, max_upload_mb=max_upload_mb())
+# Taken out of the environment, which trainers and other commands inherit.
+if token := os.environ.pop(TOKEN, ""):
+    require_token(app, token)
+app.add_middleware(RequestLog)

@@ -1,0 +1,111 @@
+"""Loaded models, and the one thread per device that uses them."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import torch
+
+from wsseg.errors import UnavailableError, WssegError
+from wsseg.images.volume import Volume
+from wsseg.inference.active import Look
+from wsseg.inference.segmenter import Segmentation, Segmenter
+from wsseg.labels.space import Presence
+from wsseg.models.package import find_package
+
+logger = logging.getLogger(__name__)
+
+
+class StoppingError(UnavailableError):
+    """The server is being stopped."""
+
+
+def devices() -> list[str]:
+    """What a viewer may choose from; the first is the default."""
+    return [*(f"cuda:{index}" for index in range(torch.cuda.device_count())), "cpu"]
+
+
+class Compute:
+    """Segments scans, one at a time on each device, with models kept in memory.
+
+    Every device has a thread of its own: however many requests arrive at once,
+    one scan's activations are in memory and one set of torch's worker threads
+    is busy. A model published meanwhile is used from the next scan on.
+    """
+
+    def __init__(self) -> None:
+        self._threads: dict[str, ThreadPoolExecutor] = {}
+        self._creating = threading.Lock()
+        self._loaded: dict[tuple[str, str], Segmenter] = {}
+        self._stopping = False
+
+    def segment(self, model: str, device: str, scan: Volume, presence: Presence | None, text: str = "") -> Segmentation:
+        """Segment one scan, after those that came before it.
+
+        Raises:
+            StoppingError: the server was stopped meanwhile.
+        """
+        return self.segment_versioned(model, device, scan, presence, text)[1]
+
+    def segment_versioned(
+        self, model: str, device: str, scan: Volume, presence: Presence | None, text: str = ""
+    ) -> tuple[str, Segmentation]:
+        """:meth:`segment`, and the version of the model that did it."""
+
+        def run() -> tuple[str, Segmentation]:
+            self._go_on(0.0)
+            segmenter = self._segmenter(model, device)
+            return segmenter.package.metadata.version, segmenter(scan, presence, progress=self._go_on, text=text)
+
+        return self._thread(device).submit(run).result()
+
+    def look(self, model: str, device: str, scan: Volume, mask: bool) -> tuple[str, Look]:
+        """The version in use and what it says of a scan, see :meth:`Segmenter.look`.
+
+        Raises:
+            StoppingError: the server was stopped meanwhile.
+        """
+
+        def run() -> tuple[str, Look]:
+            self._go_on(0.0)
+            segmenter = self._segmenter(model, device)
+            return segmenter.package.metadata.version, segmenter.look(scan, mask)
+
+        return self._thread(device).submit(run).result()
+
+    def load(self, model: str, device: str) -> None:
+        """Read a model into memory, in the background, before the first scan asks for it."""
+
+        def read() -> None:
+            try:
+                self._segmenter(model, device)
+            except WssegError as error:
+                logger.warning("cannot be used: %s", error)
+
+        self._thread(device).submit(read)
+
+    def stop(self) -> None:
+        """Give up what is being computed; without this, Ctrl-C would wait for it."""
+        self._stopping = True
+
+    def _go_on(self, part: float) -> None:
+        if self._stopping:
+            raise StoppingError("the server is being stopped")
+
+    def _thread(self, device: str) -> ThreadPoolExecutor:
+        with self._creating:
+            if device not in self._threads:
+                self._threads[device] = ThreadPoolExecutor(1, f"compute-{device}")
+            return self._threads[device]
+
+    def _segmenter(self, model: str, device: str) -> Segmenter:
+        """Called in the device's own thread only."""
+        held = self._loaded.get((model, device))
+        # Versions are immutable folders: another folder is another version.
+        if held is None or held.package.folder != find_package(model).folder:
+            held = Segmenter(model, device)
+            self._loaded[model, device] = held
+            logger.info("loaded %s %s on %s", model, held.package.metadata.version, device)
+        return held

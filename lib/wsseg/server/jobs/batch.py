@@ -1,0 +1,268 @@
+"""Batch inference as MONAI Label's clients know it: many scans at a click, and the routes under /batch/infer.
+
+MONAI Label starts a process for it, which writes its own, older, list of labels
+over that of the server. This works in a thread of the server.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Annotated, Any, Literal
+from uuid import uuid4
+
+from fastapi import APIRouter, Body, Depends, HTTPException
+from monailabel.config import settings
+from monailabel.endpoints.user.auth import RBAC
+from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
+from monailabel.interfaces.utils.app import app_instance
+
+from wsseg.errors import NotFoundError, WssegError
+from wsseg.files import is_plain
+from wsseg.server.compute import StoppingError, devices
+
+logger = logging.getLogger(__name__)
+
+LINES = 20
+"""Kept of what a batch tells."""
+
+RUNS = 10
+"""Batches that are remembered."""
+
+Infer = Callable[[dict[str, Any]], dict[str, Any]]
+
+router = APIRouter(prefix="/batch/infer", tags=["Infer"])
+
+_user = Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_USER))
+_admin = Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_ADMIN))
+
+
+@dataclass
+class Run:
+    """One batch.
+
+    Attributes:
+        request: of all its scans.
+        scans: their ids.
+        keep: whether ``results`` are kept, which grow with the number of scans.
+        results: per scan as :meth:`WssegApp.infer` returns it, without the file;
+            ``detail`` says why there is none.
+        state: in the words of MONAI Label: RUNNING, DONE, ERROR (nothing could be segmented) or STOPPED.
+    """
+
+    request: dict[str, Any]
+    scans: Sequence[str]
+    keep: bool
+    id: str = field(default_factory=lambda: str(uuid4()))
+    started: datetime = field(default_factory=datetime.now)
+    ended: datetime | None = None
+    state: str = "RUNNING"
+    results: dict[str, dict[str, Any]] = field(default_factory=dict)
+    stored: int = 0
+    failed: int = 0
+    details: deque[str] = field(default_factory=lambda: deque(maxlen=LINES))
+    _telling: threading.Lock = field(default_factory=threading.Lock)
+
+    def task(self) -> dict[str, Any]:
+        """As MONAI Label's clients read it."""
+        told = {"id": self.id, "status": self.state, "request": self.request, "start_ts": _time(self.started)}
+        ended = {"end_ts": _time(self.ended)} if self.ended else {}
+        with self._telling:
+            return {**told, **ended, "details": list(self.details)}
+
+    def tell(self, scan: str, result: dict[str, Any]) -> None:
+        """Count a scan's result, in the thread of any device."""
+        with self._telling:
+            self.stored += "detail" not in result
+            self.failed += "detail" in result
+            if self.keep:
+                self.results[scan] = result
+            done = self.stored + self.failed
+            self.details.append(f"{done} of {len(self.scans)}: {scan}: {result.get('detail', 'stored')}")
+
+    def end(self, stopped: bool) -> None:
+        """Say how it ended."""
+        with self._telling:
+            self.details.append(f"{self.stored} of {len(self.scans)} scans were segmented, {self.failed} failed")
+        self.state = "STOPPED" if stopped else "ERROR" if self.failed and not self.stored else "DONE"
+        self.ended = datetime.now()
+
+
+class Batch:
+    """Segments scan after scan and stores the masks; one batch at a time.
+
+    Args:
+        infer: one scan, see :meth:`WssegApp.infer`.
+    """
+
+    def __init__(self, infer: Infer) -> None:
+        self.runs: deque[Run] = deque(maxlen=RUNS)
+        self._infer = infer
+        self._starting = threading.Lock()
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def running(self) -> bool:
+        """Whether a batch is being segmented."""
+        return self._thread is not None and self._thread.is_alive()
+
+    def start(self, request: dict[str, Any], scans: Sequence[str], used: Sequence[Any], keep: bool) -> Run | None:
+        """Begin; None while another batch runs.
+
+        Args:
+            request: of every scan.
+            scans: their ids.
+            used: devices as clients name them, each of which has one scan at a time.
+            keep: see :class:`Run`.
+        """
+        with self._starting:
+            if self.running():
+                return None
+            run = Run(request, scans, keep)
+            self.runs.append(run)
+            self._stopping.clear()
+            self._thread = threading.Thread(target=self._segment, args=(run, used), name="batch")
+            self._thread.start()
+        return run
+
+    def wait(self) -> None:
+        """Return when no batch runs."""
+        if self._thread is not None:
+            self._thread.join()
+
+    def stop(self) -> None:
+        """Go no further than the scans that are being segmented."""
+        self._stopping.set()
+
+    def _segment(self, run: Run, used: Sequence[Any]) -> None:
+        free: SimpleQueue[Any] = SimpleQueue()
+        for device in used:
+            free.put(device)
+
+        def on_a_free_device(scan: str) -> None:
+            device = free.get()  # there is one, as there are no more threads than devices
+            try:
+                self._one(run, scan, device)
+            finally:
+                free.put(device)
+
+        try:
+            with ThreadPoolExecutor(len(used), "batch") as pool:
+                list(pool.map(on_a_free_device, run.scans))
+        finally:
+            run.end(self._stopping.is_set())
+            logger.info("batch: %s", run.details[-1])
+
+    def _one(self, run: Run, scan: str, device: Any) -> None:
+        if self._stopping.is_set():
+            return
+        try:
+            result = self._infer({**run.request, "image": scan, "device": device})
+        except StoppingError:
+            self.stop()
+        except WssegError as error:
+            run.tell(scan, {"detail": str(error)})
+        except Exception:
+            logger.exception("batch: a scan failed")
+            run.tell(scan, {"detail": "the server failed on this scan, its log says where"})
+        else:
+            Path(result.pop("file")).unlink(missing_ok=True)
+            run.tell(scan, result)
+
+
+@router.get("", dependencies=[_user], summary="Get status of batch inference")
+def status(all: bool = False, check_if_running: bool = False) -> Any:
+    """The batch that runs or was the last; 404 if there is none, or with ``check_if_running`` if none runs."""
+    batch = _batch()
+    if check_if_running and not batch.running():
+        raise NotFoundError("no batch of scans is being segmented")
+    if not batch.runs:
+        raise NotFoundError("no scans were segmented in a batch yet")
+    return [run.task() for run in batch.runs] if all else batch.runs[-1].task()
+
+
+@router.post("/{model}", dependencies=[_admin], summary="Segment many scans")
+def segment(
+    model: str,
+    images: Literal["all", "labeled", "unlabeled"] = "all",
+    params: Annotated[dict[str, Any] | None, Body()] = None,
+    run_sync: bool = False,
+) -> dict[str, Any]:
+    """Segment the studies with one model and store the masks, by default as ``original``.
+
+    ``params`` may hold ``label_tag``, ``max_batch_size`` (0 for all), ``device``,
+    ``multi_gpu``, and what ``/infer`` takes. ``run_sync`` waits for the end and
+    answers with what there is of each scan.
+    """
+    app, given = app_instance(), params or {}
+    app.task(model)
+    scans = sorted(_scans(app.datastore(), given.get("images", images)))
+    limit = _limit(given.get("max_batch_size", 0))
+    tag = str(given.get("label_tag") or DefaultLabelTag.ORIGINAL.value)
+    if not is_plain(tag):
+        raise WssegError(f'label_tag "{tag}": must be the name of a folder, not a path')
+    # What stands in option rows is of one scan, never of all; a "label" is what was uploaded with one.
+    request = {**given, "model": model, "label": "", "label_tag": tag, "save_label": True, "save_as_label": False}
+    run = app.batch.start(request, scans[:limit] if limit else scans, _devices(given), run_sync)
+    if run is None:
+        raise HTTPException(429, "a batch of scans is being segmented, wait for its end or stop it first")
+    if not run_sync:
+        return run.task()
+    app.batch.wait()
+    return run.results
+
+
+@router.delete("", dependencies=[_admin], summary="Stop batch inference")
+def stop() -> dict[str, Any] | None:
+    """End the batch after the scans that are being segmented; null if none runs."""
+    batch = _batch()
+    if not batch.running():
+        return None
+    batch.stop()
+    batch.wait()
+    return batch.runs[-1].task()
+
+
+def _batch() -> Batch:
+    return app_instance().batch
+
+
+def _scans(store: Datastore, images: Any) -> Sequence[str]:
+    listed = {
+        "all": store.list_images,
+        "labeled": store.get_labeled_images,
+        "unlabeled": store.get_unlabeled_images,
+    }
+    if isinstance(images, str) and images in listed:
+        return listed[images]()
+    if not isinstance(images, list) or not all(isinstance(image, str) for image in images):
+        raise WssegError(f"images: must be one of {', '.join(listed)}, or a list of ids, not {str(images)[:40]!r}")
+    if unknown := sorted(set(images) - set(store.list_images())):
+        raise NotFoundError(f'image "{unknown[0]}" is unknown')
+    return images
+
+
+def _limit(given: Any) -> int:
+    if type(given) is not int or given < 0:
+        raise WssegError(f"max_batch_size: must be a whole number from 0 (for all), not {str(given)[:40]!r}")
+    return given
+
+
+def _devices(given: Mapping[str, Any]) -> list[Any]:
+    """MONAI Label's clients ask for "cuda" and several GPUs, whether there is one or not."""
+    asked = given.get("device") or "cuda"
+    if asked != "cuda":
+        return [asked]
+    gpus = devices()[:-1]
+    return (gpus if given.get("multi_gpu", True) else gpus[:1]) or ["cpu"]
+
+
+def _time(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%d %H:%M:%S")

@@ -1,0 +1,166 @@
+"""The files of one training job, shared by the server and the training process.
+
+::
+
+    <home>/jobs/LOCK                       held while a job runs
+                <time>-<model>/job.json     what is to be done; there once the labels are complete
+                               status.json  how far it is; the training process writes it while it lives
+                               data/        the labels as they were when the job was asked for
+                               run/<part>/  checkpoint and curves
+                               train.log
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+from wsseg.files import make_folder, whole_file
+
+State = Literal["idle", "preparing", "training", "publishing", "done", "failed", "cancelled"]
+
+STEPS = 200
+"""Of each stage, where a model has weights to start from."""
+
+ENDED = ("done", "failed", "cancelled")
+
+_PLAN = "job.json"
+_STATUS = "status.json"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a job does.
+
+    Attributes:
+        model: that was asked for.
+        steps: of each stage by model, in the order of training, ``model`` last;
+            None for the method's own.
+        save_every: seconds between checkpoints; a kill loses at most so much.
+    """
+
+    model: str
+    steps: dict[str, int | None]
+    save_every: float = 120.0
+
+
+@dataclass
+class Status:
+    """How far a job is.
+
+    Attributes:
+        state: what is being done.
+        model: that was asked for, None where there was never a job.
+        parts: names of the models that are trained, in order.
+        part: the one of them that is trained now.
+        stage: of its method.
+        step, total: over all parts.
+        seconds: of training so far.
+        seconds_left: an estimate, None where there is none yet.
+        curve: pairs of step and loss, over all parts.
+        scores: pairs of step and score on held-back labels.
+        message: one sentence for people.
+    """
+
+    state: State = "idle"
+    model: str | None = None
+    parts: list[str] = field(default_factory=list)
+    part: str = ""
+    stage: str = ""
+    step: int = 0
+    total: int = 0
+    seconds: float = 0.0
+    seconds_left: float | None = None
+    curve: list[tuple[int, float]] = field(default_factory=list)
+    scores: list[tuple[int, float]] = field(default_factory=list)
+    message: str = ""
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will be done."""
+        return self.state in ENDED
+
+
+class JobFolder:
+    """One job's folder.
+
+    Args:
+        folder: need not be there yet.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.data = folder / "data"
+        self.log = folder / "train.log"
+
+    @classmethod
+    def create(cls, jobs: Path, plan: Plan) -> JobFolder:
+        """A new folder with a name that sorts by time."""
+        now = datetime.now(UTC)
+        job = cls(jobs / f"{now:%Y%m%d-%H%M%S-%f}-{plan.model}")
+        make_folder(job.data)
+        status = Status("preparing", plan.model, list(plan.steps), message="the labels are collected")
+        job.write_status(status)
+        return job
+
+    @property
+    def id(self) -> str:
+        """Its name."""
+        return self.folder.name
+
+    @property
+    def started(self) -> datetime:
+        """When it was asked for."""
+        stamp = "-".join(self.id.split("-")[:3])
+        return datetime.strptime(stamp, "%Y%m%d-%H%M%S-%f").replace(tzinfo=UTC)
+
+    @property
+    def told(self) -> datetime:
+        """When its status last changed."""
+        return datetime.fromtimestamp((self.folder / _STATUS).stat().st_mtime, UTC)
+
+    def run(self, part: str) -> Path:
+        """Where one part's checkpoint is."""
+        return self.folder / "run" / part
+
+    def plan(self) -> Plan | None:
+        """What is to be done; None where the server was killed before the labels were complete."""
+        try:
+            return Plan(**json.loads((self.folder / _PLAN).read_bytes()))
+        except (OSError, ValueError):
+            return None
+
+    def write_plan(self, plan: Plan) -> None:
+        """Make this a job that is carried out, whatever happens to the server."""
+        with whole_file(self.folder / _PLAN) as part:
+            part.write_text(json.dumps(asdict(plan)))
+
+    def status(self) -> Status:
+        """How far it is."""
+        try:
+            return Status(**json.loads((self.folder / _STATUS).read_bytes()))
+        except (OSError, ValueError):  # a power failure may leave a file empty
+            return Status("preparing")
+
+    def write_status(self, status: Status) -> None:
+        """Replace the status as a whole."""
+        with whole_file(self.folder / _STATUS) as part:
+            part.write_text(json.dumps(asdict(status)))
+
+    def tidy(self) -> None:
+        """Remove what a job that has ended needs no more: copies of scans, checkpoints."""
+        shutil.rmtree(self.data, ignore_errors=True)
+        shutil.rmtree(self.folder / "run", ignore_errors=True)
+
+    def remove(self) -> None:
+        """Remove all of it."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def all_jobs(jobs: Path) -> list[JobFolder]:
+    """The jobs of a work directory, oldest first."""
+    return [JobFolder(path.parent) for path in sorted(jobs.glob(f"*/{_STATUS}"))]

@@ -1,0 +1,357 @@
+"""The one training job of a work directory, in a process of its own."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import psutil
+import torch
+
+from wsseg.errors import WssegError
+from wsseg.files import home
+from wsseg.images.volume import read_volume
+from wsseg.labels.space import BACKGROUND, NO, PRESENCE_FILE, YES, read_presence
+from wsseg.methods.registry import BACKBONES, method_class
+from wsseg.models.package import ModelPackage, find_package, versions
+from wsseg.server.jobs.job_folder import STEPS, JobFolder, Plan, Status, all_jobs
+from wsseg.server.jobs.lock import TrainerLock
+from wsseg.server.routes.replies import naming
+
+logger = logging.getLogger(__name__)
+
+MOST_STEPS = 1_000_000
+
+_TRIES = 3
+_LOOK_EVERY = 0.3
+_PATIENCE = 60.0
+_LEAVING = 30.0
+
+Snapshot = Callable[[Path, ModelPackage], int]
+"""Writes the labels as they are now into a data folder that a package can be trained on."""
+
+
+class BusyError(WssegError):
+    """A model is being trained already; status 409."""
+
+    status = 409
+
+
+class Jobs:
+    """Starts, watches, ends and resumes training.
+
+    The training process tells how far it is through its job's folder, so it
+    outlives the server: the next one goes on showing it, and starts it again
+    where it has died.
+
+    Args:
+        snapshot: called once per job.
+    """
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._snapshot = snapshot
+        self._folder = home() / "jobs"
+        self._lock = TrainerLock(self._folder / "LOCK")
+        self._changing = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._watcher: threading.Thread | None = None
+        self._pausing = False
+
+    def start(self, model: str, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Train a model, its parents first, on the labels as they are now.
+
+        Args:
+            request: ``steps`` of each stage; ``parents``, false to leave them as
+                they are. All else is ignored.
+
+        Returns:
+            The status.
+
+        Raises:
+            BusyError: a model is being trained.
+            NotFoundError: no such model.
+            WssegError: a field is wrong, or the labels do not suffice.
+        """
+        package = find_package(model)
+        parts = chain(package) if _flag(request.get("parents"), "parents") else [model]
+        plan = Plan(model, {part: _steps_of(find_package(part), request.get("steps")) for part in parts})
+        with self._changing:
+            with self._take() as held:
+                job = self._collect(plan, package)
+                self._launch(job, held)
+            self._watch(job)
+        return self.status()
+
+    def status(self) -> dict[str, Any]:
+        """How far the job is, or how the last one ended: the fields of :class:`Status`."""
+        job = self.newest()
+        return asdict(job.status() if job else Status())
+
+    def running(self) -> bool:
+        """Whether a job is prepared or carried out."""
+        job = self.newest()
+        return job is not None and not job.status().ended
+
+    def newest(self) -> JobFolder | None:
+        """The job that was asked for last."""
+        return next(reversed(self.all()), None)
+
+    def all(self) -> list[JobFolder]:
+        """Every job there was, oldest first."""
+        return all_jobs(self._folder)
+
+    def cancel(self) -> dict[str, Any]:
+        """End the job, if there is one; a model that is being published is published first.
+
+        Returns:
+            The status.
+        """
+        with self._changing:
+            job = self.newest()
+            if job is not None and not job.status().ended:
+                self._end()
+                status = job.status()
+                if not status.ended:
+                    made = [part for part in status.parts if _trained_since(part, job.started)]
+                    status.state, status.message = "cancelled", f"cancelled, {status.model} is as it was"
+                    if status.model in made:
+                        status.state, status.message = "done", "published before it could be cancelled"
+                    elif made:
+                        status.message += f"; {', '.join(made)} was trained before"
+                    job.write_status(status)
+        return self.status()
+
+    def wait(self) -> dict[str, Any]:
+        """The status when the job has ended."""
+        watcher = self._watcher
+        if watcher is not None:
+            watcher.join()
+        return self.status()
+
+    def resume(self) -> None:
+        """Go on with what an earlier server began: show a trainer that lives, start one again that has died."""
+        with self._changing:
+            held = self._lock.take()
+            if held is None:
+                job = self.newest()
+                logger.info("a training process of an earlier server goes on: %s", job.id if job else "")
+            else:
+                with held:
+                    job = self._restart(held)
+            if job is not None:
+                self._watch(job)
+
+    def pause(self) -> None:
+        """End the trainer of this server, which is being stopped; the next server resumes it."""
+        self._pausing = True
+        pid = self._lock.pid() if self._watcher and self._watcher.is_alive() else None
+        if pid is not None:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+
+    def _take(self) -> BinaryIO:
+        """The lock, where no job runs; a trainer that has told its end is given a moment to leave.
+
+        Raises:
+            BusyError: a job runs, or its trainer has died and is about to be started again.
+        """
+        end = time.monotonic() + _LEAVING
+        held = self._lock.take()
+        while held is None and not self.running() and time.monotonic() < end:
+            time.sleep(0.05)
+            held = self._lock.take()
+        if held is not None and not self.running():
+            return held
+        if held is not None:
+            held.close()
+        raise BusyError(f"{self._newest_model()} is being trained, wait for its end or stop it first")
+
+    def _newest_model(self) -> str:
+        return str(self.status()["model"] or "a model")
+
+    def _collect(self, plan: Plan, package: ModelPackage) -> JobFolder:
+        """A job's folder with the labels in it, which from then on survives any kill."""
+        job = JobFolder.create(self._folder, plan)
+        try:
+            self._snapshot(job.data, package)
+            with naming(job.data, "labels"):
+                check_labels(job.data, package)
+            job.write_plan(plan)
+        except BaseException:
+            job.remove()
+            raise
+        return job
+
+    def _restart(self, held: BinaryIO) -> JobFolder | None:
+        for job in self.all():
+            if job.plan() is None:  # the server was killed before the labels were complete
+                job.remove()
+        newest = self.newest()
+        if newest is None or newest.status().ended:
+            return None
+        logger.info("resumed: %s", newest.id)
+        self._launch(newest, held)
+        return newest
+
+    def _launch(self, job: JobFolder, held: BinaryIO) -> None:
+        """Start the trainer, which inherits the lock."""
+        status = job.status()
+        if status.step:
+            status.state, status.message = "preparing", "goes on from the last checkpoint"
+            job.write_status(status)
+        with job.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [*launcher(torch.cuda.device_count()), "-m", "wsseg.server.jobs.job", str(job.folder)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C in the server's terminal is for the server
+                pass_fds=(held.fileno(),),
+            )
+        self._lock.name(held, self._process.pid)
+
+    def _watch(self, job: JobFolder) -> None:
+        self._watcher = threading.Thread(target=self._see_to_it, args=(job,), name="training", daemon=True)
+        self._watcher.start()
+
+    def _see_to_it(self, job: JobFolder) -> None:
+        """Wait for the end of a job; start a trainer again that was killed, as long as it gets on."""
+        tries, reached = 0, -1
+        while True:
+            while self._lock.held():
+                time.sleep(_LOOK_EVERY)
+            with self._changing:  # whoever cancels writes that down before letting go of it
+                if self._process is not None:
+                    self._process.wait()
+                status = job.status()
+                if self._pausing or job.plan() is None:  # or of another server that could not collect its labels
+                    return
+                if status.ended:
+                    break
+                tries = tries + 1 if status.step <= reached else 0
+                reached = status.step
+                if not self._again(job, tries):
+                    break
+        logger.info("%s: %s", job.id, status.message)
+        job.tidy()
+
+    def _again(self, job: JobFolder, tries: int) -> bool:
+        if tries == _TRIES:
+            status = job.status()
+            status.state = "failed"
+            status.message = "the training process was killed again and again, the machine may have too little memory"
+            job.write_status(status)
+            return False
+        held = self._lock.take()
+        if held is not None:
+            with held:
+                logger.warning("%s: the training process was killed, it is started again", job.id)
+                self._launch(job, held)
+        return True
+
+    def _publishing(self) -> bool:
+        job = self.newest()
+        return job is not None and job.status().state == "publishing"
+
+    def _end(self) -> None:
+        """Ask the trainer to end, and kill it where it does not."""
+        pid = self._lock.pid()
+        if pid is None:
+            return
+        with suppress(psutil.NoSuchProcess):
+            trainer = psutil.Process(pid)
+            family = [trainer, *trainer.children(recursive=True)]
+            trainer.terminate()
+            end = time.monotonic() + _PATIENCE
+            while self._lock.held() and (time.monotonic() < end or self._publishing()):
+                time.sleep(0.05)
+            for process in family if self._lock.held() else ():
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
+        while self._lock.held():
+            time.sleep(0.05)
+
+
+def chain(package: ModelPackage) -> list[str]:
+    """What is trained for a model: its parents by name, theirs before them, and itself.
+
+    Backbones are left out: they learn from more pictures than people label.
+
+    Raises:
+        NotFoundError: a parent is unknown.
+    """
+    names = [parent.package for parent in package.recipe.parents.values() if "/" not in parent.package]
+    parents = [find_package(name) for name in names]
+    found = [part for parent in parents if parent.recipe.method not in BACKBONES for part in chain(parent)]
+    return list(dict.fromkeys([*found, package.name]))
+
+
+def check_labels(data: Path, package: ModelPackage) -> None:
+    """Refuse labels from which nothing can be learned, before a process is started for it.
+
+    Raises:
+        WssegError: a class is present nowhere, or absent nowhere; or it, or
+            background, is in nobody's scribbles or finished mask.
+    """
+    learns_from = method_class(package.recipe.method).learns_from
+    kinds = {"scribbles": ("scribble", BACKGROUND, "scribble"), "masks": ("label", 0, "finished mask")}
+    if learns_from in kinds:
+        kind, background, words = kinds[learns_from]
+        drawn = {int(value) for file in data.glob(f"*_{kind}.*") for value in np.unique(read_volume(file).voxels)}
+        for name, value in [*package.labels.values().items(), ("background", background)]:
+            if value not in drawn:
+                raise WssegError(f"labels: no scan has a {words} of {name}")
+        return
+    listed = read_presence(data / PRESENCE_FILE, package.labels).values()
+    for row, name in enumerate(package.labels.names):
+        states = {int(state) for presence in listed for state in presence[row]}
+        for state, word in ((YES, "present"), (NO, "absent")):
+            if state not in states:
+                raise WssegError(f"labels: no slice has {name} marked {word}, both are needed")
+
+
+def _trained_since(model: str, moment: datetime) -> bool:
+    """Whether the version in use was made after that."""
+    times = [version.time for version in versions(model) if version.current]
+    return any(time and time.astimezone() > moment for time in times)
+
+
+MOST_PROCESSES = 4
+"""TextDiff's batch has so many squares, and PCLMix's is then two slices each, which are mixed."""
+
+
+def launcher(gpus: int) -> list[str]:
+    """One process, or on several GPUs one on each; a power of two, which divides every method's batch."""
+    if gpus < 2:
+        return [sys.executable]
+    count = min(MOST_PROCESSES, 1 << (gpus.bit_length() - 1))
+    return [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
+
+
+def _steps_of(package: ModelPackage, given: Any) -> int | None:
+    """Steps of each stage, None for the method's own; a viewer's table of options sends text."""
+    if given in (None, ""):
+        return STEPS if package.trained else None
+    text = str(given)
+    if isinstance(given, bool) or not text.isdecimal() or not 1 <= int(text) <= MOST_STEPS:
+        raise WssegError(f"steps: must be a whole number from 1 to {MOST_STEPS}, not {text[:40]!r}")
+    return int(text)
+
+
+def _flag(given: Any, field: str) -> bool:
+    words = {None: True, True: True, False: False, "true": True, "false": False}
+    if not isinstance(given, (bool, str, type(None))) or given not in words:
+        raise WssegError(f"{field}: must be true or false, not {str(given)[:40]!r}")
+    return words[given]

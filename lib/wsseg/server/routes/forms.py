@@ -1,0 +1,48 @@
+"""What clients send in forms: JSON and files."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from fastapi import UploadFile
+
+from wsseg.errors import WssegError
+from wsseg.server.routes.replies import naming
+
+
+def json_object(field: str, text: str) -> dict[str, Any]:
+    """The object in a field of a form.
+
+    Raises:
+        WssegError: it is not JSON, or not an object.
+    """
+    try:
+        value = json.loads(text or "{}")
+        json.dumps(value, ensure_ascii=False).encode()  # half a surrogate pair is no text
+    except RecursionError:
+        raise WssegError(f"{field}: is not JSON of a sensible depth") from None
+    except ValueError as error:
+        raise WssegError(f"{field}: is not JSON ({error})") from error
+    if not isinstance(value, dict):
+        raise WssegError(f"{field}: must be a JSON object, not {text[:40]}")
+    return value
+
+
+@contextmanager
+def saved(upload: UploadFile) -> Iterator[Path]:
+    """An upload as a file under its own name, which errors then speak of."""
+    with tempfile.TemporaryDirectory(prefix="wsseg-") as folder:
+        path = Path(folder) / (Path(upload.filename or "").name or "scan.nii.gz")
+        try:
+            with path.open("wb") as out:
+                shutil.copyfileobj(upload.file, out)
+        except (OSError, ValueError) as error:
+            raise WssegError(f"the uploaded file cannot be stored ({getattr(error, 'strerror', error)})") from error
+        with naming(path, path.name):
+            yield path

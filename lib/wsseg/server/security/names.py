@@ -1,0 +1,82 @@
+"""A guard in front of all routes: names hold no path, jobs are for tasks that exist, other web pages stay out."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from monailabel.interfaces.utils.app import app_instance
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from wsseg.files import is_plain
+from wsseg.server.routes.replies import sentence
+from wsseg.server.settings import is_this_machine
+
+NAMES = {"image", "label", "id", "tag", "session_id"}
+"""Query parameters that MONAI Label joins to folders as they come."""
+
+JOBS = re.compile(r"/(batch/infer|train|scoring)/([^/]+)")
+"""Paths for which MONAI Label starts a process that then finds no such task."""
+
+
+class KnownNames:
+    """ASGI middleware that answers 404 to names that cannot be right, and 403 to other sites.
+
+    Args:
+        app: that is guarded.
+        local_only: answer 400 to requests for any host but this machine.
+    """
+
+    def __init__(self, app: ASGIApp, local_only: bool) -> None:
+        self.app = app
+        self.local_only = local_only
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request that names something impossible; pass on all others."""
+        refusal = self._refusal(scope) if scope["type"] == "http" else None
+        if refusal is None:
+            await self.app(scope, receive, send)
+        else:
+            await sentence(*refusal)(scope, receive, send)
+
+    def _refusal(self, scope: Scope) -> tuple[int, str] | None:
+        """Status and sentence; None for what may pass."""
+        if self.local_only and not _is_local(scope):
+            return 400, "without a token this server goes by localhost, 127.0.0.1 and [::1] only, ask for one of these"
+        if _is_foreign(scope):
+            return 403, "another web page may not change anything here"
+        reason = _unknown(scope)
+        return None if reason is None else (404, reason)
+
+
+def _is_local(scope: Scope) -> bool:
+    """Whether this machine is asked by a name that no other can take.
+
+    The owner of any other name can let it mean 127.0.0.1 once a page of that
+    name is open, which a browser then takes for a page of this server.
+    """
+    try:
+        host = urlsplit(f"//{Headers(scope=scope).get('host', '')}").hostname
+    except ValueError:
+        return False
+    return is_this_machine(host or "")
+
+
+def _is_foreign(scope: Scope) -> bool:
+    """Whether a browser says that a page of another origin asks for a change; forms need nobody's leave to try."""
+    site = dict(scope["headers"]).get(b"sec-fetch-site", b"")
+    return scope["method"] not in ("GET", "HEAD", "OPTIONS") and site in (b"cross-site", b"same-site")
+
+
+def _unknown(scope: Scope) -> str | None:
+    # Decoded once already; an archive that is asked in turn would decode it again.
+    if any(part and not is_plain(unquote(part)) for part in scope["path"].split("/")):
+        return "there is no such path"
+    for key, value in parse_qsl(scope["query_string"].decode("latin-1")):
+        if key in NAMES and not is_plain(value):
+            return f'{key} "{value}" is unknown, a name holds no path'
+    job = JOBS.fullmatch(scope["path"]) if scope["method"] == "POST" else None
+    if job and job[2] not in app_instance().tasks(job[1]):
+        return f'{job[1]}: there is no "{job[2]}"'
+    return None

@@ -1,0 +1,158 @@
+"""``wsseg serve``: checks first, then MONAI Label's server with our application."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import socket
+from pathlib import Path
+
+from wsseg.errors import NotFoundError, WssegError
+from wsseg.files import home
+from wsseg.labels.engine import open_store
+from wsseg.models.package import bundled
+from wsseg.server.settings import DEFAULT_MAX_UPLOAD_MB, LOCAL_ONLY, MAX_UPLOAD_MB, TOKEN, check_host, read_token
+from wsseg.server.tasks.offered import offered_packages
+
+REMOTE = ("http://", "https://")
+
+_SETTINGS = {
+    # Its default lets any web page read the server.
+    "MONAI_LABEL_CORS_ORIGINS": "[]",
+    # A scoring process would start with the server and after every sample.
+    "MONAI_LABEL_AUTO_UPDATE_SCORING": "false",
+    # MONAI Label asks an archive for CT only.
+    "MONAI_LABEL_DICOMWEB_SEARCH_FILTER": '{"Modality": ["MR", "CT"]}',
+}
+
+PROXIES = "127.0.0.1,::1"
+"""Where a reverse proxy is believed whom it passes on: on this machine."""
+
+
+def serve(
+    studies: str | None,
+    host: str,
+    port: int,
+    models: list[str],
+    token_file: Path | None = None,
+    behind_proxy: bool = False,
+    max_upload_mb: int = DEFAULT_MAX_UPLOAD_MB,
+) -> None:
+    """Serve the models until interrupted.
+
+    Args:
+        studies: folder of scans or a DICOMweb URL; None for a demo study that
+            is made in the work directory.
+        host: address to listen on.
+        port: TCP port.
+        models: names of those offered; all that are trained if empty.
+        token_file: holds what clients must know; None for the environment's
+            ``WSSEG_TOKEN``, and without that everybody may come in.
+        behind_proxy: a reverse proxy decides who may come in, and says whom it passes on.
+        max_upload_mb: largest request.
+
+    Raises:
+        WssegError: the models, the studies, the labels, the token or the port
+            cannot be used, or the server would be open to a network.
+    """
+    token = read_token(token_file)
+    guarded = bool(token) or behind_proxy
+    check_host(host, guarded)
+    if models:
+        offered_packages(models)
+    check_port(host, port)
+    source = check_studies(studies) if studies else demo_studies()
+    open_store().close()
+    app = app_folder()
+    print(_welcome(source, host, port, bool(token)), flush=True)
+    os.environ |= {
+        TOKEN: token,
+        LOCAL_ONLY: "" if guarded else "yes",
+        MAX_UPLOAD_MB: str(max_upload_mb),
+        "FORWARDED_ALLOW_IPS": PROXIES if behind_proxy else "",  # uvicorn's
+    }
+    _run(["--app", str(app), "--studies", source, "--host", host, "--port", str(port)], models)
+
+
+def check_port(host: str, port: int) -> None:
+    """Refuse an address that cannot be listened on."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        socket.create_server((host, port), family=family).close()
+    except (OSError, OverflowError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "between 1 and 65535 is possible"
+        raise WssegError(f"--port {port}: cannot listen on {host} ({reason})") from error
+
+
+def check_studies(studies: str) -> str:
+    """The folder or URL as MONAI Label takes it, if it can be used.
+
+    MONAI Label keeps labels beside the scans, so a folder must be writable.
+    """
+    if studies.startswith(REMOTE):
+        return _check_archive(studies)
+    folder = Path(studies)
+    if not folder.is_dir():
+        raise NotFoundError(f"--studies {studies}: no such folder")
+    for right, word in ((os.R_OK | os.X_OK, "read"), (os.W_OK, "written, but labels are kept in it")):
+        if not os.access(folder, right):
+            raise WssegError(f"--studies {studies}: cannot be {word}")
+    return str(folder.resolve())
+
+
+def _check_archive(url: str) -> str:
+    from wsseg.server.studies.pacs import Pacs  # DICOM's libraries are imported only when used
+
+    archive = Pacs(url)
+    archive.check()
+    return archive.url
+
+
+def demo_studies() -> str:
+    """A folder of the work directory, with a synthetic scan in it at first."""
+    from wsseg.data.phantom import write_demo_study
+
+    folder = home() / "studies"
+    if not any(folder.glob("*.nii.gz")):
+        write_demo_study(folder)
+    return str(folder)
+
+
+def app_folder() -> Path:
+    """A copy of the app folder in the work directory: MONAI Label writes into it."""
+    folder = home() / "app"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(bundled("apps/wsseg") / "main.py", folder)
+    except OSError as error:
+        raise WssegError(f"{folder}: cannot be written ({error.strerror}), set WSSEG_HOME to another folder") from error
+    return folder
+
+
+def _welcome(studies: str, host: str, port: int, closed: bool) -> str:
+    everywhere = host in ("0.0.0.0", "::")
+    reached = socket.gethostname() if everywhere else f"[{host}]" if ":" in host else host
+    server = f"http://{reached}:{port}"
+    ohif = f"{server}/ohif/" if studies.startswith(REMOTE) else "needs studies from a DICOMweb URL, this is a folder"
+    lines = (
+        f"studies    {studies}",
+        f"3D Slicer  module MONAI Label, server {server}",
+        f"OHIF       {ohif}",
+        f"browser    {server}/annotate/ labels scans and trains models, {server}/ describes the interface",
+        *(["log in     with the token, in 3D Slicer as the password of any user"] if closed else []),
+        "The server is ready in about ten seconds; Ctrl-C stops it.",
+    )
+    return "\n".join(lines)
+
+
+def _run(arguments: list[str], models: list[str]) -> None:
+    for name, value in _SETTINGS.items():
+        os.environ.setdefault(name, value)
+    if models:
+        arguments += ["--conf", "models", ",".join(models)]
+    from monailabel.main import Main  # reads the settings above as it is imported
+
+    main = Main(logging.WARNING)
+    command = ["start_server", *arguments, "--uvicorn_app", "wsseg.server.asgi:app", "--verbose", "WARNING"]
+    main.action_start_server(main.args_parser().parse_args(command))

@@ -1,0 +1,76 @@
+"""The scans that a server works on: their names, files and grids."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+from monailabel.datastore.local import LocalDatastore
+from monailabel.interfaces.datastore import Datastore
+
+from wsseg.errors import NotFoundError, WssegError
+from wsseg.files import is_plain
+from wsseg.images.volume import Volume, read_grid
+from wsseg.server.routes.replies import naming
+
+
+class Studies:
+    """The images of MONAI Label's datastore as scans, by the ids that its clients use."""
+
+    def __init__(self, datastore: Datastore) -> None:
+        self.datastore = datastore
+
+    def names(self) -> list[str]:
+        """Every scan, sorted."""
+        return sorted(self.datastore.list_images())
+
+    def find(self, scan: str) -> Path | None:
+        """Where a scan is, None if there is none of that id; an archive's is downloaded first."""
+        path = self.datastore.get_image_uri(scan) if is_plain(scan) else ""
+        return Path(path) if path else None
+
+    def path(self, scan: str) -> Path:
+        """Where a scan is.
+
+        Raises:
+            NotFoundError: there is none of that id.
+        """
+        path = self.find(scan)
+        if path is None:
+            raise NotFoundError(f'scan "{scan}" is unknown')
+        return path
+
+    def grid(self, scan: str) -> Volume:
+        """A scan without its voxels, which are all 0.
+
+        Raises:
+            NotFoundError: there is none of that id.
+            WssegError: it is damaged.
+        """
+        path = self.path(scan)
+        with naming(path, scan):
+            return _grid(path)
+
+    def slices(self, scan: str) -> int | None:
+        """Number along the third stored axis; None where the scan is damaged or still in the archive."""
+        if not isinstance(self.datastore, LocalDatastore):
+            return None
+        path = LocalDatastore.get_image_uri(self.datastore, scan)  # an archive's own would download it
+        try:
+            return _grid(Path(path)).shape[2] if path else None
+        except WssegError:
+            return None
+
+
+def _grid(path: Path) -> Volume:
+    try:
+        stat = path.stat()
+    except OSError as error:
+        raise WssegError(f"{path}: cannot be read ({error.strerror})") from error
+    return _read(path, stat.st_mtime_ns, stat.st_size)
+
+
+@lru_cache(maxsize=10_000)
+def _read(path: Path, time: int, size: int) -> Volume:
+    """Kept until the file changes."""
+    return read_grid(path)

@@ -1,0 +1,1 @@
+"""What MONAI Label runs: infer, scribbles, train, strategies."""

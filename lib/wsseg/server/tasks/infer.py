@@ -1,0 +1,143 @@
+"""The infer task: a trained package as MONAI Label offers it to viewers."""
+
+from __future__ import annotations
+
+import base64
+import itertools
+import logging
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk  # noqa: N813  (its own documentation's name)
+from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
+
+from wsseg.errors import WssegError
+from wsseg.images.scan import SEG, Scan, read_any, write_any
+from wsseg.images.volume import Volume, nifti_bytes
+from wsseg.inference.segmenter import Segmentation
+from wsseg.labels.space import UNKNOWN, Presence
+from wsseg.labels.store import Mark
+from wsseg.models.package import ModelPackage
+from wsseg.server.compute import Compute, devices
+from wsseg.server.studies.labels import Labels
+from wsseg.server.tasks.request import InferRequest, read_states
+
+logger = logging.getLogger(__name__)
+
+
+class SegmentTask(InferTask):
+    """One package, segmenting whole scans without asking for anything.
+
+    Its option rows ``presence``, see :func:`read_row`, and ``text`` are labels
+    of the scan if ``save_as_label`` is ticked, and forgotten otherwise: viewers
+    keep what stands in them from scan to scan. A model that reads text is told
+    the sentence of the row, else the one that is known of the scan.
+
+    Args:
+        package: trained.
+        compute: shared by all tasks of a server.
+        labels: where option rows are kept.
+    """
+
+    def __init__(self, package: ModelPackage, compute: Compute, labels: Labels) -> None:
+        super().__init__(
+            type=InferType.SEGMENTATION,
+            labels=package.labels.values(),
+            dimension=3,
+            description=package.metadata.description + (" Reads colour pictures." if package.recipe.colour else ""),
+            config={"device": devices(), "presence": "", "text": "", "save_as_label": False},
+        )
+        self.package = package
+        self._compute = compute
+        self._labels = labels
+
+    def info(self) -> dict[str, Any]:
+        """MONAI Label's own fields, and the classes' colours for clients that ask."""
+        colors = {name: list(label.color) for name, label in self.package.recipe.labels.items()}
+        return {**super().info(), "colors": colors, "version": self.package.metadata.version}
+
+    def is_valid(self) -> bool:
+        """Always: untrained packages never become a task."""
+        return True
+
+    def load(self) -> None:
+        """Start reading the weights in the background."""
+        self._compute.load(self.package.name, devices()[0])
+
+    def __call__(self, request: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+        """Segment ``request["image"]``.
+
+        Returns:
+            A mask file for the caller to delete, uint8 on the scan's own grid,
+            and what is known about it, ready for JSON.
+
+        Raises:
+            WssegError: the scan or a field of the request cannot be used.
+        """
+        asked = InferRequest.parse(request, devices())
+        times = [perf_counter()]
+        scan = read_any(Path(asked.image))
+        if asked.extension == SEG and scan.series is None:
+            raise WssegError(f"{asked.image}: is not a DICOM series, a DICOM SEG can be written for one only")
+        given = asked.presence
+        slices = scan.volume.shape[2]
+        if asked.extension == ".png" and slices > 1:
+            raise WssegError(f'result_extension ".png": holds one slice, the scan has {slices}, use .nii.gz')
+        presence = None if given is None else read_states(given, self.package.labels, slices)
+        if asked.save_as_label:
+            self._keep(asked, presence)
+        times.append(perf_counter())
+        text = self._labels.told(self.package, asked.scan, asked.text)
+        result = self._compute.segment(self.package.name, asked.device, scan.volume, presence, text)
+        times.append(perf_counter())
+        file = write_result(asked, result.mask, scan, self.package)
+        times.append(perf_counter())
+        logger.info("%s: a scan in %.1f s", self.package.name, times[-1] - times[0])
+        facts = _facts(result, asked.device, times)
+        if text:
+            facts["text"] = text
+        if asked.uncertainty:
+            facts["uncertainty_nifti"] = base64.b64encode(nifti_bytes(result.uncertainty)).decode()
+        return str(file), facts
+
+    def _keep(self, asked: InferRequest, presence: Presence | None) -> None:
+        """Store what the option rows say of the scan."""
+        if not asked.scan:
+            raise WssegError("save_as_label: labels can be kept for images of the studies, not for an uploaded file")
+        names = self.package.labels.names
+        known = [] if presence is None else np.argwhere(presence != UNKNOWN).tolist()
+        marks = [Mark(names[k], index, int(presence[k, index])) for k, index in known]
+        if asked.text:  # first, as it may be refused
+            self._labels.describe(asked.scan, asked.text, asked.annotator)
+        if marks:
+            self._labels.mark(asked.scan, marks, self.package, asked.annotator)
+
+
+def write_result(asked: InferRequest, mask: Volume, scan: Scan, package: ModelPackage) -> Path:
+    """Write a mask into a temporary file of the extension that was asked for."""
+    handle, name = tempfile.mkstemp(prefix="wsseg-", suffix=asked.extension)
+    os.close(handle)
+    file = Path(name)
+    try:
+        write_any(file, mask, scan, package)
+        if asked.extension == ".nrrd" and not asked.compress:
+            sitk.WriteImage(sitk.ReadImage(name), name, useCompression=False)
+    except BaseException:
+        file.unlink()
+        raise
+    return file
+
+
+def _facts(result: Segmentation, device: str, times: list[float]) -> dict[str, Any]:
+    read, infer, write = (round(end - start, 3) for start, end in itertools.pairwise(times))
+    return {
+        **result.facts(),
+        "device": device,
+        # "infer" holds the wait for scans that came before.
+        "latencies": {"read": read, "infer": infer, "write": write, "total": round(times[-1] - times[0], 3)},
+    }

@@ -1,0 +1,1 @@
+"""The one loop, its checkpoints, and what becomes of a run."""

@@ -1,0 +1,89 @@
+"""An untrained package for a new organ, finding or modality: data, not code."""
+
+from __future__ import annotations
+
+import colorsys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from wsseg.data.slices import LearnsFrom
+from wsseg.errors import WssegError
+from wsseg.labels.space import Code, Label, LabelSpace
+from wsseg.models.card import model_card
+from wsseg.models.package import (
+    Metadata,
+    ModelPackage,
+    Recipe,
+    package_names,
+    parent_licences,
+    publish,
+    read_package,
+    write_package,
+)
+
+VERSION = "0.0.0"
+
+TISSUE = Code(scheme="SCT", value="85756007", meaning="Tissue")
+"""What DICOM SEG says of a class until the package's metadata names it better."""
+
+YOURS = "yours to choose"
+
+_METHODS: dict[LearnsFrom, dict[str, Any]] = {
+    "presence": {"method": "cdm", "size": 64},
+    "scribbles": {"method": "pclmix", "size": 192, "settings": {"crop": 192}, "largest_component": True},
+    "masks": {
+        "method": "textdiff",
+        "size": 512,
+        "colour": True,
+        "parents": {"diffusion": {"package": "ddpm-nuclei-he", "part": "diffusion"}},
+    },
+}
+"""PCLMix sees the whole slice, since an organ of any size may lie anywhere in it. Masks teach TextDiff on colour
+pictures, over the backbone of stained tissue."""
+
+
+def new_package(
+    name: str, labels: Sequence[str], modality: str, models: Path, learns_from: LearnsFrom = "presence"
+) -> ModelPackage:
+    """Write a package without weights, ready to be labelled for and trained.
+
+    Args:
+        name: lower case letters, digits and hyphens, as ``liver-mr``.
+        labels: class names in the order of their voxel values.
+        modality: what the model reads, beginning with DICOM's word: ``MR``, ``CT``.
+        models: folder of packages, where :func:`wsseg.package.home` keeps those trained here.
+        learns_from: presence per slice makes it CDM, scribbles make it PCLMix,
+            masks TextDiff, which reads colour pictures of stained tissue.
+
+    Raises:
+        WssegError: the name is taken or impossible, or the labels are.
+    """
+    if not name or not set(name) <= set("abcdefghijklmnopqrstuvwxyz0123456789-") or name.startswith("-"):
+        raise WssegError(f'name "{name}": lower case letters, digits and hyphens are possible, as in liver-mr')
+    if name in package_names() or (models / name).exists():
+        raise WssegError(f'name "{name}" is taken, `wsseg models` lists what there is')
+    if not modality.strip():
+        raise WssegError("--modality is empty, name what the model reads, as in MR or CT")
+    space = LabelSpace(tuple(labels))
+    shown = {label: Label(color=color, category=TISSUE, type=TISSUE) for label, color in _colors(space).items()}
+    method = {"settings": {}, **_METHODS[learns_from]}
+    recipe = Recipe(format=1, labels=shown, modality=modality, licence=YOURS, **method)
+    recipe = recipe.model_copy(update={"licence": "; ".join([*parent_licences(recipe), YOURS])})
+    metadata = Metadata(
+        version=VERSION,
+        changelog={VERSION: "made by `wsseg new`, not trained"},
+        description=f"{', '.join(space.names)} in {modality}, learned from {learns_from}.",
+        authors="",
+        wsseg=recipe,
+    )
+    write_package(models / name / VERSION, metadata, {}, model_card(name, metadata), f"{recipe.licence}\n")
+    publish(models, name, VERSION)
+    return read_package(models / name / VERSION, name)
+
+
+def _colors(labels: LabelSpace) -> dict[str, tuple[int, int, int]]:
+    """Distinct hues, red first."""
+    hues = [index / len(labels) for index in range(len(labels))]
+    parts = [colorsys.hsv_to_rgb(hue, 0.75, 0.9) for hue in hues]
+    return {name: tuple(round(255 * part) for part in rgb) for name, rgb in zip(labels.names, parts, strict=True)}  # type: ignore[misc]

@@ -1,0 +1,276 @@
+"""Scans and weak labels to a trained package, published if it is not worse than before."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from functools import partial
+from pathlib import Path
+
+import torch
+from accelerate import PartialState
+from accelerate.utils import broadcast_object_list
+
+from wsseg.data.preprocess import View
+from wsseg.data.slices import LabelledSlices, held_back_cases, load_slices
+from wsseg.errors import WssegError
+from wsseg.evaluation.evaluate import check_pixel_labels
+from wsseg.files import PART, make_folder
+from wsseg.inference.segmenter import slices_per_pass
+from wsseg.labels.space import YES
+from wsseg.methods.base import Method, Progress, Stage
+from wsseg.methods.registry import adopt_parents, create_method, load_method, stored_weights
+from wsseg.models.card import model_card
+from wsseg.models.package import (
+    LICENCE,
+    Metadata,
+    ModelPackage,
+    find_package,
+    parent_licences,
+    publish,
+    read_package,
+    write_package,
+)
+from wsseg.training.loop import (
+    CHECKPOINT,
+    LABELS,
+    Outcome,
+    Preparing,
+    Stats,
+    TrainSettings,
+    held_back_score,
+    train,
+)
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A new version, and what became of it.
+
+    Attributes:
+        package: as written.
+        published: whether it is CURRENT now.
+        before: score of the version it started from on the labels held back;
+            None where there was none or nothing could be told.
+        score: its own.
+        message: one sentence for people.
+    """
+
+    package: ModelPackage
+    published: bool
+    before: float | None
+    score: float | None
+    message: str
+
+
+def train_package(
+    package: ModelPackage,
+    data: Path,
+    models: Path,
+    settings: TrainSettings,
+    report: Callable[[Stats], None] = lambda stats: None,
+    preparing: Preparing = lambda what, part: None,
+    check: Path | None = None,
+) -> Trained:
+    """Train a package's method on a data folder and publish the result as a new version.
+
+    Starts from the package's weights where it has any, or goes on from the
+    checkpoint of an interrupted run. Frozen parts whose package has been
+    trained anew meanwhile are taken over from it.
+
+    Args:
+        models: the new version becomes ``models/<name>/<version>``, and CURRENT
+            unless it is worse on labels held back.
+        report: told the state of training now and then.
+        preparing: told what comes before training and its finished part.
+        check: scans with masks, never trained on, against which the pixel
+            labels are measured that the method makes for itself.
+    """
+    recipe = package.recipe
+    licence = (
+        (package.folder / LICENCE).read_text(encoding="utf-8")
+        if (package.folder / LICENCE).exists()
+        else recipe.licence
+    )
+    scratch = settings.fresh or not package.trained
+    method = create_method(package, settings.seed) if scratch else load_method(package)
+    if scratch:
+        method.begin()
+    adopted = adopt_parents(method, package, method.frozen if scratch else _stale_parts(method, package))
+    facts = settings.facts | _frozen_facts(package) | {f"frozen {part}": words for part, words in adopted.items()}
+    reading = partial(preparing, "reading scans")
+    slices = load_slices(data, package.labels, View.of(recipe), method.learns_from, reading)
+    slices, held = _hold_back(slices, settings.held_back, package)
+    if check:
+        facts |= _checked(method, package, check, partial(preparing, "checking labels"))
+    processes = PartialState(cpu=not torch.cuda.is_available())
+    if processes.is_main_process:
+        _clean_folder(settings)
+    processes.wait_for_everyone()
+    origin = "random weights" if scratch else package.metadata.version
+    settings = replace(settings, origin=origin, facts=facts)
+    outcome = train(method, slices, settings, report, preparing, held)
+    before, score = _compare(method, None if scratch else package, held)
+    stamp = f"{package.metadata.version.split('+')[0]}+{datetime.now():%Y%m%d.%H%M%S}"
+    version: str = broadcast_object_list([stamp])[0]
+    folder = models / package.name / version
+    if processes.is_main_process:
+        metadata = _trained_metadata(package, version, method, slices, settings, outcome, before, score)
+        write_package(folder, metadata, stored_weights(method), model_card(package.name, metadata), licence)
+        if not _is_worse(before, score):
+            publish(models, package.name, version)
+        for left in (CHECKPOINT, LABELS):
+            (settings.folder / left).unlink(missing_ok=True)
+    processes.wait_for_everyone()
+    worse = _is_worse(before, score)
+    message = _in_a_sentence(version, before, score, settings.held_back)
+    return Trained(read_package(folder, package.name), not worse, before, score, message)
+
+
+def _hold_back(
+    slices: LabelledSlices, part: float, package: ModelPackage
+) -> tuple[LabelledSlices, LabelledSlices | None]:
+    """The slices to train on, and those held back: none where too few scans remain to learn all classes from."""
+    held = held_back_cases(slices.cases, part)
+    if not held:
+        return slices, None
+    kept = slices.only(set(slices.cases) - held)
+    try:
+        kept.check(package.labels)
+    except WssegError:
+        return slices, None
+    return kept, slices.only(held)
+
+
+def _compare(
+    method: Method, parent: ModelPackage | None, held: LabelledSlices | None
+) -> tuple[float | None, float | None]:
+    """Scores of the parent and of the trained method on the same labels held back; None where nothing can be told."""
+    if held is None:
+        return None, None
+    before = None if parent is None else held_back_score(load_method(parent), held)
+    return before, held_back_score(method, held)
+
+
+def _is_worse(before: float | None, score: float | None) -> bool:
+    return before is not None and score is not None and score < before
+
+
+def _in_a_sentence(version: str, before: float | None, score: float | None, held_back: float) -> str:
+    if score is None:
+        many = "too few" if held_back else "no"
+        return f"{version} is in use; {many} labels were held back to compare it"
+    if before is None:
+        return f"{version} is in use; it scores {score:.3f} on the labels held back"
+    told = f"{score:.3f} on the labels held back, {before:.3f} before"
+    if score < before:
+        return f"{version} is kept but not in use, it is worse: {told}"
+    return f"{version} is in use: {told}"
+
+
+def _stale_parts(method: Method, package: ModelPackage) -> list[str]:
+    """Frozen parts to be taken from their packages anew: those left out of this one, and those trained since."""
+    stale = []
+    for part, parent in package.recipe.parents.items():
+        if part not in method.frozen:  # the settings name a file in its place
+            continue
+        recorded = str(package.recipe.trained.get(f"frozen {part}", ""))
+        if part in method.training_only or find_package(parent.package).checksum() not in recorded:
+            stale.append(part)
+    return stale
+
+
+def _frozen_facts(package: ModelPackage) -> dict[str, str]:
+    """Where the frozen parts of a trained package came from, as it says itself."""
+    return {key: value for key, value in package.recipe.trained.items() if key.startswith("frozen ")}
+
+
+def _checked(method: Method, package: ModelPackage, folder: Path, progress: Progress) -> dict[str, str]:
+    """The quality of the pixel labels a method makes for itself, logged and in words for the model card."""
+    if type(method).pixel_labels is Method.pixel_labels:
+        raise WssegError(
+            f"--check: {package.recipe.method} makes no pixel labels for itself, there is nothing to check"
+        )
+    chunk = slices_per_pass(torch.device("cpu"), package.recipe.size)
+    found = {}
+    for row in check_pixel_labels(method, package, folder, chunk, progress):
+        found[f"labels of {row.label}"] = f"precision {row.precision:.3f}, recall {row.recall:.3f}"
+        log.info("pixel labels of %s on %s: %s", row.label, folder, found[f"labels of {row.label}"])
+    return found
+
+
+def _trained_metadata(
+    package: ModelPackage,
+    version: str,
+    method: Method,
+    data: LabelledSlices,
+    settings: TrainSettings,
+    outcome: Outcome,
+    before: float | None,
+    score: float | None,
+) -> Metadata:
+    """The parent's metadata with this training's facts; what was true of the parent's data is replaced."""
+    content = package.metadata.model_dump(mode="json")
+    content |= {
+        "version": version,
+        "changelog": {**package.metadata.changelog, version: f"trained from {outcome.origin}"},
+        "data_source": f"{len(data.cases)} scans named to `wsseg train`, learned from {method.learns_from}.",
+        "known_failures": "Not examined.",
+        "ablation": "",
+    }
+    content["wsseg"] |= {
+        "settings": method.settings.model_dump(mode="json"),
+        "licence": "; ".join([*parent_licences(package.recipe), "follows from the data it was trained on"]),
+        "figures": [],
+        "trained": {
+            "scans": len(data.cases),
+            "slices": len(data.images),
+            **_label_counts(data),
+            "seed": settings.seed,
+            "started from": outcome.origin,
+            **{f"stage {stage.name}": _in_words(stage, settings) for stage in method.stages()},
+            "wall time": str(timedelta(seconds=int(outcome.seconds))),
+            "hardware": _hardware(),
+            **_score_facts(before, score),
+            **settings.facts,
+        },
+    }
+    return Metadata.model_validate(content)
+
+
+def _label_counts(data: LabelledSlices) -> dict[str, int]:
+    if data.learns_from in ("scribbles", "masks"):
+        return {f"slices with {data.learns_from}": int(data.pixels.flatten(1).any(dim=1).sum())}
+    if data.learns_from == "images":
+        return {}
+    return {"positive slices": int((data.presence == YES).any(dim=1).sum())}
+
+
+def _score_facts(before: float | None, score: float | None) -> dict[str, float]:
+    found = {"held-back score": score, "held-back score before": before}
+    return {what: round(value, 4) for what, value in found.items() if value is not None}
+
+
+def _in_words(stage: Stage, settings: TrainSettings) -> str:
+    return f"{settings.steps or stage.steps} steps of {stage.batch} slices, learning rate {stage.rate:g}"
+
+
+def _hardware() -> str:
+    if torch.cuda.is_available():
+        return f"{torch.cuda.device_count()} x {torch.cuda.get_device_name()}"
+    return f"CPU, {os.cpu_count()} cores"
+
+
+def _clean_folder(settings: TrainSettings) -> None:
+    """Make the run's folder; remove what a kill left half-written, and with ``fresh`` the checkpoint."""
+    make_folder(settings.folder)
+    for part in settings.folder.glob(f"{PART}*"):
+        part.unlink()
+    if settings.fresh:
+        for left in (CHECKPOINT, LABELS):
+            (settings.folder / left).unlink(missing_ok=True)

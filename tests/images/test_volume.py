@@ -1,0 +1,572 @@
+"""Scans and masks on disk: every grid and type comes back, every bad file is refused in one sentence."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import SimpleITK as sitk  # noqa: N813
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from scipy.spatial.transform import Rotation
+
+from wsseg.errors import NotFoundError, WssegError
+from wsseg.files import whole_file
+from wsseg.images.volume import (
+    NIFTI,
+    NRRD,
+    SliceGrid,
+    Volume,
+    case_name,
+    read_scan,
+    read_volume,
+    write_mask,
+)
+
+VOLUMES = (*NIFTI, *NRRD)
+
+LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+INTEGERS = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64")
+FLOATS = ("float32", "float64")
+
+
+def noise(shape: tuple[int, ...], dtype: str = "int16", seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 100, shape).astype(dtype)
+
+
+def save(path: Path, voxels: np.ndarray, affine: np.ndarray | None = None) -> Path:
+    """A NIfTI file as someone else would have written it."""
+    image = nib.Nifti1Image(voxels, np.eye(4) if affine is None else affine, dtype=voxels.dtype)
+    nib.save(image, path)
+    return path
+
+
+def read_back(mask: Volume, extension: str) -> Volume:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"mask{extension}"
+        write_mask(path, mask)
+        return read_volume(path)
+
+
+shapes = st.tuples(st.integers(1, 6), st.integers(1, 6), st.integers(1, 6))
+sizes = st.floats(0.05, 20.0)
+
+
+@st.composite
+def affines(draw: st.DrawFn, tilt: float = 180.0) -> np.ndarray:
+    """Permuted, flipped, turned by up to ``tilt`` degrees, anisotropic, shifted."""
+    axes = np.eye(3)[:, draw(st.permutations([0, 1, 2]))] * draw(st.tuples(*[st.sampled_from([-1.0, 1.0])] * 3))
+    axis = np.array(draw(st.tuples(*[st.floats(-1, 1)] * 3)))
+    axis = axis / max(np.linalg.norm(axis), 1)
+    turn = Rotation.from_rotvec(axis * draw(st.floats(-tilt, tilt)), degrees=True)
+    affine = np.eye(4)
+    affine[:3, :3] = turn.as_matrix() @ axes @ np.diag(draw(st.tuples(sizes, sizes, sizes)))
+    affine[:3, 3] = draw(st.tuples(*[st.floats(-500, 500)] * 3))
+    return affine
+
+
+@st.composite
+def masks(draw: st.DrawFn) -> Volume:
+    voxels = noise(draw(shapes), "uint8", draw(st.integers(0, 2**16)))
+    return Volume(voxels, draw(affines()))
+
+
+class TestMasks:
+    @settings(max_examples=60, deadline=None)
+    @given(masks(), st.sampled_from([".nii", ".nii.gz"]))
+    def test_nifti_keeps_voxels_and_affine_on_any_grid(self, mask: Volume, extension: str) -> None:
+        back = read_back(mask, extension)
+        assert back.voxels.dtype == np.uint8
+        assert np.array_equal(back.voxels, mask.voxels)
+        assert np.array_equal(back.affine, mask.affine.astype(np.float32))
+
+    @settings(max_examples=60, deadline=None)
+    @given(masks())
+    def test_nrrd_keeps_voxels_and_affine_on_any_grid(self, mask: Volume) -> None:
+        back = read_back(mask, ".nrrd")
+        assert back.voxels.dtype == np.uint8
+        assert np.array_equal(back.voxels, mask.voxels)
+        assert np.allclose(back.affine, mask.affine, rtol=1e-9, atol=1e-9)
+
+    @settings(max_examples=30, deadline=None)
+    @given(masks(), st.sampled_from(VOLUMES))
+    def test_another_reader_sees_each_voxel_at_the_same_place(self, mask: Volume, extension: str) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / f"mask{extension}"
+            write_mask(path, mask)
+            image = sitk.ReadImage(str(path))
+        last = tuple(n - 1 for n in mask.voxels.shape)
+        expected = LPS @ mask.affine @ [*last, 1]
+        assert np.allclose(image.TransformIndexToPhysicalPoint(last), expected[:3], atol=0.01)
+        assert image.GetPixel(last) == mask.voxels[last]
+
+    @pytest.mark.parametrize("codes", [(0, 0), (1, 0), (0, 2), (1, 2), (3, 4)], ids=str)
+    @pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image])
+    def test_nifti_keeps_both_transforms_and_their_codes(self, tmp_path: Path, kind: type, codes: tuple) -> None:
+        qform, sform = np.diag([-1.1, 2.2, 3.3, 1.0]), np.diag([1.1, 2.2, 3.3, 1.0])
+        qform[:3, 3], sform[:3, 3] = [1, 2, 3.7], [4, 5, 6.1]
+        sform[:3, :3] = Rotation.from_euler("xyz", [20, 30, 40], degrees=True).as_matrix() @ sform[:3, :3]
+        scan = kind(noise((4, 5, 6)), sform)
+        scan.set_qform(qform, codes[0])
+        scan.set_sform(sform, codes[1])
+        scan.header.set_xyzt_units("mm")
+        nib.save(scan, tmp_path / "scan.nii.gz")
+        scan = nib.load(tmp_path / "scan.nii.gz")
+        volume = read_volume(tmp_path / "scan.nii.gz")
+        write_mask(tmp_path / "mask.nii.gz", volume.like(noise((4, 5, 6), "uint8")))
+        mask = nib.load(tmp_path / "mask.nii.gz")
+        assert np.array_equal(mask.affine, scan.affine)
+        for field in ("qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d", "srow_x", "srow_y", "srow_z"):
+            assert mask.header[field].tobytes() == scan.header[field].tobytes(), field
+        for field in ("qoffset_x", "qoffset_y", "qoffset_z", "pixdim", "xyzt_units"):
+            assert mask.header[field].tobytes() == scan.header[field].tobytes(), field
+        assert mask.header.get_data_dtype() == np.uint8
+        assert mask.header.get_slope_inter() == (None, None)
+
+    def test_a_scaled_scan_gives_an_unscaled_mask(self, tmp_path: Path) -> None:
+        scan = nib.Nifti1Image(noise((3, 4, 5)), np.eye(4))
+        scan.header.set_slope_inter(0.5, -3)
+        nib.save(scan, tmp_path / "scan.nii")
+        mask = noise((3, 4, 5), "uint8", 1)
+        write_mask(tmp_path / "mask.nii", read_volume(tmp_path / "scan.nii").like(mask))
+        assert np.array_equal(nib.load(tmp_path / "mask.nii").get_fdata(), mask)
+
+    def test_upper_case_endings(self, tmp_path: Path) -> None:
+        for name in ("MASK.NII.GZ", "MASK.NII", "MASK.NRRD"):
+            write_mask(tmp_path / name, Volume(noise((2, 3, 4), "uint8"), np.eye(4)))
+            assert np.array_equal(read_volume(tmp_path / name).voxels, noise((2, 3, 4), "uint8"))
+            assert case_name(tmp_path / name) == "MASK"
+
+    def test_unknown_ending(self, tmp_path: Path) -> None:
+        with pytest.raises(WssegError, match=r"mask\.jpg: unknown file type for a mask"):
+            write_mask(tmp_path / "mask.jpg", Volume(noise((2, 2, 2)), np.eye(4)))
+        assert not list(tmp_path.iterdir())
+
+    def test_like_refuses_another_grid(self) -> None:
+        with pytest.raises(ValueError, match="grid"):
+            Volume(noise((2, 3, 4)), np.eye(4)).like(noise((4, 3, 2)))
+
+
+class TestReading:
+    @pytest.mark.parametrize("order", ["<", ">"])
+    @pytest.mark.parametrize("dtype", [*INTEGERS, *FLOATS])
+    def test_nifti_of_every_real_type(self, tmp_path: Path, dtype: str, order: str) -> None:
+        voxels = noise((3, 4, 5), dtype)
+        header = nib.Nifti1Header(endianness=order)
+        image = nib.Nifti1Image(voxels, np.diag([1, 2, 3, 1.0]), header, dtype=np.dtype(dtype))
+        nib.save(image, tmp_path / "scan.nii")
+        volume = read_scan(tmp_path / "scan.nii")
+        assert volume.voxels.dtype.kind == np.dtype(dtype).kind
+        assert np.array_equal(volume.voxels, voxels)
+        assert volume.spacing == (1, 2, 3)
+
+    @pytest.mark.parametrize("dtype", [*INTEGERS, *FLOATS])
+    def test_nrrd_of_every_real_type(self, tmp_path: Path, dtype: str) -> None:
+        voxels = noise((3, 4, 5), dtype)
+        sitk.WriteImage(sitk.GetImageFromArray(voxels.T), str(tmp_path / "scan.nrrd"))
+        volume = read_scan(tmp_path / "scan.nrrd")
+        assert volume.voxels.dtype == dtype
+        assert np.array_equal(volume.voxels, voxels)
+
+    @pytest.mark.parametrize("dtype", ["uint8", "int16", "int32"])
+    def test_scaled_integers(self, tmp_path: Path, dtype: str) -> None:
+        stored = noise((3, 4, 5), dtype)
+        image = nib.Nifti1Image(stored, np.eye(4))
+        nib.save(image, tmp_path / "scan.nii")
+        content = bytearray((tmp_path / "scan.nii").read_bytes())
+        content[112:120] = np.array([0.25, -7], "<f4").tobytes()  # scl_slope, scl_inter
+        (tmp_path / "scan.nii").write_bytes(content)
+        assert np.allclose(read_scan(tmp_path / "scan.nii").voxels, stored * 0.25 - 7)
+
+    def test_extremes_of_integers_and_floats(self, tmp_path: Path) -> None:
+        for dtype in INTEGERS:
+            limits = np.iinfo(dtype)
+            voxels = np.array([[[limits.min, limits.max]]], dtype)
+            assert np.array_equal(read_scan(save(tmp_path / "scan.nii", voxels)).voxels, voxels)
+
+    @pytest.mark.parametrize(
+        "shape", [(7, 5, 1), (1, 7, 5), (7, 1, 5), (1, 1, 2), (7, 5, 4, 1), (7, 5, 1, 1, 1)], ids=str
+    )
+    def test_single_slices_and_trailing_ones(self, tmp_path: Path, shape: tuple[int, ...]) -> None:
+        voxels = noise(shape)
+        volume = read_scan(save(tmp_path / "scan.nii.gz", voxels))
+        assert volume.voxels.shape == shape[:3]
+        assert np.array_equal(volume.voxels, voxels.reshape(shape[:3]))
+        write_mask(tmp_path / "mask.nii.gz", volume.like(noise(shape[:3], "uint8")))
+        assert np.array_equal(read_volume(tmp_path / "mask.nii.gz").affine, volume.affine)
+
+    @pytest.mark.parametrize("name", ["scan.nii.gz", "scan.nrrd"])
+    def test_two_dimensional_image_is_one_slice(self, tmp_path: Path, name: str) -> None:
+        image = sitk.GetImageFromArray(noise((6, 5)).T)
+        image.SetSpacing((2.0, 3.0))
+        image.SetOrigin((4.0, 5.0))
+        sitk.WriteImage(image, str(tmp_path / name))
+        volume = read_scan(tmp_path / name)
+        assert np.array_equal(volume.voxels, noise((6, 5))[..., None])
+        assert np.allclose(volume.affine[:2], [[-2, 0, 0, -4], [0, -3, 0, -5]])
+        assert SliceGrid.of(volume).cut(volume.voxels).shape == (1, 6, 5)
+        write_mask(tmp_path / f"mask_{name}", volume.like(noise((6, 5, 1), "uint8")))
+        assert np.allclose(read_volume(tmp_path / f"mask_{name}").affine, volume.affine)
+
+    @pytest.mark.parametrize(
+        ("space", "signs"), [("right-anterior-superior", (1, 1)), ("left-posterior-superior", (-1, -1))]
+    )
+    def test_nrrd_says_in_which_space_it_is(self, tmp_path: Path, space: str, signs: tuple[int, int]) -> None:
+        head = (
+            f"NRRD0004\ntype: short\ndimension: 3\nspace: {space}\nsizes: 2 3 4\n"
+            "space directions: (2,0,0) (0,3,0) (0,0,5)\nspace origin: (7,8,9)\nencoding: raw\nendian: little\n\n"
+        )
+        (tmp_path / "scan.nrrd").write_bytes(head.encode() + noise((2, 3, 4)).tobytes(order="F"))
+        volume = read_volume(tmp_path / "scan.nrrd")
+        assert np.array_equal(volume.voxels, noise((2, 3, 4)))
+        x, y = signs
+        assert np.allclose(volume.affine, [[2 * x, 0, 0, 7 * x], [0, 3 * y, 0, 8 * y], [0, 0, 5, 9], [0, 0, 0, 1]])
+
+    def test_voxels_stay_when_the_file_is_replaced(self, tmp_path: Path) -> None:
+        volume = read_volume(save(tmp_path / "scan.nii", noise((4, 4, 4))))
+        save(tmp_path / "scan.nii", noise((4, 4, 4), seed=1))
+        assert np.array_equal(volume.voxels, noise((4, 4, 4)))
+
+
+class TestSliceGrid:
+    @settings(max_examples=150, deadline=None)
+    @given(shapes, affines(), st.sampled_from([0, 1, 2]))
+    def test_join_undoes_cut(self, shape: tuple[int, int, int], affine: np.ndarray, default: int) -> None:
+        volume = Volume(noise(shape), affine)
+        grid = SliceGrid.of(volume, default)
+        joined = grid.join(grid.cut(volume.voxels))
+        assert joined.dtype == volume.voxels.dtype
+        assert np.array_equal(joined, volume.voxels)
+
+    @settings(max_examples=150, deadline=None)
+    @given(affines(tilt=30), st.sampled_from([0, 1, 2]))
+    def test_cut_shows_the_patient_the_same_way_round(self, affine: np.ndarray, default: int) -> None:
+        shape = (4, 5, 6)
+        places = np.einsum("ab,b...->a...", affine[:3], np.stack([*np.indices(shape), np.ones(shape)]))
+        grid = SliceGrid.of(Volume(noise(shape), affine), default)
+        slices, rows, columns = grid.axis, *(a for a in (0, 1, 2) if a != grid.axis)
+        for dimension, world in enumerate((slices, rows, columns)):
+            assert (np.diff(grid.cut(places[world]), axis=dimension) > 0).all()
+
+    @settings(max_examples=100, deadline=None)
+    @given(affines(tilt=30), st.sampled_from([0, 1, 2]))
+    def test_slices_run_along_the_coarsest_axis_where_it_is_clear(self, affine: np.ndarray, default: int) -> None:
+        volume = Volume(noise((4, 5, 6)), affine)
+        grid = SliceGrid.of(volume, default)
+        spacing = sorted(volume.spacing)
+        if spacing[2] >= 1.5 * spacing[1]:
+            assert volume.spacing[grid.stored_axis] == spacing[2]
+        else:
+            assert grid.axis == default
+
+    @settings(max_examples=100, deadline=None)
+    @given(affines(), st.sampled_from([0, 1, 2]))
+    def test_stored_axes_say_where_slices_come_from(self, affine: np.ndarray, default: int) -> None:
+        voxels = noise((4, 5, 6))
+        grid = SliceGrid.of(Volume(voxels, affine), default)
+        cut = grid.cut(voxels)
+        assert sorted([grid.stored_axis, *grid.plane_axes]) == [0, 1, 2]
+        assert cut.shape == (voxels.shape[grid.stored_axis], *(voxels.shape[a] for a in grid.plane_axes))
+        first = voxels.take(-1 if grid.reversed else 0, axis=grid.stored_axis)
+        assert sorted(cut[0].ravel()) == sorted(first.ravel())
+
+    @pytest.mark.parametrize("single", [0, 1, 2])
+    def test_a_single_slice_is_one_slice_whatever_its_spacing(self, single: int) -> None:
+        shape = [6, 6, 6]
+        shape[single] = 1
+        for affine in (np.eye(4), np.diag([4.0, 1, 1, 1]), np.diag([1, 4.0, 1, 1]), np.diag([1, 1, 4.0, 1])):
+            grid = SliceGrid.of(Volume(noise(tuple(shape)), affine))
+            assert grid.cut(noise(tuple(shape))).shape == (1, 6, 6)
+
+
+def _truncated(folder: Path, name: str, part: float) -> Path:
+    path = folder / name
+    write_mask(path, Volume(noise((16, 16, 16), "uint8"), np.eye(4)))
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * part)])
+    return path
+
+
+def _bytes(folder: Path, name: str, content: bytes) -> Path:
+    (folder / name).write_bytes(content)
+    return folder / name
+
+
+def _patched(folder: Path, offset: int, content: bytes) -> Path:
+    """A NIfTI file with some bytes of its header replaced."""
+    path = save(folder / "scan.nii", noise((4, 5, 6)))
+    whole = bytearray(path.read_bytes())
+    whole[offset : offset + len(content)] = content
+    path.write_bytes(whole)
+    return path
+
+
+def _int16(*values: int) -> bytes:
+    return np.array(values, "<i2").tobytes()
+
+
+def _float32(*values: float) -> bytes:
+    return np.array(values, "<f4").tobytes()
+
+
+def _odd(folder: Path, value: float, dtype: str = "float32") -> Path:
+    voxels = noise((3, 4, 5), dtype)
+    voxels[1, 1, 1] = value
+    return save(folder / "scan.nii.gz", voxels)
+
+
+def _rgb(folder: Path) -> Path:
+    voxels = np.zeros((3, 4, 5), [("R", "u1"), ("G", "u1"), ("B", "u1")])
+    nib.save(nib.Nifti1Image(voxels, np.eye(4)), folder / "scan.nii.gz")
+    return folder / "scan.nii.gz"
+
+
+def _nrrd(folder: Path, voxels: np.ndarray, vector: bool = False) -> Path:
+    sitk.WriteImage(sitk.GetImageFromArray(voxels, isVector=vector), str(folder / "scan.nrrd"))
+    return folder / "scan.nrrd"
+
+
+def _sform(folder: Path, axes: list[list[float]]) -> Path:
+    return _patched(folder, 280, _float32(*np.hstack([axes, np.zeros((3, 1))]).ravel()))
+
+
+def _folder(folder: Path) -> Path:
+    (folder / "scan.nii.gz").mkdir()
+    return folder / "scan.nii.gz"
+
+
+def _png(folder: Path) -> Path:
+    Image.new("L", (8, 8)).save(folder / "scan.png")
+    return (folder / "scan.png").rename(folder / "scan.nii.gz")
+
+
+def _truncated_tif(folder: Path) -> Path:
+    """Cut within the header, of which Pillow warns."""
+    Image.new("RGB", (8, 8)).save(folder / "whole.tif")
+    return _bytes(folder, "scan.tif", (folder / "whole.tif").read_bytes()[:60])
+
+
+GARBAGE = np.random.default_rng(0).bytes(5000)
+DAMAGED = "cannot be read as an image"
+
+BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
+    "missing": (lambda f: f / "scan.nii.gz", "no such file"),
+    "name too long": (lambda f: f / ("x" * 300 + ".nii.gz"), "cannot be read"),
+    "unknown type": (lambda f: _bytes(f, "scan.txt", b"x"), "unknown file type"),
+    "a folder": (_folder, DAMAGED),
+    "empty nii": (lambda f: _bytes(f, "scan.nii", b""), DAMAGED),
+    "empty nii.gz": (lambda f: _bytes(f, "scan.nii.gz", b""), DAMAGED),
+    "empty gzip": (lambda f: _bytes(f, "scan.nii.gz", gzip.compress(b"")), DAMAGED),
+    "empty nrrd": (lambda f: _bytes(f, "scan.nrrd", b""), DAMAGED),
+    "truncated gzip": (lambda f: _truncated(f, "scan.nii.gz", 0.6), DAMAGED),
+    "gzip truncated in its header": (lambda f: _truncated(f, "scan.nii.gz", 0.004), DAMAGED),
+    "truncated nii": (lambda f: _truncated(f, "scan.nii", 0.6), DAMAGED),
+    "nii truncated in its header": (lambda f: _truncated(f, "scan.nii", 0.05), DAMAGED),
+    "truncated nrrd": (lambda f: _truncated(f, "scan.nrrd", 0.6), DAMAGED),
+    "truncated tif": (_truncated_tif, "cannot be read as a picture"),
+    "garbage nii": (lambda f: _bytes(f, "scan.nii", GARBAGE), DAMAGED),
+    "garbage nii.gz": (lambda f: _bytes(f, "scan.nii.gz", GARBAGE), DAMAGED),
+    "gzipped garbage": (lambda f: _bytes(f, "scan.nii.gz", gzip.compress(GARBAGE)), DAMAGED),
+    "garbage nrrd": (lambda f: _bytes(f, "scan.nrrd", GARBAGE), DAMAGED),
+    "text": (lambda f: _bytes(f, "scan.nii", b"case,slice,tumor\n" * 100), DAMAGED),
+    "text nrrd": (lambda f: _bytes(f, "scan.nrrd", b"NRRD0004\nnothing: else\n\n"), DAMAGED),
+    "a picture": (_png, DAMAGED),
+    "unknown voxel type": (lambda f: _patched(f, 70, _int16(999)), DAMAGED),
+    "voxels beyond the end": (lambda f: _patched(f, 42, _int16(400, 500, 600)), DAMAGED),
+    "absurd size": (lambda f: _patched(f, 40, _int16(7, *[32767] * 7)), DAMAGED + "|dimensions"),
+    "negative size": (lambda f: _patched(f, 42, _int16(-4)), DAMAGED),
+    "4-D": (lambda f: save(f / "scan.nii.gz", noise((3, 4, 5, 2))), "has 4 dimensions"),
+    "1-D": (lambda f: _patched(f, 40, _int16(1, 4)), "has 1 dimensions"),
+    "zero-size": (lambda f: _patched(f, 42, _int16(0)), "is empty, its size is 0 x 5 x 6"),
+    "NaN": (lambda f: _odd(f, np.nan), "holds NaN or infinite voxels"),
+    "infinite": (lambda f: _odd(f, -np.inf), "holds NaN or infinite voxels"),
+    "beyond float32": (lambda f: _odd(f, 1e300, "float64"), "holds NaN or infinite voxels"),
+    "constant": (lambda f: save(f / "scan.nii", np.full((3, 4, 5), 7, "int16")), "every voxel is 7"),
+    "one voxel": (lambda f: save(f / "scan.nii", noise((1, 1, 1))), "every voxel is"),
+    "constant nrrd": (lambda f: _nrrd(f, np.full((3, 4, 5), 7, "int16")), "every voxel is 7"),
+    "RGB": (_rgb, "is a colour image"),
+    "RGB nrrd": (lambda f: _nrrd(f, noise((3, 4, 5, 3), "uint8"), vector=True), "is a colour"),
+    "4-D nrrd": (lambda f: _nrrd(f, noise((2, 3, 4, 5))), "has 4 dimensions"),
+    "complex": (lambda f: save(f / "scan.nii", noise((3, 4, 5), "complex64")), "holds complex values"),
+    "complex nrrd": (lambda f: _nrrd(f, noise((3, 4, 5), "complex64")), "holds complex values"),
+    "an axis of no length": (lambda f: _sform(f, [[1, 0, 0], [0, 1, 0], [0, 0, 0]]), "not a valid transform"),
+    "axes in one plane": (lambda f: _sform(f, [[1, 0, 1], [0, 1, 1], [2, 1, 3]]), "not a valid transform"),
+    "NaN affine": (lambda f: _patched(f, 280, _float32(np.nan)), "not a valid transform"),
+}
+
+
+class TestBadInput:
+    @pytest.mark.parametrize("name", BAD)
+    def test_one_sentence_that_names_the_file(self, name: str, tmp_path: Path) -> None:
+        make, reason = BAD[name]
+        path = make(tmp_path)
+        with pytest.raises(WssegError, match=reason) as caught:
+            read_scan(path)
+        message = str(caught.value)
+        assert message.startswith(f"{path}: ")
+        assert "\n" not in message
+
+    def test_libraries_add_nothing_to_the_sentence(self, tmp_path: Path) -> None:
+        # In a process of its own, since pytest takes the place of the stream that they write to.
+        script = """
+import sys
+from pathlib import Path
+from wsseg.errors import WssegError
+from wsseg.images.volume import read_scan
+for path in sys.argv[1:]:
+    try:
+        read_scan(Path(path))
+    except WssegError as error:
+        print(error)
+"""
+        paths = []
+        for name in ("unknown voxel type", "garbage nii", "truncated nrrd", "truncated tif", "beyond float32", "NaN"):
+            (tmp_path / name).mkdir()
+            paths.append(BAD[name][0](tmp_path / name))
+        done = subprocess.run([sys.executable, "-c", script, *paths], capture_output=True, text=True)
+        assert done.stderr == ""
+        assert len(done.stdout.splitlines()) == len(paths)
+
+    def test_missing_is_not_found(self, tmp_path: Path) -> None:
+        with pytest.raises(NotFoundError) as caught:
+            read_volume(tmp_path / "scan.nii.gz")
+        assert caught.value.status == 404
+
+    def test_a_mask_may_be_constant(self, tmp_path: Path) -> None:
+        path = save(tmp_path / "mask.nii", np.zeros((3, 4, 5), "uint8"))
+        assert not read_volume(path).voxels.any()
+
+    @settings(max_examples=300, deadline=None)
+    @given(st.data())
+    def test_any_damage_gives_a_volume_or_a_sentence(self, data: st.DataObject) -> None:
+        extension = data.draw(st.sampled_from(VOLUMES))
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / f"scan{extension}"
+            write_mask(path, Volume(noise((4, 5, 6), "uint8"), np.diag([-1.0, -1, 5, 1])))
+            content = bytearray(path.read_bytes())
+            places = st.tuples(st.integers(0, len(content) - 1), st.sampled_from([0, 1, 10, 48, 127, 128, 255]))
+            for place, byte in data.draw(st.lists(places, min_size=1, max_size=4)):
+                content[place] = byte
+            path.write_bytes(
+                content[: data.draw(st.integers(1, len(content)))] if data.draw(st.booleans()) else content
+            )
+            with suppress(WssegError):
+                volume = read_scan(path)
+                grid = SliceGrid.of(volume)
+                assert np.array_equal(grid.join(grid.cut(volume.voxels)), volume.voxels)
+
+
+@pytest.fixture
+def read_only(tmp_path: Path) -> Path:
+    """A folder that takes no file; no such thing is to be had for root but the kernel's own."""
+    if os.geteuid() == 0:
+        return Path("/sys")
+    (tmp_path / "read-only").mkdir(mode=0o555)
+    return tmp_path / "read-only"
+
+
+class TestWholeFile:
+    def test_the_old_file_stands_until_the_new_one_is_whole(self, tmp_path: Path) -> None:
+        path = tmp_path / "file.txt"
+        path.write_text("old")
+        with whole_file(path) as part:
+            part.write_text("new")
+            assert path.read_text() == "old"
+            assert part.parent == path.parent
+        assert path.read_text() == "new"
+        assert path.stat().st_mode & 0o777 == 0o644
+        assert list(tmp_path.iterdir()) == [path]
+
+    @pytest.mark.parametrize(
+        ("error", "reason"),
+        [
+            (OSError(28, "No space left on device"), "No space left on device"),
+            (OSError("file is truncated"), "file is truncated"),
+            (RuntimeError("ITK:\nwrite failed"), "write failed"),
+            (RuntimeError(), ""),
+        ],
+    )
+    def test_failure_is_one_sentence_and_leaves_the_old_file(
+        self, tmp_path: Path, error: Exception, reason: str
+    ) -> None:
+        path = tmp_path / "file.txt"
+        path.write_text("old")
+
+        def write() -> None:
+            with whole_file(path) as part:
+                part.write_text("half")
+                raise error
+
+        with pytest.raises(WssegError) as caught:
+            write()
+        assert str(caught.value) == f"{path}: cannot be written ({reason})"
+        assert path.read_text() == "old"
+        assert list(tmp_path.iterdir()) == [path]
+
+    def test_other_errors_pass_and_leave_nothing(self, tmp_path: Path) -> None:
+        with pytest.raises(KeyboardInterrupt), whole_file(tmp_path / "file.txt"):
+            raise KeyboardInterrupt
+        assert not list(tmp_path.iterdir())
+
+    @pytest.mark.parametrize("extension", VOLUMES)
+    def test_read_only_folder(self, read_only: Path, extension: str) -> None:
+        before = sorted(read_only.iterdir())
+        with pytest.raises(WssegError, match=r"mask\S+: cannot be written \(.+\)$"):
+            write_mask(read_only / f"mask{extension}", Volume(noise((2, 2, 2)), np.eye(4)))
+        assert sorted(read_only.iterdir()) == before
+
+    @pytest.mark.parametrize("extension", VOLUMES)
+    def test_no_such_folder_and_a_folder_in_the_way(self, tmp_path: Path, extension: str) -> None:
+        mask = Volume(noise((2, 2, 2)), np.eye(4))
+        with pytest.raises(WssegError, match="No such file or directory"):
+            write_mask(tmp_path / "nowhere" / f"mask{extension}", mask)
+        (tmp_path / f"mask{extension}").mkdir()
+        with pytest.raises(WssegError, match="Is a directory"):
+            write_mask(tmp_path / f"mask{extension}", mask)
+        assert list(tmp_path.iterdir()) == [tmp_path / f"mask{extension}"]
+
+    def test_full_disk(self, tmp_path: Path) -> None:
+        # A limit on file size stops a write as a full disk does: at once, half-way, at the last byte.
+        script = """
+import sys
+from pathlib import Path
+from resource import RLIM_INFINITY, RLIMIT_FSIZE, setrlimit
+import numpy as np
+from wsseg.errors import WssegError
+from wsseg.images.volume import NIFTI, NRRD, Volume, write_mask
+for edge in (3, 16, 64):
+    mask = Volume(np.random.default_rng(0).integers(0, 255, (edge, edge, edge)), np.eye(4))
+    for extension in (*NIFTI, *NRRD):
+        path = Path(sys.argv[1]) / f"mask{extension}"
+        write_mask(path, mask)
+        size = path.stat().st_size
+        path.unlink()
+        for limit in (0, size // 2, size - 1):
+            setrlimit(RLIMIT_FSIZE, (limit, RLIM_INFINITY))
+            try:
+                write_mask(path, mask)
+            except WssegError as error:
+                print(error)
+            else:
+                print(f"{path} was written as {path.stat().st_size} of {size} bytes")
+            finally:
+                setrlimit(RLIMIT_FSIZE, (RLIM_INFINITY, RLIM_INFINITY))
+"""
+        done = subprocess.run([sys.executable, "-c", script, tmp_path], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        messages = done.stdout.splitlines()
+        assert len(messages) == 3 * 3 * len(VOLUMES), done.stdout
+        for message in messages:
+            assert re.fullmatch(rf"{tmp_path}/mask[.a-z]+: cannot be written \(.+\)", message), message
+        assert not list(tmp_path.iterdir())

@@ -1,0 +1,224 @@
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from conftest import MakePackage, tissue
+from wsseg.data.preprocess import View
+from wsseg.data.slices import load_slices, scan_files
+from wsseg.errors import WssegError
+from wsseg.evaluation.evaluate import dice_of
+from wsseg.images.volume import Volume, read_scan, read_volume
+from wsseg.inference.segmenter import (
+    Segmenter,
+    _with_less_memory,
+    expected_dice,
+    largest_components,
+    pick_device,
+    segment_file,
+)
+from wsseg.methods.base import Prediction
+from wsseg.methods.registry import load_method
+from wsseg.models.package import ModelPackage
+from wsseg.training.loop import TrainSettings, train
+
+
+@pytest.fixture
+def scan(phantom_data: Path) -> Volume:
+    return read_scan(next(iter(scan_files(phantom_data).values())))
+
+
+@pytest.fixture
+def segmenter(make_package: MakePackage) -> Segmenter:
+    return Segmenter(make_package().folder, "cpu")
+
+
+def test_mask_is_on_the_scans_own_grid(segmenter: Segmenter, scan: Volume) -> None:
+    result = segmenter(scan, np.ones((1, scan.voxels.shape[2]), np.int8))
+    assert result.mask.voxels.dtype == np.uint8
+    assert result.mask.voxels.shape == scan.voxels.shape
+    assert result.mask.voxels.any()
+    assert np.array_equal(result.mask.affine, scan.affine)
+    assert result.presence.tolist() == [[1.0] * scan.voxels.shape[2]]
+
+
+@pytest.mark.parametrize("axes", [(0, 1, 2), (2, 0, 1), (1, 0, 2)])
+@pytest.mark.parametrize("flips", [(1, 1, 1), (-1, 1, -1)])
+def test_storage_order_does_not_change_the_mask(
+    segmenter: Segmenter, scan: Volume, axes: tuple[int, ...], flips: tuple[int, ...]
+) -> None:
+    """The same patient stored otherwise gets the same mask, stored otherwise."""
+    plain = segmenter(scan).mask.voxels
+    assert plain.any()
+    turned = scan.voxels.transpose(axes)[:: flips[0], :: flips[1], :: flips[2]]
+    affine = np.eye(4)
+    for new, (old, flip) in enumerate(zip(axes, flips, strict=True)):
+        affine[:3, new] = scan.affine[:3, old] * flip
+        if flip < 0:
+            affine[:3, 3] += scan.affine[:3, old] * (scan.voxels.shape[old] - 1)
+    affine[:3, 3] += scan.affine[:3, 3]
+    found = segmenter(Volume(np.ascontiguousarray(turned), affine)).mask.voxels
+    expected = plain.transpose(axes)[:: flips[0], :: flips[1], :: flips[2]]
+    # Noise is drawn per slice in anatomical order, so even that agrees.
+    assert np.array_equal(found, expected)
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.int16, np.uint16, np.int32, np.float32, np.float64])
+def test_any_real_type_works(segmenter: Segmenter, scan: Volume, kind: type) -> None:
+    given = np.ones((1, scan.voxels.shape[2]), np.int8)
+    same = segmenter(Volume(scan.voxels.astype(kind), scan.affine), given).mask.voxels
+    assert same.any()
+    assert np.array_equal(same, segmenter(scan, given).mask.voxels)
+
+
+def test_a_single_slice_works(segmenter: Segmenter, scan: Volume) -> None:
+    result = segmenter(Volume(scan.voxels[:, :, 4:5], scan.affine), np.ones((1, 1), np.int8))
+    assert result.mask.voxels.shape == (*scan.voxels.shape[:2], 1)
+
+
+def test_presence_of_the_wrong_shape_is_refused(segmenter: Segmenter, scan: Volume) -> None:
+    with pytest.raises(WssegError, match=r"presence: has shape \(1, 3\), expected"):
+        segmenter(scan, np.ones((1, 3), np.int8))
+
+
+def test_threads_share_a_segmenter(segmenter: Segmenter, scan: Volume) -> None:
+    alone = segmenter(scan).mask.voxels
+    with ThreadPoolExecutor(4) as pool:
+        for result in pool.map(segmenter, [scan] * 4):
+            assert np.array_equal(result.mask.voxels, alone)
+
+
+@pytest.mark.parametrize("name", ["gpu", "mps", "cuda:99", "nonsense"])
+def test_devices_that_are_not_there_are_named(name: str) -> None:
+    with pytest.raises(WssegError, match=f'device "{name}"'):
+        pick_device(name)
+
+
+def test_largest_component_keeps_one_piece_per_class() -> None:
+    mask = np.zeros((10, 10, 4), np.uint8)
+    mask[0:2, 0:2, 0] = 1
+    mask[5:9, 5:9, 1:3] = 1
+    mask[0:3, 7:9, 3] = 2
+    kept = largest_components(mask)
+    assert kept[0:2, 0:2, 0].sum() == 0
+    assert (kept == 1).sum() == 32
+    assert (kept == 2).sum() == 6
+
+
+def test_the_bundle_runs_with_monai(make_package: MakePackage, phantom_data: Path, tmp_path: Path) -> None:
+    """`python -m monai.bundle run` segments with the generated inference.json."""
+    import subprocess
+    import sys
+
+    package = make_package()
+    scan, mask = next(iter(scan_files(phantom_data).values())), tmp_path / "mask.nii.gz"
+    command = [sys.executable, "-m", "monai.bundle", "run"]
+    command += ["--config_file", str(package.folder / "configs" / "inference.json")]
+    command += ["--bundle_root", str(package.folder), "--scan", str(scan), "--mask", str(mask)]
+    done = subprocess.run(command, capture_output=True, encoding="utf-8")
+    assert done.returncode == 0, done.stderr[-2000:]
+    again = tmp_path / "again.nii.gz"
+    segment_file(scan, again, package.folder)
+    assert np.array_equal(read_volume(mask).voxels, read_volume(again).voxels)
+
+
+def test_doubt_is_on_the_scans_grid_and_greatest_at_one_half(
+    segmenter: Segmenter, scan: Volume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    count = scan.voxels.shape[2]
+    probabilities = torch.zeros(count, 1, 32, 32)
+    probabilities[0], probabilities[1], probabilities[2] = 0.9, 0.5, 0.4
+    found = Prediction(probabilities, torch.ones(count, 1))
+    monkeypatch.setattr(segmenter._method, "predict", lambda *given: found)
+    result = segmenter(scan)
+    doubt = result.uncertainty.voxels
+    assert doubt.shape == scan.voxels.shape
+    assert [int(doubt[..., k].max()) for k in range(4)] == [20, 100, 80, 0]
+    assert result.mask.voxels.any(axis=(0, 1)).tolist() == [True] + [False] * (count - 1)
+    inside = int((doubt[..., 0] > 0).sum())
+    voxel = abs(np.linalg.det(scan.affine[:3, :3])) / 1000
+    assert result.facts()["uncertain_ml"][0] == pytest.approx(0.2 * inside * voxel, abs=1e-3)
+
+
+def test_a_pictures_pixels_have_no_size_so_a_part_of_it_is_told(nuclei: ModelPackage, pictures: Path) -> None:
+    picture = read_volume(next(iter(scan_files(pictures).values())))
+    result = Segmenter(nuclei.folder)(picture)
+    said = result.facts()
+    assert 0 < said["area_percent"]["nucleus"] < 100
+    assert said["area_percent"]["nucleus"] == pytest.approx(100 * result.mask.voxels.mean(), abs=1e-3)
+    assert not {"millilitres", "uncertain_ml"} & set(said)
+
+
+def test_confidence_is_the_dice_that_probabilities_promise() -> None:
+    """One slice of 4 pixels, 2 marked: 2 (0.9 + 0.7) / (2 + 0.9 + 0.7 + 0.4)."""
+    maps = np.array([[[[0.9, 0.7, 0.4, 0.0]]]], np.float32)
+    mask = np.array([[[1, 1, 0, 0]]], np.uint8)
+    assert expected_dice(maps, mask, np.ones((1, 1), np.float32)) == pytest.approx(3.2 / 4.0)
+    assert expected_dice(maps, np.zeros_like(mask), np.full((1, 1), 0.3, np.float32)) == pytest.approx(0.7)
+    assert expected_dice(np.round(maps), mask, np.ones((1, 1), np.float32)) == 1.0
+
+
+@pytest.mark.parametrize("case", ["TCGA_HT_7684_19950816", "TCGA_DU_A5TW_19980228"])
+def test_the_default_model_finds_the_tumour_by_itself(shared: Path, case: str) -> None:
+    """Patients that no training saw, nothing given; the figures of all twelve are in the model card."""
+    folder = shared / "lgg" / "val"
+    result = Segmenter()(read_scan(folder / f"{case}.nii.gz"))
+    truth = read_volume(folder / f"{case}_label.nii.gz").voxels > 0
+    assert dice_of(result.mask.voxels > 0, truth) > 0.75
+    assert 0.5 < result.confidence < 1
+
+
+def test_fewer_slices_at_once_where_memory_runs_out() -> None:
+    tried: list[int] = []
+
+    def predict(chunk: int, fits: int) -> Prediction:
+        tried.append(chunk)
+        if chunk > fits:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return Prediction(torch.zeros(1, 1, 2, 2), torch.zeros(1, 1))
+
+    assert _with_less_memory(lambda chunk: predict(chunk, 3), 12).presence.shape == (1, 1)
+    assert tried == [12, 6, 3]
+    with pytest.raises(WssegError, match="too little free memory for a single slice"):
+        _with_less_memory(lambda chunk: predict(chunk, 0), 12)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_gpu_and_cpu_agree(shared: Path) -> None:
+    scan = read_scan(next(iter(scan_files(shared / "lgg" / "val").values())))
+    masks = [Segmenter(device=device)(scan).mask.voxels > 0 for device in ("cpu", "cuda")]
+    assert dice_of(*masks) >= 0.99
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_cldf_trains_on_a_gpu(make_package: MakePackage, phantom_data: Path, tmp_path: Path) -> None:
+    package = make_package("cldf")
+    data = load_slices(phantom_data, package.labels, View(32))
+    train(load_method(package), data, TrainSettings(folder=tmp_path / "run", steps=2))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_pictures_on_a_gpu(nuclei: ModelPackage, pictures: Path, tmp_path: Path) -> None:
+    picture = read_volume(next(iter(scan_files(pictures).values())))
+    masks = [Segmenter(nuclei.folder, device)(picture).mask.voxels > 0 for device in ("cpu", "cuda")]
+    assert dice_of(*masks) >= 0.98
+    data = load_slices(pictures, nuclei.labels, View.of(nuclei.recipe), "masks")
+    train(load_method(nuclei), data, TrainSettings(folder=tmp_path / "run", steps=5), held=data.only({data.cases[0]}))
+
+
+def test_the_mask_of_a_picture_is_upright(nuclei: ModelPackage, tmp_path: Path) -> None:
+    picture, nucleus = tissue(9, width=90, height=40)
+    Image.fromarray(picture).save(tmp_path / "tile.png")
+    segment_file(tmp_path / "tile.png", tmp_path / "mask.png", nuclei.folder)
+    with Image.open(tmp_path / "mask.png") as mask:
+        found = np.asarray(mask)
+    assert set(np.unique(found)) == {0, 255}
+    assert dice_of(found == 255, nucleus == 1) > 0.7

@@ -1,0 +1,97 @@
+"""Many scans at a click: on several devices, and one batch after the other."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+from monailabel.datastore.local import LocalDatastore
+
+from wsseg.server.jobs import batch as module
+from wsseg.server.jobs.batch import RUNS, Batch, Run
+
+SCANS = ("a", "b", "c", "d", "e")
+SECONDS = 20.0
+
+
+@pytest.fixture
+def stored(tmp_path: Path) -> Callable[[str], dict[str, Any]]:
+    """What there is of a scan that was segmented."""
+    return lambda scan: {"file": str(tmp_path / scan), "label": scan}
+
+
+def test_a_device_has_one_scan_and_is_never_waited_for(stored: Callable[[str], dict[str, Any]]) -> None:
+    """While the first one is slow, the second does all others."""
+    others = threading.Semaphore(0)
+    seen: list[tuple[str, str]] = []
+
+    def infer(request: dict[str, Any]) -> dict[str, Any]:
+        seen.append((request["image"], request["device"]))
+        if request["image"] == "a":
+            for _ in SCANS[1:]:
+                assert others.acquire(timeout=SECONDS)
+        else:
+            others.release()
+        return stored(request["image"])
+
+    batch = Batch(infer)
+    run = batch.start({}, SCANS, ["cuda:0", "cuda:1"], keep=True)
+    batch.wait()
+    assert run is not None
+    assert (run.stored, run.failed, set(run.results)) == (5, 0, set(SCANS))
+    slow = dict(seen)["a"]
+    assert [device for scan, device in seen if device == slow] == [slow]
+
+
+def test_results_of_several_devices_are_all_counted() -> None:
+    class Slow(dict[str, Any]):
+        def __contains__(self, key: object) -> bool:
+            time.sleep(0.05)
+            return super().__contains__(key)
+
+    run = Run({}, SCANS, keep=False)
+    threads = [threading.Thread(target=run.tell, args=(scan, Slow(label=scan))) for scan in SCANS]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert run.stored == len(SCANS)
+    assert run.details[-1].startswith("5 of 5: ")
+
+
+def test_the_last_few_are_remembered(stored: Callable[[str], dict[str, Any]]) -> None:
+    batch = Batch(lambda request: stored(request["image"]))
+    runs = []
+    for _ in range(RUNS + 2):
+        runs.append(batch.start({}, SCANS, ["cpu"], keep=True))
+        batch.wait()
+    assert [run.id for run in batch.runs] == [run.id for run in runs if run][2:]
+
+
+def test_a_file_of_the_server_is_no_label(
+    stored: Callable[[str], dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[dict[str, Any]] = []
+
+    def infer(request: dict[str, Any]) -> dict[str, Any]:
+        asked.append(request)
+        return stored(request["image"])
+
+    for scan in SCANS:
+        (tmp_path / f"{scan}.nii.gz").touch()
+    store = LocalDatastore(str(tmp_path))
+    app = SimpleNamespace(batch=Batch(infer), task=lambda model: None, datastore=lambda: store)
+    monkeypatch.setattr(module, "app_instance", lambda: app)
+    server = FastAPI()
+    server.include_router(module.router)
+    params = {"label": "/tmp/of-somebody-else.nii.gz", "device": "cpu"}
+    reply = TestClient(server).post("/batch/infer/small?run_sync=true", json=params)
+    assert set(reply.json()) == set(SCANS)
+    assert {request["label"] for request in asked} == {""}

@@ -1,0 +1,321 @@
+"""One training job at a time: what is refused, what a kill leaves, and how it goes on."""
+
+from __future__ import annotations
+
+import csv
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from conftest import metadata_of, small_package
+from wsseg.data.slices import scan_files
+from wsseg.errors import NotFoundError, WssegError
+from wsseg.files import home
+from wsseg.images.volume import read_scan, write_mask
+from wsseg.labels.space import PRESENCE_FILE
+from wsseg.methods.registry import method_class
+from wsseg.models.package import (
+    METADATA,
+    ModelPackage,
+    Parent,
+    find_package,
+    publish,
+    versions,
+)
+from wsseg.server.jobs.job import Trainer
+from wsseg.server.jobs.job_folder import JobFolder, Plan
+from wsseg.server.jobs.jobs import MOST_PROCESSES, BusyError, Jobs, chain, launcher
+from wsseg.server.jobs.lock import TrainerLock
+from wsseg.training.loop import CHECKPOINT, load_checkpoint
+
+SECONDS = 480
+
+
+@pytest.fixture(autouse=True)
+def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A work directory for every test, with a small model in it."""
+    handler = signal.getsignal(signal.SIGTERM)  # a trainer has its own
+    monkeypatch.setenv("WSSEG_HOME", str(tmp_path))
+    small_package(home() / "models" / "tiny" / "0.1", "cam")
+    publish(home() / "models", "tiny", "0.1")
+    yield
+    signal.signal(signal.SIGTERM, handler)
+
+
+@pytest.fixture
+def snapshot(phantom_data: Path) -> Callable[[Path, ModelPackage], int]:
+    """Labels that suffice."""
+
+    def copy(folder: Path, package: ModelPackage) -> int:
+        shutil.copytree(phantom_data, folder, dirs_exist_ok=True)
+        return 4
+
+    return copy
+
+
+@pytest.fixture
+def jobs(snapshot: Callable[[Path, ModelPackage], int]) -> Iterator[Jobs]:
+    jobs = Jobs(snapshot)
+    yield jobs
+    jobs.cancel()
+    jobs.wait()
+
+
+def _until(condition: Callable[[], object]) -> None:
+    end = time.monotonic() + SECONDS
+    while not condition():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.02)
+
+
+def _job(name: str = "tiny", steps: int = 2, parts: list[str] | None = None) -> JobFolder:
+    """A folder as the server leaves it before it starts the trainer."""
+    plan = Plan(name, dict.fromkeys(parts or [name], steps))
+    job = JobFolder.create(home() / "jobs", plan)
+    job.write_plan(plan)
+    return job
+
+
+def _saved(job: JobFolder) -> int:
+    """The step at which its checkpoint goes on."""
+    checkpoint = load_checkpoint(job.run("tiny") / CHECKPOINT)
+    assert checkpoint is not None
+    step: int = checkpoint["step"]
+    return step
+
+
+def test_a_number_left_behind_is_not_taken_for_the_trainer(tmp_path: Path, jobs: Jobs) -> None:
+    """The file of a killed trainer whose number an unrelated process bears now: here this one."""
+    (tmp_path / "jobs").mkdir()
+    (tmp_path / "jobs" / "LOCK").write_text(str(os.getpid()))
+    lock = TrainerLock(tmp_path / "jobs" / "LOCK")
+    assert not lock.held()
+    assert lock.pid() is None
+    job = _job()
+    assert jobs.cancel()["state"] == "cancelled", "and this process still lives"
+    assert jobs.newest().id == job.id
+    jobs.resume()
+
+
+def test_the_lock_lives_as_long_as_the_process_that_inherited_it(tmp_path: Path) -> None:
+    lock = TrainerLock(tmp_path / "LOCK")
+    held = lock.take()
+    assert held is not None
+    assert lock.take() is None
+    with subprocess.Popen(["sleep", "60"], pass_fds=(held.fileno(),)) as process:
+        lock.name(held, process.pid)
+        held.close()
+        assert lock.pid() == process.pid
+        process.kill()
+    assert lock.pid() is None
+    again = lock.take()
+    assert again is not None
+    again.close()
+
+
+@pytest.mark.parametrize(
+    ("request_", "sentence"),
+    [
+        ({"steps": 0}, "steps: must be a whole number from 1"),
+        ({"steps": "many"}, "steps: must be a whole number from 1"),
+        ({"steps": True}, "steps: must be a whole number from 1"),
+        ({"steps": 2.5}, "steps: must be a whole number from 1"),
+        ({"steps": [1]}, "steps: must be a whole number from 1"),
+        ({"parents": 3}, "parents: must be true or false"),
+        ({"parents": [True]}, "parents: must be true or false"),
+    ],
+)
+def test_wrong_fields_are_refused(jobs: Jobs, request_: dict, sentence: str) -> None:
+    with pytest.raises(WssegError, match=sentence):
+        jobs.start("tiny", request_)
+    assert jobs.status()["state"] == "idle"
+
+
+def test_an_unknown_model_is_refused(jobs: Jobs) -> None:
+    with pytest.raises(NotFoundError, match='"nothing" is unknown'):
+        jobs.start("nothing", {})
+
+
+@pytest.mark.parametrize(("state", "word"), [("0", "present"), ("1", "absent")])
+def test_labels_of_one_kind_are_refused_and_leave_nothing(phantom_data: Path, state: str, word: str) -> None:
+    def one_kind(folder: Path, package: ModelPackage) -> int:
+        rows = list(csv.reader((phantom_data / PRESENCE_FILE).open(encoding="utf-8")))
+        with (folder / PRESENCE_FILE).open("w", encoding="utf-8", newline="") as file:
+            csv.writer(file).writerows([rows[0], *([case, index, state] for case, index, _ in rows[1:])])
+        return 4
+
+    jobs = Jobs(one_kind)
+    with pytest.raises(WssegError, match=f"labels: no slice has tumor marked {word}, both are needed"):
+        jobs.start("tiny", {})
+    assert jobs.status()["state"] == "idle"
+    assert [path.name for path in (home() / "jobs").iterdir()] == ["LOCK"]
+
+
+def test_scribbles_of_one_kind_are_refused(phantom_data: Path) -> None:
+    """Where there are no presence labels at all, and where a class has no stroke: a sentence, no process."""
+    small_package(home() / "models" / "drawn" / "0.1", "pclmix")
+    publish(home() / "models", "drawn", "0.1")
+
+    def strokes(folder: Path, package: ModelPackage) -> int:
+        scan = read_scan(next(iter(scan_files(phantom_data).values())))
+        drawn = np.zeros(scan.voxels.shape, np.uint8)
+        drawn[3:9, 3, 2] = 255
+        write_mask(folder / "a_scribble.nii.gz", scan.like(drawn))
+        (folder / PRESENCE_FILE).write_text("case,slice,tumor\n")
+        return 1
+
+    with pytest.raises(WssegError, match="labels: no scan has a scribble of tumor"):
+        Jobs(strokes).start("drawn", {})
+    with pytest.raises(WssegError, match="labels: no slice has tumor marked present"):
+        Jobs(strokes).start("tiny", {})
+
+
+def test_a_job_whose_trainer_has_just_died_is_not_overtaken(jobs: Jobs) -> None:
+    _job()
+    with pytest.raises(BusyError, match="tiny is being trained"):
+        jobs.start("tiny", {})
+    assert len(jobs.all()) == 1
+
+
+def test_a_lock_that_is_never_let_go_of_is_not_waited_for_for_ever(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wsseg.server.jobs.jobs._LEAVING", 0.2)
+    (home() / "jobs").mkdir(exist_ok=True)
+    held = TrainerLock(home() / "jobs" / "LOCK").take()
+    assert held is not None
+    with held, pytest.raises(BusyError):
+        jobs.start("tiny", {})
+
+
+def test_where_nothing_is_labelled_the_sentence_of_the_labels_is_passed_on() -> None:
+    def nothing(folder: Path, package: ModelPackage) -> int:
+        raise WssegError("no scan is labelled yet")
+
+    with pytest.raises(WssegError, match="no scan is labelled yet"):
+        Jobs(nothing).start("tiny", {})
+
+
+def test_what_the_server_left_when_it_was_killed_while_it_collected_labels_is_removed(jobs: Jobs) -> None:
+    begun = JobFolder.create(home() / "jobs", Plan("tiny", {"tiny": 2}))
+    (begun.data / "scan.nii.gz").write_bytes(b"half")
+    jobs.resume()
+    assert not begun.folder.exists()
+    assert jobs.status()["state"] == "idle"
+
+
+def test_on_several_gpus_one_process_each_in_a_number_that_divides_batches() -> None:
+    assert launcher(0) == launcher(1) == [sys.executable]
+    assert launcher(3)[-1] == "--nproc-per-node=2"
+    assert launcher(8)[-1] == "--nproc-per-node=4"
+    for name in ("cam", "cdm", "cldf", "ddpm", "pclmix", "textdiff"):
+        method = method_class(name)
+        for stage in method(method.settings_type(), 1).stages():
+            assert stage.batch % MOST_PROCESSES == 0, name
+
+
+def test_parents_are_trained_first_and_once() -> None:
+    a, b = Parent(package="tiny", part="classifier"), Parent(package="/somewhere/tiny", part="classifier")
+    _write_child("child", {"a": a, "b": b})
+    _write_child("grandchild", {"a": a, "c": Parent(package="child", part="classifier")})
+    assert chain(find_package("grandchild")) == ["tiny", "child", "grandchild"]
+    _write_child("orphan", {"a": Parent(package="nobody", part="classifier")})
+    with pytest.raises(NotFoundError, match="nobody"):
+        chain(find_package("orphan"))
+
+
+def _write_child(name: str, parents: dict[str, Parent]) -> None:
+    package = small_package(home() / "models" / name / "0.1", "cam")
+    metadata = metadata_of("cam", package.recipe.settings)
+    metadata.wsseg.parents = parents
+    (package.folder / METADATA).write_text(metadata.model_dump_json(), encoding="utf-8")
+    publish(home() / "models", name, "0.1")
+
+
+def test_a_chain_is_trained_told_and_not_trained_twice(
+    snapshot: Callable[[Path, ModelPackage], int],
+) -> None:
+    _write_child("child", {"classifier": Parent(package="tiny", part="classifier")})
+    job = _job("child", steps=40, parts=["tiny", "child"])
+    snapshot(job.data, find_package("child"))
+    assert Trainer(job, leading=True).run()
+    status = job.status()
+    assert (status.state, status.part, status.step, status.total) == ("done", "child", 80, 80)
+    assert [step for step, _ in status.curve] == [20, 40, 60, 80]
+    made = versions("child")
+    assert len(made) == len(versions("tiny")) == 2
+    # Killed after the last version was published, before that was told.
+    status.state = "publishing"
+    job.write_status(status)
+    assert Trainer(job, leading=True).run()
+    assert versions("child") == made
+    assert job.status().message == f"{made[0].version}: {made[0].message}"
+
+
+def test_a_job_that_cannot_be_done_says_why(tmp_path: Path) -> None:
+    job = _job()
+    assert not Trainer(job, leading=True).run()
+    status = job.status()
+    assert status.state == "failed"
+    assert "holds no scan" in status.message or "image_labels.csv" in status.message
+    assert "\n" not in status.message
+    with pytest.raises(WssegError, match="is not a training job"):
+        Trainer(JobFolder(tmp_path), leading=True)
+
+
+@pytest.mark.long
+def test_killed_started_again_adopted_and_cancelled(jobs: Jobs, snapshot: Callable[[Path, ModelPackage], int]) -> None:
+    """One job's life, so that few processes have to be started.
+
+    It saves after every step, so a kill may lose those since the last report, and no more.
+    """
+    lock = TrainerLock(home() / "jobs" / "LOCK")
+    begun = jobs.start("tiny", {"steps": "20000", "device": "cuda:9", "name": "x", "max_epochs": None})
+    assert (begun["state"], begun["model"], begun["parts"]) == ("preparing", "tiny", ["tiny"])
+    with pytest.raises(BusyError, match="tiny is being trained"):
+        jobs.start("tiny", {})
+    job = jobs.newest()
+    job.write_plan(replace(job.plan(), save_every=0.0))  # the trainer is still importing
+    first = lock.pid()
+    assert first is not None
+    _until(lambda: jobs.status()["step"] >= 60)
+    os.kill(first, signal.SIGKILL)
+    _until(lambda: lock.pid() not in (None, first))
+    saved = _saved(job)
+    assert saved >= 59
+    assert jobs.status()["message"] == "goes on from the last checkpoint"
+    _until(lambda: jobs.status()["state"] == "training")
+    assert jobs.status()["step"] >= saved
+    # The next server, after a kill of this one, which is not there to look after the trainer any more.
+    later = Jobs(snapshot)
+    later.resume()
+    step = later.status()["step"]
+    _until(lambda: later.status()["step"] > step)
+    # Both are stopped with Ctrl-C, and another starts.
+    for server in (jobs, later):
+        server.pause()
+    _until(lambda: not lock.held())
+    assert later.running()
+    assert _saved(job) >= later.status()["step"] - 1
+    saved = _saved(job)
+    last = Jobs(snapshot)
+    last.resume()
+    assert lock.held()
+    assert last.status()["state"] == "preparing"
+    _until(lambda: last.status()["state"] == "training")
+    assert last.status()["step"] >= saved
+    ended = last.cancel()
+    assert ended["state"] == "cancelled"
+    assert ended["message"] == "cancelled, tiny is as it was"
+    assert not lock.held()
+    assert find_package("tiny").folder.name == "0.1"
+    assert last.wait()["state"] == "cancelled"
+    assert not last.newest().data.exists()
+    assert not list(home().rglob(".*")), "something half-written is left"

@@ -1,0 +1,124 @@
+"""Sessions are made of archives that may be anything."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+import tempfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+from types import SimpleNamespace
+
+import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+from httpx import Response
+from monailabel.utils.sessions import Sessions
+
+from wsseg.server.routes.replies import answer_errors
+from wsseg.server.settings import MAX_UPLOAD_MB
+from wsseg.server.studies import sessions
+
+Put = Callable[..., Response]
+
+END_OF_ZIP = b"PK\5\6" + bytes(18)
+"""All there is of an empty one."""
+
+
+@pytest.fixture
+def put(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Put:
+    """Make a session of archives, by name, where uploads may have 1 MB."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setenv(MAX_UPLOAD_MB, "1")
+    server = SimpleNamespace(sessions=lambda: Sessions(str(tmp_path / "sessions")))
+    monkeypatch.setattr(sessions, "app_instance", lambda: server)
+    app = FastAPI()
+    app.include_router(sessions.router)
+    answer_errors(app)
+    client = TestClient(app)
+
+    def put(**archives: bytes) -> Response:
+        files = [("files", (name.replace("_", "."), content)) for name, content in archives.items()]
+        return client.put("/session/?uncompress=true", files=files)
+
+    return put
+
+
+def tar(mode: str = "w", **members: bytes) -> bytes:
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode=mode) as archive:
+        for name, content in members.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+    return made.getvalue()
+
+
+def zipped(**members: bytes) -> bytes:
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return made.getvalue()
+
+
+def test_one_file_or_a_series(put: Put) -> None:
+    for archive in ({"a_zip": zipped(scan=b"one")}, {"a_tar_gz": tar("w:gz", scan=b"one")}):
+        image = Path(put(**archive).json()["session_info"]["image"])
+        assert image.read_bytes() == b"one"
+    folder = Path(put(a_tar=tar(first=b"1"), b_zip=zipped(second=b"2")).json()["session_info"]["image"])
+    assert sorted(path.name for path in folder.iterdir()) == ["first", "second"]
+
+
+@pytest.mark.parametrize("tail", [b"", END_OF_ZIP])
+def test_names_that_lead_out_are_refused_whatever_else_the_archive_is(put: Put, tmp_path: Path, tail: bytes) -> None:
+    assert put(scan_tar=tar(**{"../../escaped.txt": b"out"}) + tail).status_code == 400
+    assert not list(tmp_path.rglob("escaped.txt"))
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE])
+def test_links_and_devices_are_refused(put: Put, kind: bytes) -> None:
+    entry = tarfile.TarInfo("other")
+    entry.type, entry.linkname = kind, "scan"
+    reply = put(scan_tar=tar(scan=b"one")[: 2 * tarfile.BLOCKSIZE] + entry.tobuf() + bytes(2 * tarfile.BLOCKSIZE))
+    assert reply.status_code == 400
+    assert reply.json()["detail"] == "scan.tar: holds a link or a device, pack the files themselves"
+
+
+def test_more_than_an_upload_is_not_unpacked(put: Put, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sessions.shutil, "unpack_archive", lambda *given, **safely: pytest.fail("it is unpacked"))
+    claim = tarfile.TarInfo("scan")
+    claim.size = 1 << 40
+    large = bytes((1 << 20) + 1)
+    bombs = {
+        "a_zip": zipped(scan=large),
+        "a_tar_gz": tar("w:gz", scan=large),
+        "b_tar_gz": tar("w:gz", **{str(index): b"" for index in range(2049)}),
+        "a_tar": claim.tobuf(tarfile.GNU_FORMAT),
+    }
+    for name, bomb in bombs.items():
+        reply = put(**{name: bomb})
+        assert reply.status_code == 413
+        assert reply.json()["detail"] == f"{name.replace('_', '.')}: holds more than the 1 MB of an upload"
+
+
+def test_archives_of_one_request_share_the_limit(put: Put) -> None:
+    part = bytes(600 << 10)
+    assert put(a_zip=zipped(first=part)).status_code == 200
+    assert put(a_zip=zipped(first=part), b_zip=zipped(second=part)).status_code == 413
+
+
+@pytest.mark.parametrize("kind", ["gz", "bz2", "xz"])
+def test_damaged_archives_are_refused(put: Put, kind: str) -> None:
+    whole = bytearray(tar(f"w:{kind}", scan=Random(0).randbytes(300_000)))
+    middle = len(whole) // 2
+    damaged = [bytes(whole[:middle]), b"", b"no archive"]
+    if kind != "gz":  # whose sum at the end is not looked at
+        whole[middle : middle + 6] = bytes(6)
+        damaged.append(bytes(whole))
+    for content in damaged:
+        reply = put(**{f"scan_tar_{kind}": content})
+        assert reply.status_code == 400
+        assert reply.json()["detail"].startswith(f"scan.tar.{kind}: is not an archive that can be unpacked")
