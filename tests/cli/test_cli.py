@@ -19,9 +19,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 from PIL import Image
-from test_picture import wrong_pictures
 
 from conftest import tissue
+from pictures import wrong_pictures
 from wsseg.cli import main
 from wsseg.data.slices import scan_files
 from wsseg.images.volume import read_volume
