@@ -51,7 +51,8 @@ from wsseg.inference.active import (
     uncertainty,
     worth_labelling,
 )
-from wsseg.labels.space import PRESENCE_FILE, LabelSpace, read_presence
+from wsseg.labels.space import LabelSpace
+from wsseg.labels.tables import PRESENCE_FILE, read_presence
 from wsseg.losses.presence import presence_loss
 from wsseg.methods.cam import CAM, CAMSettings
 

@@ -18,7 +18,7 @@ _FACE = {
     "Volume": "images.volume",
     "WssegError": "errors",
     "find_package": "models.package",
-    "read_presence": "labels.space",
+    "read_presence": "labels.tables",
     "read_scan": "images.volume",
     "segment": "inference.segmenter",
     "segment_file": "inference.segmenter",

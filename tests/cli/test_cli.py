@@ -25,7 +25,8 @@ from pictures import wrong_pictures
 from wsseg.cli import main
 from wsseg.data.slices import scan_files
 from wsseg.images.volume import read_volume
-from wsseg.labels.space import PRESENCE_FILE, LabelSpace, read_presence
+from wsseg.labels.space import LabelSpace
+from wsseg.labels.tables import PRESENCE_FILE, read_presence
 from wsseg.models.package import ModelPackage, read_package
 
 Done = subprocess.CompletedProcess[str]

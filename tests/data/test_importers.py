@@ -20,7 +20,8 @@ from wsseg.data.preprocess import View
 from wsseg.data.slices import load_slices
 from wsseg.errors import WssegError
 from wsseg.images.volume import read_volume
-from wsseg.labels.space import PRESENCE_FILE, LabelSpace, read_presence
+from wsseg.labels.space import LabelSpace
+from wsseg.labels.tables import PRESENCE_FILE, read_presence
 
 TUMOR = LabelSpace(("tumor",))
 

@@ -13,7 +13,8 @@ from wsseg.data.augment import USUAL
 from wsseg.data.preprocess import View
 from wsseg.data.slices import LabelledSlices, load_slices, mask_of, reference_of, scan_files
 from wsseg.errors import NotFoundError, WssegError
-from wsseg.labels.space import BACKGROUND, PRESENCE_FILE, LabelSpace
+from wsseg.labels.space import BACKGROUND, LabelSpace
+from wsseg.labels.tables import PRESENCE_FILE
 
 TUMOR = LabelSpace(("tumor",))
 NUCLEUS = LabelSpace(("nucleus",))

@@ -25,8 +25,9 @@ from monailabel.client.client import MONAILabelClientException
 from conftest import small_package
 from wsseg.data.phantom import write_phantom_data
 from wsseg.files import home
-from wsseg.labels.space import LabelSpace, read_presence
+from wsseg.labels.space import LabelSpace
 from wsseg.labels.store import LabelStore
+from wsseg.labels.tables import read_presence
 from wsseg.models.package import WEIGHTS, publish
 from wsseg.server.jobs.lock import TrainerLock
 

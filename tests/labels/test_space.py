@@ -12,18 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from wsseg.errors import WssegError
-from wsseg.labels.space import (
-    NO,
-    UNKNOWN,
-    YES,
-    LabelSpace,
-    check_length,
-    presence_of,
-    presence_of_mask,
-    read_presence,
-    read_texts,
-    write_presence,
-)
+from wsseg.labels.space import NO, UNKNOWN, YES, LabelSpace, presence_of_mask
+from wsseg.labels.tables import check_length, presence_of, read_presence, read_texts, write_presence
 
 TUMOR = LabelSpace(("tumor",))
 HEART = LabelSpace(("RV", "Myo", "LV"))

@@ -22,8 +22,9 @@ import sqlalchemy as sa
 from wsseg.errors import NotFoundError, UnavailableError, WssegError
 from wsseg.images.volume import Volume, read_volume, write_mask
 from wsseg.labels.exchange import export_presence, export_scribbles, import_presence, import_scribbles
-from wsseg.labels.space import LabelSpace, write_presence
+from wsseg.labels.space import LabelSpace
 from wsseg.labels.store import FILE, LabelStore, Mark
+from wsseg.labels.tables import write_presence
 
 TUMOR = LabelSpace(("tumor",))
 HEART = LabelSpace(("RV", "Myo", "LV"))

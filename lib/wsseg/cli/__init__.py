@@ -31,7 +31,7 @@ from rich.table import Table
 from wsseg import __version__
 from wsseg.errors import WssegError
 from wsseg.files import home
-from wsseg.labels.space import presence_of
+from wsseg.labels.tables import presence_of
 from wsseg.models.package import (
     DEFAULT_MODEL,
     Figure,

@@ -20,19 +20,8 @@ from wsseg.data.preprocess import Stack, View, prepare
 from wsseg.errors import NotFoundError, WssegError
 from wsseg.images.picture import classes_of
 from wsseg.images.volume import EXTENSIONS, Volume, case_name, read_scan, read_volume
-from wsseg.labels.space import (
-    BACKGROUND,
-    NO,
-    PRESENCE_FILE,
-    TEXT_FILE,
-    UNKNOWN,
-    YES,
-    LabelSpace,
-    Presence,
-    check_length,
-    read_presence,
-    read_texts,
-)
+from wsseg.labels.space import BACKGROUND, NO, UNKNOWN, YES, LabelSpace, Presence
+from wsseg.labels.tables import PRESENCE_FILE, TEXT_FILE, check_length, read_presence, read_texts
 
 LearnsFrom = Literal["presence", "scribbles", "masks", "images"]
 """Which labels a method cannot do without; "images" asks for none."""

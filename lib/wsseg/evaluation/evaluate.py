@@ -34,18 +34,8 @@ from wsseg.files import make_folder, whole_file
 from wsseg.images.picture import classes_of
 from wsseg.images.volume import Volume, read_scan, read_volume
 from wsseg.inference.segmenter import Segmentation, Segmenter
-from wsseg.labels.space import (
-    BACKGROUND,
-    NO,
-    PRESENCE_FILE,
-    TEXT_FILE,
-    YES,
-    LabelSpace,
-    Presence,
-    presence_of,
-    presence_of_mask,
-    read_texts,
-)
+from wsseg.labels.space import BACKGROUND, NO, YES, LabelSpace, Presence, presence_of_mask
+from wsseg.labels.tables import PRESENCE_FILE, TEXT_FILE, presence_of, read_texts
 from wsseg.methods.base import Method
 from wsseg.models.package import ModelPackage
 

@@ -16,8 +16,9 @@ from wsseg.images.volume import (
     read_volume,
     write_mask,
 )
-from wsseg.labels.space import PRESENCE_FILE, UNKNOWN, LabelSpace, Presence, check_length, read_presence, write_presence
+from wsseg.labels.space import UNKNOWN, LabelSpace, Presence
 from wsseg.labels.store import LabelStore, check_name
+from wsseg.labels.tables import PRESENCE_FILE, check_length, read_presence, write_presence
 
 
 def import_presence(

@@ -21,7 +21,7 @@ from wsseg.data.slices import scan_files
 from wsseg.errors import NotFoundError, WssegError
 from wsseg.files import home
 from wsseg.images.volume import read_scan, write_mask
-from wsseg.labels.space import PRESENCE_FILE
+from wsseg.labels.tables import PRESENCE_FILE
 from wsseg.methods.registry import method_class
 from wsseg.models.package import (
     METADATA,

@@ -18,8 +18,9 @@ from wsseg.data.phantom import make_phantom
 from wsseg.errors import NotFoundError, WssegError
 from wsseg.images.volume import read_volume
 from wsseg.labels.engine import open_store
-from wsseg.labels.space import LabelSpace, read_presence
+from wsseg.labels.space import LabelSpace
 from wsseg.labels.store import LabelStore, Mark
+from wsseg.labels.tables import read_presence
 from wsseg.models.package import ModelPackage
 from wsseg.server.studies.labels import Labels, mask_values
 from wsseg.server.studies.studies import Studies

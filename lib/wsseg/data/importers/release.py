@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from wsseg.errors import NotFoundError, WssegError
 from wsseg.files import whole_file
 from wsseg.images.volume import NIFTI, Volume, read_volume
-from wsseg.labels.space import PRESENCE_FILE, LabelSpace, Presence, read_presence, write_presence
+from wsseg.labels.space import LabelSpace, Presence
+from wsseg.labels.tables import PRESENCE_FILE, read_presence, write_presence
 
 Progress = Callable[[float], None]
 """Told the finished part of an import, in [0, 1]."""

@@ -23,7 +23,8 @@ import torch
 from wsseg.errors import WssegError
 from wsseg.files import home
 from wsseg.images.volume import read_volume
-from wsseg.labels.space import BACKGROUND, NO, PRESENCE_FILE, YES, read_presence
+from wsseg.labels.space import BACKGROUND, NO, YES
+from wsseg.labels.tables import PRESENCE_FILE, read_presence
 from wsseg.methods.registry import BACKBONES, method_class
 from wsseg.models.package import ModelPackage, find_package, versions
 from wsseg.server.jobs.job_folder import STEPS, JobFolder, Plan, Status, all_jobs

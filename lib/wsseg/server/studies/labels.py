@@ -27,8 +27,9 @@ from wsseg.images.volume import (
     write_mask,
 )
 from wsseg.labels.exchange import read_drawn
-from wsseg.labels.space import NO, PRESENCE_FILE, TEXT_FILE, UNKNOWN, YES, LabelSpace, Presence, write_presence
+from wsseg.labels.space import NO, UNKNOWN, YES, LabelSpace, Presence
 from wsseg.labels.store import LabelStore, Mark, Scribbles, WeakLabels
+from wsseg.labels.tables import PRESENCE_FILE, TEXT_FILE, write_presence
 from wsseg.methods.registry import method_class
 from wsseg.models.package import ModelPackage
 from wsseg.server.security.request_log import nameless
