@@ -22,7 +22,7 @@ from wsseg.data.phantom import make_phantom
 from wsseg.evaluation.evaluate import dice_of
 from wsseg.images.volume import Volume
 from wsseg.models.package import find_package
-from wsseg.server.studies.pacs import PASSWORD, USER
+from wsseg.server.studies.pacs.client import PASSWORD, USER
 
 GLIOMA = {"cldf-glioma-flair": 0.6, "cdm-glioma-flair": 0.4, "cam-glioma-flair": 0.1}
 """The least Dice on so coarse a scan, on which the map of class activation has few pixels."""

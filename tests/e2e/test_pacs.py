@@ -31,8 +31,8 @@ from wsseg.files import home
 from wsseg.images.volume import Volume
 from wsseg.models.package import publish
 from wsseg.server.serve import check_studies
-from wsseg.server.studies import pacs
-from wsseg.server.studies.pacs import PASSWORD, USER, Pacs, RefusedError
+from wsseg.server.studies.pacs import client as pacs
+from wsseg.server.studies.pacs.client import PASSWORD, USER, Pacs, RefusedError
 
 LABELS = ("left", "middle", "right")
 CT = {"Modality": "CT", "SOPClassUID": "1.2.840.10008.5.1.4.1.1.2"}

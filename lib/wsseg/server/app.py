@@ -30,10 +30,10 @@ from wsseg.server.interrupt import when_interrupted
 from wsseg.server.jobs.batch import Batch
 from wsseg.server.jobs.jobs import Jobs
 from wsseg.server.routes.replies import naming
-from wsseg.server.studies.archive import Archive
 from wsseg.server.studies.folder import ScanFolder
 from wsseg.server.studies.labels import Labels
-from wsseg.server.studies.pacs import Pacs
+from wsseg.server.studies.pacs.archive import Archive
+from wsseg.server.studies.pacs.client import Pacs
 from wsseg.server.studies.studies import Studies
 from wsseg.server.studies.whole_datastore import write_datastores_whole
 from wsseg.server.tasks.infer import SegmentTask

@@ -17,7 +17,7 @@ from monailabel.endpoints.user.auth import RBAC
 from starlette.concurrency import run_in_threadpool
 
 from wsseg.errors import NotFoundError
-from wsseg.server.studies.pacs import explained, prefix, session
+from wsseg.server.studies.pacs.client import explained, prefix, session
 
 SERVICES = ("qido", "wado", "stow")
 

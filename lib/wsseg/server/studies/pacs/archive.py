@@ -31,8 +31,8 @@ from wsseg.labels.space import Code, Label
 from wsseg.models.package import ModelPackage, find_package
 from wsseg.server.routes.replies import naming
 from wsseg.server.studies.labels import mask_values
-from wsseg.server.studies.outbox import Outbox
-from wsseg.server.studies.pacs import Pacs, Series
+from wsseg.server.studies.pacs.client import Pacs, Series
+from wsseg.server.studies.pacs.outbox import Outbox
 
 logger = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from uuid import uuid4
 
 from wsseg.errors import UnavailableError, WssegError
 from wsseg.files import make_folder
-from wsseg.server.studies.pacs import Pacs
+from wsseg.server.studies.pacs.client import Pacs
 
 logger = logging.getLogger(__name__)
 

@@ -1,0 +1,1 @@
+"""Studies in a picture archive that speaks DICOMweb."""
