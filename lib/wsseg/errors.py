@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
 
 class WssegError(Exception):
     """Something the user gave is wrong; the message is one sentence for them.
@@ -23,3 +27,12 @@ class UnavailableError(WssegError):
     """What is needed cannot be reached now, trying again later may help; status 503."""
 
     status = 503
+
+
+@contextmanager
+def naming(path: Path, name: str) -> Iterator[None]:
+    """Errors about a file speak of it by the name that whoever asks knows it by."""
+    try:
+        yield
+    except WssegError as error:
+        raise type(error)(str(error).replace(str(path), name)) from error

@@ -19,7 +19,7 @@ from monailabel.interfaces.tasks.infer_v2 import InferTask
 from monailabel.interfaces.tasks.strategy import Strategy
 from monailabel.interfaces.tasks.train import TrainTask
 
-from wsseg.errors import NotFoundError, UnavailableError, WssegError
+from wsseg.errors import NotFoundError, UnavailableError, WssegError, naming
 from wsseg.files import is_plain
 from wsseg.images.scan import SEG
 from wsseg.images.volume import case_name
@@ -29,7 +29,6 @@ from wsseg.server.compute import Compute
 from wsseg.server.interrupt import when_interrupted
 from wsseg.server.jobs.batch import Batch
 from wsseg.server.jobs.jobs import Jobs
-from wsseg.server.routes.replies import naming
 from wsseg.server.studies.folder import ScanFolder
 from wsseg.server.studies.labels import Labels
 from wsseg.server.studies.pacs.archive import Archive

@@ -8,9 +8,9 @@ import os
 from fastapi.middleware.cors import CORSMiddleware
 from monailabel.app import app
 
-from wsseg.server.routes import annotate
+from wsseg.server.routes import activelearning, admin, batch, datastore, infer, proxy, sessions, train
+from wsseg.server.routes.annotate.page import serve_page
 from wsseg.server.routes.replies import answer_errors
-from wsseg.server.routes.viewers import router
 from wsseg.server.security.access import require_token
 from wsseg.server.security.limits import SizeLimit
 from wsseg.server.security.names import KnownNames
@@ -26,11 +26,16 @@ logging.getLogger("wsseg").setLevel(logging.INFO)
 
 leave_out_links()
 
-app.include_router(router)
-# The first route that matches answers.
-app.router.routes.insert(0, app.router.routes.pop())
-app.include_router(annotate.router)
-annotate.serve_page(app)
+# MONAI Label's endpoints are ``async def`` around blocking code, so that a scan
+# being segmented stops every other request, and they let unknown names and
+# damaged uploads through. Ours of the same paths work in threads, and stand
+# first: the first route that matches answers.
+theirs = list(app.router.routes)
+app.router.routes.clear()
+for ours in (infer, batch, train, activelearning, datastore, sessions, proxy, admin):
+    app.include_router(ours.router)
+app.router.routes.extend(theirs)
+serve_page(app)
 answer_errors(app)
 
 # The last one added is the first one asked.

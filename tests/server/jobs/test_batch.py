@@ -6,15 +6,10 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from fastapi import FastAPI
-from fastapi.testclient import TestClient
-from monailabel.datastore.local import LocalDatastore
 
-from wsseg.server.jobs import batch as module
 from wsseg.server.jobs.batch import RUNS, Batch, Run
 
 SCANS = ("a", "b", "c", "d", "e")
@@ -73,25 +68,3 @@ def test_the_last_few_are_remembered(stored: Callable[[str], dict[str, Any]]) ->
         runs.append(batch.start({}, SCANS, ["cpu"], keep=True))
         batch.wait()
     assert [run.id for run in batch.runs] == [run.id for run in runs if run][2:]
-
-
-def test_a_file_of_the_server_is_no_label(
-    stored: Callable[[str], dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked: list[dict[str, Any]] = []
-
-    def infer(request: dict[str, Any]) -> dict[str, Any]:
-        asked.append(request)
-        return stored(request["image"])
-
-    for scan in SCANS:
-        (tmp_path / f"{scan}.nii.gz").touch()
-    store = LocalDatastore(str(tmp_path))
-    app = SimpleNamespace(batch=Batch(infer), task=lambda model: None, datastore=lambda: store)
-    monkeypatch.setattr(module, "app_instance", lambda: app)
-    server = FastAPI()
-    server.include_router(module.router)
-    params = {"label": "/tmp/of-somebody-else.nii.gz", "device": "cpu"}
-    reply = TestClient(server).post("/batch/infer/small?run_sync=true", json=params)
-    assert set(reply.json()) == set(SCANS)
-    assert {request["label"] for request in asked} == {""}

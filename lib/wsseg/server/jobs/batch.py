@@ -1,4 +1,4 @@
-"""Batch inference as MONAI Label's clients know it: many scans at a click, and the routes under /batch/infer.
+"""Batch inference: many scans at a click.
 
 MONAI Label starts a process for it, which writes its own, older, list of labels
 over that of the server. This works in a thread of the server.
@@ -9,24 +9,17 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Annotated, Any, Literal
+from typing import Any
 from uuid import uuid4
 
-from fastapi import APIRouter, Body, Depends, HTTPException
-from monailabel.config import settings
-from monailabel.endpoints.user.auth import RBAC
-from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
-from monailabel.interfaces.utils.app import app_instance
-
-from wsseg.errors import NotFoundError, WssegError
-from wsseg.files import is_plain
-from wsseg.server.compute import StoppingError, devices
+from wsseg.errors import WssegError
+from wsseg.server.compute import StoppingError
 
 logger = logging.getLogger(__name__)
 
@@ -37,11 +30,6 @@ RUNS = 10
 """Batches that are remembered."""
 
 Infer = Callable[[dict[str, Any]], dict[str, Any]]
-
-router = APIRouter(prefix="/batch/infer", tags=["Infer"])
-
-_user = Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_USER))
-_admin = Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_ADMIN))
 
 
 @dataclass
@@ -175,93 +163,6 @@ class Batch:
         else:
             Path(result.pop("file")).unlink(missing_ok=True)
             run.tell(scan, result)
-
-
-@router.get("", dependencies=[_user], summary="Get status of batch inference")
-def status(all: bool = False, check_if_running: bool = False) -> Any:
-    """The batch that runs or was the last; 404 if there is none, or with ``check_if_running`` if none runs."""
-    batch = _batch()
-    if check_if_running and not batch.running():
-        raise NotFoundError("no batch of scans is being segmented")
-    if not batch.runs:
-        raise NotFoundError("no scans were segmented in a batch yet")
-    return [run.task() for run in batch.runs] if all else batch.runs[-1].task()
-
-
-@router.post("/{model}", dependencies=[_admin], summary="Segment many scans")
-def segment(
-    model: str,
-    images: Literal["all", "labeled", "unlabeled"] = "all",
-    params: Annotated[dict[str, Any] | None, Body()] = None,
-    run_sync: bool = False,
-) -> dict[str, Any]:
-    """Segment the studies with one model and store the masks, by default as ``original``.
-
-    ``params`` may hold ``label_tag``, ``max_batch_size`` (0 for all), ``device``,
-    ``multi_gpu``, and what ``/infer`` takes. ``run_sync`` waits for the end and
-    answers with what there is of each scan.
-    """
-    app, given = app_instance(), params or {}
-    app.task(model)
-    scans = sorted(_scans(app.datastore(), given.get("images", images)))
-    limit = _limit(given.get("max_batch_size", 0))
-    tag = str(given.get("label_tag") or DefaultLabelTag.ORIGINAL.value)
-    if not is_plain(tag):
-        raise WssegError(f'label_tag "{tag}": must be the name of a folder, not a path')
-    # What stands in option rows is of one scan, never of all; a "label" is what was uploaded with one.
-    request = {**given, "model": model, "label": "", "label_tag": tag, "save_label": True, "save_as_label": False}
-    run = app.batch.start(request, scans[:limit] if limit else scans, _devices(given), run_sync)
-    if run is None:
-        raise HTTPException(429, "a batch of scans is being segmented, wait for its end or stop it first")
-    if not run_sync:
-        return run.task()
-    app.batch.wait()
-    return run.results
-
-
-@router.delete("", dependencies=[_admin], summary="Stop batch inference")
-def stop() -> dict[str, Any] | None:
-    """End the batch after the scans that are being segmented; null if none runs."""
-    batch = _batch()
-    if not batch.running():
-        return None
-    batch.stop()
-    batch.wait()
-    return batch.runs[-1].task()
-
-
-def _batch() -> Batch:
-    return app_instance().batch
-
-
-def _scans(store: Datastore, images: Any) -> Sequence[str]:
-    listed = {
-        "all": store.list_images,
-        "labeled": store.get_labeled_images,
-        "unlabeled": store.get_unlabeled_images,
-    }
-    if isinstance(images, str) and images in listed:
-        return listed[images]()
-    if not isinstance(images, list) or not all(isinstance(image, str) for image in images):
-        raise WssegError(f"images: must be one of {', '.join(listed)}, or a list of ids, not {str(images)[:40]!r}")
-    if unknown := sorted(set(images) - set(store.list_images())):
-        raise NotFoundError(f'image "{unknown[0]}" is unknown')
-    return images
-
-
-def _limit(given: Any) -> int:
-    if type(given) is not int or given < 0:
-        raise WssegError(f"max_batch_size: must be a whole number from 0 (for all), not {str(given)[:40]!r}")
-    return given
-
-
-def _devices(given: Mapping[str, Any]) -> list[Any]:
-    """MONAI Label's clients ask for "cuda" and several GPUs, whether there is one or not."""
-    asked = given.get("device") or "cuda"
-    if asked != "cuda":
-        return [asked]
-    gpus = devices()[:-1]
-    return (gpus if given.get("multi_gpu", True) else gpus[:1]) or ["cpu"]
 
 
 def _time(moment: datetime) -> str:

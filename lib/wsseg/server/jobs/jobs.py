@@ -20,7 +20,7 @@ import numpy as np
 import psutil
 import torch
 
-from wsseg.errors import WssegError
+from wsseg.errors import WssegError, naming
 from wsseg.files import home
 from wsseg.images.volume import read_volume
 from wsseg.labels.space import BACKGROUND, NO, YES
@@ -29,7 +29,6 @@ from wsseg.methods.registry import BACKBONES, method_class
 from wsseg.models.package import ModelPackage, find_package, versions
 from wsseg.server.jobs.job_folder import STEPS, JobFolder, Plan, Status, all_jobs
 from wsseg.server.jobs.lock import TrainerLock
-from wsseg.server.routes.replies import naming
 
 logger = logging.getLogger(__name__)
 

@@ -12,8 +12,7 @@ from typing import Any
 
 from fastapi import UploadFile
 
-from wsseg.errors import WssegError
-from wsseg.server.routes.replies import naming
+from wsseg.errors import WssegError, naming
 
 
 def json_object(field: str, text: str) -> dict[str, Any]:

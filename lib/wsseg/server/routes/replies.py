@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -44,15 +42,6 @@ def _named(name: str) -> dict[str, str]:
 def sentence(status: int, detail: str) -> JSONResponse:
     """An error as clients expect it."""
     return JSONResponse({"detail": detail}, status)
-
-
-@contextmanager
-def naming(path: Path, name: str) -> Iterator[None]:
-    """Errors about a file of the server speak of it by the name the client knows."""
-    try:
-        yield
-    except WssegError as error:
-        raise type(error)(str(error).replace(str(path), name)) from error
 
 
 def answer_errors(app: FastAPI) -> None:

@@ -8,10 +8,9 @@ from pathlib import Path
 from monailabel.datastore.local import LocalDatastore
 from monailabel.interfaces.datastore import Datastore
 
-from wsseg.errors import NotFoundError, WssegError
+from wsseg.errors import NotFoundError, WssegError, naming
 from wsseg.files import is_plain
 from wsseg.images.volume import Volume, read_grid
-from wsseg.server.routes.replies import naming
 
 
 class Studies:

@@ -23,13 +23,12 @@ from monailabel.interfaces.datastore import DefaultLabelTag
 
 from wsseg import __version__
 from wsseg.data.importers.release import write_nifti
-from wsseg.errors import UnavailableError, WssegError
+from wsseg.errors import UnavailableError, WssegError, naming
 from wsseg.files import home, make_folder
 from wsseg.images.volume import read_grid
 from wsseg.labels.exchange import read_drawn
 from wsseg.labels.space import Code, Label
 from wsseg.models.package import ModelPackage, find_package
-from wsseg.server.routes.replies import naming
 from wsseg.server.studies.labels import mask_values
 from wsseg.server.studies.pacs.client import Pacs, Series
 from wsseg.server.studies.pacs.outbox import Outbox

@@ -17,9 +17,11 @@ from fastapi.testclient import TestClient
 from httpx import Response
 from monailabel.utils.sessions import Sessions
 
+from wsseg.server.routes import sessions
+from wsseg.server.routes.dependencies import served
 from wsseg.server.routes.replies import answer_errors
 from wsseg.server.settings import MAX_UPLOAD_MB
-from wsseg.server.studies import sessions
+from wsseg.server.studies import unpack
 
 Put = Callable[..., Response]
 
@@ -33,9 +35,9 @@ def put(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Put:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setenv(MAX_UPLOAD_MB, "1")
     server = SimpleNamespace(sessions=lambda: Sessions(str(tmp_path / "sessions")))
-    monkeypatch.setattr(sessions, "app_instance", lambda: server)
     app = FastAPI()
     app.include_router(sessions.router)
+    app.dependency_overrides[served] = lambda: server
     answer_errors(app)
     client = TestClient(app)
 
@@ -88,7 +90,7 @@ def test_links_and_devices_are_refused(put: Put, kind: bytes) -> None:
 
 
 def test_more_than_an_upload_is_not_unpacked(put: Put, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sessions.shutil, "unpack_archive", lambda *given, **safely: pytest.fail("it is unpacked"))
+    monkeypatch.setattr(unpack.shutil, "unpack_archive", lambda *given, **safely: pytest.fail("it is unpacked"))
     claim = tarfile.TarInfo("scan")
     claim.size = 1 << 40
     large = bytes((1 << 20) + 1)
@@ -101,7 +103,7 @@ def test_more_than_an_upload_is_not_unpacked(put: Put, monkeypatch: pytest.Monke
     for name, bomb in bombs.items():
         reply = put(**{name: bomb})
         assert reply.status_code == 413
-        assert reply.json()["detail"] == f"{name.replace('_', '.')}: holds more than the 1 MB of an upload"
+        assert reply.json()["detail"] == f"{name.replace('_', '.')}: holds more than an upload may"
 
 
 def test_archives_of_one_request_share_the_limit(put: Put) -> None:

@@ -1,0 +1,68 @@
+"""Labels as the page gives and takes them back."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter
+from pydantic import Field
+
+from wsseg.labels.space import UNKNOWN
+from wsseg.labels.store import Mark
+from wsseg.server.routes.annotate.bodies import Body
+from wsseg.server.routes.dependencies import App, AsAnnotator, annotator
+
+router = APIRouter()
+
+
+class _Mark(Body):
+    slice: int
+    state: Annotated[int, Field(ge=0, le=1)] | None
+
+
+class _Marks(Body):
+    label: str
+    marks: list[_Mark] = Field(max_length=100_000)
+    annotator: str
+
+
+class _Text(Body):
+    text: str
+    annotator: str
+
+
+class _Erase(Body):
+    slice: int
+    annotator: str
+
+
+class _Undo(Body):
+    revision: int
+    annotator: str
+
+
+@router.put("/scans/{scan}/presence", summary="Say on which slices a class is present")
+def mark(app: App, scan: str, model: str, given: _Marks, user: AsAnnotator) -> dict[str, int]:
+    """Keep what an annotator marked."""
+    marks = [Mark(given.label, m.slice, UNKNOWN if m.state is None else m.state) for m in given.marks]
+    return {"revision": app.weak_labels.mark(scan, marks, app.package(model), annotator(given.annotator, user))}
+
+
+@router.put("/scans/{scan}/text", summary="Give a sentence of the report")
+def describe(app: App, scan: str, given: _Text, user: AsAnnotator) -> dict[str, int]:
+    """Keep what an annotator wrote; an empty text takes back what was written before."""
+    return {"revision": app.weak_labels.describe(scan, given.text, annotator(given.annotator, user))}
+
+
+@router.post("/scans/{scan}/erase", summary="Erase scribbles")
+def erase(app: App, scan: str, model: str, given: _Erase, user: AsAnnotator) -> dict[str, int]:
+    """Take away all scribbles on one slice, along the third stored axis."""
+    labels = app.package(model).labels
+    return {"revision": app.weak_labels.erase(scan, given.slice, labels, annotator(given.annotator, user))}
+
+
+@router.post("/undo", summary="Undo a write")
+def undo(app: App, given: _Undo, user: AsAnnotator) -> dict[str, Any]:
+    """Bring back what was known before; ``scan`` is null where the write was about several."""
+    revision, touched = app.weak_labels.undo(given.revision, annotator(given.annotator, user))
+    return {"revision": revision, "scan": touched[0] if len(touched) == 1 else None}

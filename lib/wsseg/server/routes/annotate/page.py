@@ -1,0 +1,40 @@
+"""The page itself, under ``/annotate/``, and all that its parts ask for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fastapi import FastAPI
+from fastapi.responses import RedirectResponse, Response
+from fastapi.staticfiles import StaticFiles
+from starlette.types import Scope
+
+from wsseg.server.routes.annotate import labels, models, next_scan, predictions, scans, training
+
+PAGE = Path(__file__).parents[2] / "page"
+
+PARTS = (models, scans, labels, predictions, next_scan, training)
+
+
+class _Page(StaticFiles):
+    """The page's files, asked for again after an update of the server."""
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        reply = await super().get_response(path, scope)
+        reply.headers["cache-control"] = "no-cache"
+        # The type of a script is the browser's reason to run it, and some systems have their own list of types.
+        if path.endswith(".js"):
+            reply.headers["content-type"] = "text/javascript; charset=utf-8"
+        return reply
+
+
+def serve_page(app: FastAPI) -> None:
+    """Add the page and its routes to an application."""
+    for part in PARTS:
+        app.include_router(part.router, prefix="/annotate/api", tags=["Annotate"])
+
+    @app.get("/annotate", include_in_schema=False)
+    def annotate() -> RedirectResponse:
+        return RedirectResponse("/annotate/")
+
+    app.mount("/annotate/", _Page(directory=PAGE, html=True), name="annotate")
