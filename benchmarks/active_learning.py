@@ -35,9 +35,9 @@ from torch.nn import functional
 
 from wsseg.data.augment import Augmentation, Variety, augment
 from wsseg.data.preprocess import View, prepare
-from wsseg.data.slices import scan_files
 from wsseg.files import make_folder, whole_file
-from wsseg.images.volume import read_scan
+from wsseg.images.folder import scan_files
+from wsseg.images.scan import read_scan
 from wsseg.inference.active import (
     SLICES,
     Doubt,

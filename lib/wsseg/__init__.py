@@ -19,10 +19,10 @@ _FACE = {
     "WssegError": "errors",
     "find_package": "models.package",
     "read_presence": "labels.tables",
-    "read_scan": "images.volume",
+    "read_scan": "images.scan",
     "segment": "inference.segmenter",
     "segment_file": "inference.segmenter",
-    "write_mask": "images.volume",
+    "write_mask": "images.formats",
 }
 
 __all__ = sorted(_FACE)

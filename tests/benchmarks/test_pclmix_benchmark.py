@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from conftest import REPOSITORY, small_package
-from wsseg.data.slices import scan_files
+from wsseg.images.folder import scan_files
 
 
 @pytest.fixture

@@ -23,8 +23,8 @@ from PIL import Image
 from conftest import tissue
 from pictures import wrong_pictures
 from wsseg.cli import main
-from wsseg.data.slices import scan_files
-from wsseg.images.volume import read_volume
+from wsseg.images.folder import scan_files
+from wsseg.images.formats import read_volume
 from wsseg.labels.space import LabelSpace
 from wsseg.labels.tables import PRESENCE_FILE, read_presence
 from wsseg.models.package import ModelPackage, read_package

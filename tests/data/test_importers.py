@@ -19,7 +19,7 @@ from wsseg.data.importers.monuseg import fill, read_outlines
 from wsseg.data.preprocess import View
 from wsseg.data.slices import load_slices
 from wsseg.errors import WssegError
-from wsseg.images.volume import read_volume
+from wsseg.images.formats import read_volume
 from wsseg.labels.space import LabelSpace
 from wsseg.labels.tables import PRESENCE_FILE, read_presence
 

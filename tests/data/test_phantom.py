@@ -10,8 +10,11 @@ import pytest
 
 from wsseg.data.phantom import make_phantom, write_demo_study, write_phantom_data
 from wsseg.data.preprocess import View, prepare
-from wsseg.data.slices import load_slices, reference_of, scan_files
-from wsseg.images.volume import SliceGrid, Volume, read_scan, read_volume
+from wsseg.data.slices import load_slices
+from wsseg.images.folder import reference_of, scan_files
+from wsseg.images.formats import read_volume
+from wsseg.images.scan import read_scan
+from wsseg.images.volume import SliceGrid, Volume
 from wsseg.labels.space import LabelSpace
 
 TUMOR = LabelSpace(("tumor",))

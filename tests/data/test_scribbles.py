@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from wsseg.data.augment import Variety
-from wsseg.data.importers.release import write_nifti
 from wsseg.data.preprocess import View
 from wsseg.data.slices import load_slices
 from wsseg.errors import WssegError
+from wsseg.images.nifti import write_nifti
 from wsseg.labels.space import LabelSpace
 
 HEART = LabelSpace(("cavity", "wall"))

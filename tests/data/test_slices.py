@@ -11,8 +11,9 @@ from PIL import Image
 from conftest import tissue
 from wsseg.data.augment import USUAL
 from wsseg.data.preprocess import View
-from wsseg.data.slices import LabelledSlices, load_slices, mask_of, reference_of, scan_files
+from wsseg.data.slices import LabelledSlices, load_slices
 from wsseg.errors import NotFoundError, WssegError
+from wsseg.images.folder import mask_of, reference_of, scan_files
 from wsseg.labels.space import BACKGROUND, LabelSpace
 from wsseg.labels.tables import PRESENCE_FILE
 

@@ -20,9 +20,9 @@ import requests
 from live import SERVE, Server, running, write_scan
 from PIL import Image
 
-from wsseg.data.importers.release import write_nifti
 from wsseg.data.phantom import make_phantom
-from wsseg.images.volume import read_volume
+from wsseg.images.formats import read_volume
+from wsseg.images.nifti import write_nifti
 
 API = "/annotate/api"
 SLICES = 8

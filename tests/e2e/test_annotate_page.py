@@ -17,8 +17,8 @@ from live import SERVE, Server, running, write_scan
 from playwright.sync_api import Browser, Locator, Page, Route, expect
 
 from conftest import small_package
-from wsseg.data.importers.release import write_nifti
 from wsseg.data.phantom import make_phantom
+from wsseg.images.nifti import write_nifti
 from wsseg.labels.space import BACKGROUND, LabelSpace
 from wsseg.labels.store import LabelStore
 from wsseg.models.package import publish

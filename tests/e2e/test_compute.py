@@ -10,7 +10,8 @@ from live import write_scan
 
 from conftest import small_package
 from wsseg.files import home
-from wsseg.images.volume import Volume, read_scan
+from wsseg.images.scan import read_scan
+from wsseg.images.volume import Volume
 from wsseg.models.package import publish
 from wsseg.server.compute import Compute, StoppingError
 

@@ -20,7 +20,7 @@ from PIL import Image
 from playwright.sync_api import expect
 
 from conftest import PINK, small_package, tissue
-from wsseg.images.volume import read_volume
+from wsseg.images.formats import read_volume
 from wsseg.models.package import METADATA, WEIGHTS, ModelPackage, Parent, publish, read_package
 
 SECONDS = 300

@@ -21,7 +21,7 @@ import SimpleITK as sitk  # noqa: N813  (its own documentation's name)
 from live import PLAIN, SERVE, Server, oblique_affine, running, write_scan, write_series
 from monailabel.client import MONAILabelClient
 
-from wsseg.images.volume import read_scan
+from wsseg.images.scan import read_scan
 from wsseg.inference.segmenter import Segmenter
 from wsseg.models.package import bundled
 

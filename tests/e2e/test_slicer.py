@@ -15,11 +15,12 @@ import pytest
 from live import SERVE, Server, oblique_affine, running
 
 from conftest import small_package
-from wsseg.data.importers.release import write_nifti
 from wsseg.data.phantom import make_phantom
 from wsseg.evaluation.evaluate import dice_of
 from wsseg.files import home
-from wsseg.images.volume import Volume, read_volume
+from wsseg.images.formats import read_volume
+from wsseg.images.nifti import write_nifti
+from wsseg.images.volume import Volume
 from wsseg.models.package import publish
 
 SHIPPED = {"cldf-glioma-flair": 0.6, "cdm-glioma-flair": 0.3, "pclmix-cardiac-cine": 0.0}

@@ -11,7 +11,6 @@ from PIL import Image
 
 from conftest import MakePackage, tissue
 from wsseg.data.preprocess import View, prepare
-from wsseg.data.slices import scan_files
 from wsseg.errors import NotFoundError, WssegError
 from wsseg.evaluation.evaluate import (
     Case,
@@ -27,6 +26,7 @@ from wsseg.evaluation.evaluate import (
     score_slices,
     score_volume,
 )
+from wsseg.images.folder import scan_files
 from wsseg.images.volume import SliceGrid, Volume
 from wsseg.inference.segmenter import Segmentation, Segmenter
 from wsseg.labels.space import LabelSpace
@@ -96,7 +96,7 @@ def test_slices_are_counted_as_stored(axis: int, step: float) -> None:
 
 @pytest.mark.parametrize(
     ("spoil", "sentence"),
-    [("values", "other values than 0 to 1"), ("affine", "lies elsewhere"), ("shape", "its scan is")],
+    [("values", "expected are 0 (background) and 1 to 1"), ("affine", "lies elsewhere"), ("shape", "on another grid")],
 )
 def test_references_that_do_not_fit_are_refused(phantom_data: Path, tmp_path: Path, spoil: str, sentence: str) -> None:
     for file in phantom_data.iterdir():

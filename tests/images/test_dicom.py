@@ -28,8 +28,11 @@ from pydicom.uid import (
 from skimage.color import lab2rgb
 
 from wsseg.errors import NotFoundError, WssegError
-from wsseg.images.dicom import DicomScan, read_series, write_seg
-from wsseg.images.volume import Volume, from_itk, read_volume, write_mask
+from wsseg.images.dicom.seg import write_seg
+from wsseg.images.dicom.series import DicomScan, read_series
+from wsseg.images.formats import read_volume, write_mask
+from wsseg.images.nrrd import from_itk
+from wsseg.images.volume import Volume
 from wsseg.labels.space import Code, Label
 from wsseg.models.package import Metadata, ModelPackage, Recipe, read_package, write_package
 
@@ -261,7 +264,7 @@ def test_sub_folders_are_read_and_other_objects_passed_over(package: ModelPackag
     write(images[:3], tmp_path / "a")
     write(images[3:], tmp_path / "b" / "c")
     scan = read_series(tmp_path)
-    write_seg(tmp_path / "seg.dcm", mask_of(scan, [1]), scan, package)
+    write_seg(tmp_path / "seg.dcm", mask_of(scan, [1]), scan, package.segments)
     report = part_10(BASIC_TEXT_SR)
     report.SeriesInstanceUID, report.Modality = generate_uid(), "SR"
     report.save_as(tmp_path / "report", write_like_original=False)
@@ -432,7 +435,7 @@ def test_segments_lie_at_their_position_under_their_name(
 ) -> None:
     scan = read_series(write(series(geometry), tmp_path / "in"))
     mask = mask_of(scan, [1, 3])
-    write_seg(tmp_path / "seg.dcm", mask, scan, package)
+    write_seg(tmp_path / "seg.dcm", mask, scan, package.segments)
     seg = dcmread(tmp_path / "seg.dcm")
     found = shown(seg)
     assert list(found) == ["left ventricle", "right ventricle"]
@@ -446,7 +449,7 @@ def test_highdicom_reads_each_frame_over_its_source(geometry: Geometry, package:
     images = series(geometry)
     scan = read_series(write(images, tmp_path / "in"))
     mask = mask_of(scan, [2, 3])
-    write_seg(tmp_path / "seg.dcm", mask, scan, package)
+    write_seg(tmp_path / "seg.dcm", mask, scan, package.segments)
     seg = highdicom.seg.segread(tmp_path / "seg.dcm")
 
     uids = [source.SOPInstanceUID for source in scan.sources]
@@ -472,7 +475,7 @@ def test_dcmqi_reads_the_same_masks(package: ModelPackage, tmp_path: Path) -> No
         pytest.skip("dcmqi is not installed")
     scan = read_series(write(series(GEOMETRIES["oblique"]), tmp_path / "in"))
     mask = mask_of(scan, [1, 3])
-    write_seg(tmp_path / "seg.dcm", mask, scan, package)
+    write_seg(tmp_path / "seg.dcm", mask, scan, package.segments)
     command = [tool, "--inputDICOM", tmp_path / "seg.dcm", "--outputDirectory", tmp_path, "--outputType", "nrrd"]
     subprocess.run([str(part) for part in command], check=True, capture_output=True)
     for number, value in ((1, 1), (2, 3)):
@@ -484,7 +487,7 @@ def test_dcmqi_reads_the_same_masks(package: ModelPackage, tmp_path: Path) -> No
 def test_seg_describes_its_segments_and_its_study(package: ModelPackage, tmp_path: Path) -> None:
     images = series(GEOMETRIES["axial"])
     scan = read_series(write(images, tmp_path / "in"))
-    write_seg(tmp_path / "seg.dcm", mask_of(scan, [1, 2, 3]), scan, package)
+    write_seg(tmp_path / "seg.dcm", mask_of(scan, [1, 2, 3]), scan, package.segments)
     seg = dcmread(tmp_path / "seg.dcm")
     assert seg.SegmentationType == "BINARY"
     assert seg.StudyInstanceUID == images[0].StudyInstanceUID
@@ -526,7 +529,7 @@ def test_mask_may_be_stored_along_other_axes(
         affine[:3, 3] += affine[:3, axis] * (voxels.shape[axis] - 1)
         affine[:3, axis] *= -1
         voxels = np.flip(voxels, axis)
-    write_seg(tmp_path / "seg.dcm", Volume(voxels, affine), scan, package)
+    write_seg(tmp_path / "seg.dcm", Volume(voxels, affine), scan, package.segments)
     found = shown(dcmread(tmp_path / "seg.dcm"))
     np.testing.assert_allclose(found["left ventricle"], marked(mask, 1), atol=1e-3)
     np.testing.assert_allclose(found["right ventricle"], marked(mask, 3), atol=1e-3)
@@ -534,7 +537,7 @@ def test_mask_may_be_stored_along_other_axes(
 
 def test_empty_mask_lists_every_class_without_a_pixel(package: ModelPackage, tmp_path: Path) -> None:
     scan = read_series(write(series(GEOMETRIES["reversed"]), tmp_path / "in"))
-    write_seg(tmp_path / "seg.dcm", mask_of(scan, []), scan, package)
+    write_seg(tmp_path / "seg.dcm", mask_of(scan, []), scan, package.segments)
     seg = highdicom.seg.segread(tmp_path / "seg.dcm")
     assert [s.SegmentLabel for s in seg.SegmentSequence] == list(COLOURS)
     uids = [source.SOPInstanceUID for source in scan.sources]
@@ -548,7 +551,7 @@ def test_frame_count_of_1_is_no_multi_frame_image(package: ModelPackage, tmp_pat
     for image in images:
         image.NumberOfFrames = 1
     scan = read_series(write(images, tmp_path / "in"))
-    write_seg(tmp_path / "seg.dcm", mask_of(scan, [1]), scan, package)
+    write_seg(tmp_path / "seg.dcm", mask_of(scan, [1]), scan, package.segments)
     assert len(shown(dcmread(tmp_path / "seg.dcm"))["left ventricle"]) > 20
 
 
@@ -560,7 +563,7 @@ def test_headers_that_archives_thin_out_are_enough(package: ModelPackage, tmp_pa
             del image[keyword]
         image.PatientSex = "UNKNOWN"
     scan = read_series(write(images, tmp_path / "in"))
-    write_seg(tmp_path / "seg.dcm", mask_of(scan, [1]), scan, package)
+    write_seg(tmp_path / "seg.dcm", mask_of(scan, [1]), scan, package.segments)
     assert highdicom.seg.segread(tmp_path / "seg.dcm").SeriesNumber == 1000
 
 
@@ -573,20 +576,20 @@ def test_seg_that_cannot_be_written_leaves_nothing(package: ModelPackage, tmp_pa
     scan = read_series(write(images, tmp_path / "in"))
     mask = mask_of(scan, [1])
     with pytest.raises(WssegError, match=r"Frame Of Reference.* write \.nii\.gz"):
-        write_seg(out / "seg.dcm", mask, scan, package)
+        write_seg(out / "seg.dcm", mask, scan, package.segments)
     with pytest.raises(WssegError, match="classes up to 4"):
-        write_seg(out / "seg.dcm", mask_of(scan, [4]), scan, package)
+        write_seg(out / "seg.dcm", mask_of(scan, [4]), scan, package.segments)
     shifted = mask.affine.copy()
     shifted[0, 3] += 1
     with pytest.raises(WssegError, match="not on the grid"):
-        write_seg(out / "seg.dcm", Volume(mask.voxels, shifted), scan, package)
+        write_seg(out / "seg.dcm", Volume(mask.voxels, shifted), scan, package.segments)
     with pytest.raises(WssegError, match="not on the grid"):
-        write_seg(out / "seg.dcm", Volume(mask.voxels[1:], mask.affine), scan, package)
+        write_seg(out / "seg.dcm", Volume(mask.voxels[1:], mask.affine), scan, package.segments)
     assert not list(out.iterdir())
 
     good = read_series(write(series(GEOMETRIES["axial"]), tmp_path / "good"))
     with pytest.raises(WssegError, match="cannot be written"):
-        write_seg(tmp_path / "absent" / "seg.dcm", mask_of(good, [1]), good, package)
+        write_seg(tmp_path / "absent" / "seg.dcm", mask_of(good, [1]), good, package.segments)
 
 
 @pytest.mark.parametrize("ending", ["nii.gz", "nrrd"])

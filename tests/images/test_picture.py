@@ -12,8 +12,10 @@ from PIL import Image, ImageFile
 from pictures import MASK, PICTURE, saved, wrong_pictures
 from wsseg.errors import WssegError
 from wsseg.evaluation.preview import contact_sheet
-from wsseg.images.picture import PICTURES, classes_of, write_png
-from wsseg.images.volume import SliceGrid, Volume, case_name, hung, read_grid, read_volume, write_mask
+from wsseg.images.formats import case_name, read_grid, read_volume, write_mask
+from wsseg.images.on_grid import classes_of
+from wsseg.images.picture import PICTURES, write_png
+from wsseg.images.volume import UPRIGHT, SliceGrid, Volume, hung
 
 
 @pytest.mark.parametrize("extension", PICTURES)
@@ -58,13 +60,13 @@ def test_the_only_class_is_white_and_comes_back(tmp_path: Path) -> None:
         assert np.array_equal(np.asarray(written), 255 * MASK)
     back = read_volume(tmp_path / "mask.png")
     assert np.array_equal(back.affine, mask.affine)
-    assert np.array_equal(classes_of(tmp_path / "mask.png", back.voxels, 1), mask.voxels)
+    assert np.array_equal(classes_of(tmp_path / "mask.png", back, 1), mask.voxels)
 
 
 def test_several_classes_keep_their_values(tmp_path: Path) -> None:
     mask = np.arange(12, dtype=np.uint8).reshape(3, 4, 1) % 4
-    write_png(tmp_path / "mask.png", mask, only_class=False)
-    assert np.array_equal(classes_of(tmp_path / "mask.png", read_volume(tmp_path / "mask.png").voxels, 3), mask)
+    write_png(tmp_path / "mask.png", Volume(mask, UPRIGHT))
+    assert np.array_equal(classes_of(tmp_path / "mask.png", read_volume(tmp_path / "mask.png"), 3), mask)
 
 
 @pytest.mark.parametrize("classes", [2, None])

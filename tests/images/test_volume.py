@@ -23,16 +23,11 @@ from scipy.spatial.transform import Rotation
 
 from wsseg.errors import NotFoundError, WssegError
 from wsseg.files import whole_file
-from wsseg.images.volume import (
-    NIFTI,
-    NRRD,
-    SliceGrid,
-    Volume,
-    case_name,
-    read_scan,
-    read_volume,
-    write_mask,
-)
+from wsseg.images.formats import case_name, read_volume, write_mask
+from wsseg.images.nifti import NIFTI
+from wsseg.images.nrrd import NRRD
+from wsseg.images.scan import read_scan
+from wsseg.images.volume import SliceGrid, Volume
 
 VOLUMES = (*NIFTI, *NRRD)
 
@@ -423,7 +418,7 @@ class TestBadInput:
 import sys
 from pathlib import Path
 from wsseg.errors import WssegError
-from wsseg.images.volume import read_scan
+from wsseg.images.scan import read_scan
 for path in sys.argv[1:]:
     try:
         read_scan(Path(path))
@@ -544,7 +539,10 @@ from pathlib import Path
 from resource import RLIM_INFINITY, RLIMIT_FSIZE, setrlimit
 import numpy as np
 from wsseg.errors import WssegError
-from wsseg.images.volume import NIFTI, NRRD, Volume, write_mask
+from wsseg.images.formats import write_mask
+from wsseg.images.nifti import NIFTI
+from wsseg.images.nrrd import NRRD
+from wsseg.images.volume import Volume
 for edge in (3, 16, 64):
     mask = Volume(np.random.default_rng(0).integers(0, 255, (edge, edge, edge)), np.eye(4))
     for extension in (*NIFTI, *NRRD):

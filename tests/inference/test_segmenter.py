@@ -10,10 +10,13 @@ from PIL import Image
 
 from conftest import MakePackage, tissue
 from wsseg.data.preprocess import View
-from wsseg.data.slices import load_slices, scan_files
+from wsseg.data.slices import load_slices
 from wsseg.errors import WssegError
 from wsseg.evaluation.evaluate import dice_of
-from wsseg.images.volume import Volume, read_scan, read_volume
+from wsseg.images.folder import scan_files
+from wsseg.images.formats import read_volume
+from wsseg.images.scan import read_scan
+from wsseg.images.volume import Volume
 from wsseg.inference.segmenter import (
     Segmenter,
     _with_less_memory,

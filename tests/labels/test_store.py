@@ -20,7 +20,8 @@ import pytest
 import sqlalchemy as sa
 
 from wsseg.errors import NotFoundError, UnavailableError, WssegError
-from wsseg.images.volume import Volume, read_volume, write_mask
+from wsseg.images.formats import read_volume, write_mask
+from wsseg.images.volume import Volume
 from wsseg.labels.exchange import export_presence, export_scribbles, import_presence, import_scribbles
 from wsseg.labels.space import LabelSpace
 from wsseg.labels.store import FILE, LabelStore, Mark

@@ -122,8 +122,8 @@ def segment(
     """Segment a scan; the mask comes on the scan's own grid."""
     with _errors.status("loading"):
         from wsseg.evaluation.preview import save_preview
+        from wsseg.images.formats import check_extension, check_hangs, write_mask
         from wsseg.images.scan import read_any, write_any
-        from wsseg.images.volume import check_extension, check_hangs, write_mask
         from wsseg.inference.segmenter import Segmenter
 
     if uncertainty is not None:
@@ -143,7 +143,7 @@ def segment(
     segmenter = Segmenter(model, device)
     with _bar("segmenting") as progress:
         result = segmenter(source.volume, known, progress=progress, text=text)
-    write_any(out, result.mask, source, package)
+    write_any(out, result.mask, source, package.segments)
     if preview is not None:
         save_preview(preview, source.volume, result.mask, result.grid, package)
     if uncertainty is not None:
@@ -292,7 +292,7 @@ def measure(
             volumes.append(volumes_ml(result.mask, package.labels))
             confidences.append(round(result.confidence, 4))
             if out is not None:
-                write_any(out / f"{source.case}_mask.nii.gz", result.mask, source, package)
+                write_any(out / f"{source.case}_mask.nii.gz", result.mask, source, package.segments)
     found, phase = ejections(volumes[0], volumes[1], cavities), phases(volumes[0], volumes[1], cavities)
     table = Table()
     frames_told = (f"{source.case} ml, {name}" for source, name in zip(sources, phase, strict=True))
@@ -355,7 +355,7 @@ def import_labels(
     annotator: Annotated[str, typer.Option(help="Whose labels they are.")] = "import",
 ) -> None:
     """Take weak labels from files into the server's database."""
-    from wsseg.data.slices import scan_files
+    from wsseg.images.folder import scan_files
     from wsseg.labels.engine import open_store
     from wsseg.labels.exchange import import_labels as take
 
@@ -370,7 +370,7 @@ def export_labels(
     studies: _Studies,
 ) -> None:
     """Write weak labels into files, as `import` and `wsseg train` read them."""
-    from wsseg.data.slices import scan_files
+    from wsseg.images.folder import scan_files
     from wsseg.labels.engine import open_store
     from wsseg.labels.exchange import export_labels as write
 

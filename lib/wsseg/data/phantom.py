@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from wsseg.data.importers.release import save_presence, write_nifti
+from wsseg.data.importers.release import save_presence
 from wsseg.files import make_folder
+from wsseg.images.nifti import write_nifti
 from wsseg.images.volume import Volume
 from wsseg.labels.space import LabelSpace, Presence, presence_of_mask
 

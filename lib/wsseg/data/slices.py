@@ -17,9 +17,12 @@ from torch.nn import functional
 
 from wsseg.data.augment import USUAL, Augmentation, Variety, augment
 from wsseg.data.preprocess import Stack, View, prepare
-from wsseg.errors import NotFoundError, WssegError
-from wsseg.images.picture import classes_of
-from wsseg.images.volume import EXTENSIONS, Volume, case_name, read_scan, read_volume
+from wsseg.errors import WssegError
+from wsseg.images.folder import mask_of, scan_files, scribble_of
+from wsseg.images.formats import case_name
+from wsseg.images.on_grid import check_values, read_drawn, read_mask
+from wsseg.images.scan import read_scan
+from wsseg.images.volume import Volume
 from wsseg.labels.space import BACKGROUND, NO, UNKNOWN, YES, LabelSpace, Presence
 from wsseg.labels.tables import PRESENCE_FILE, TEXT_FILE, check_length, read_presence, read_texts
 
@@ -185,55 +188,6 @@ def _patient(case: str) -> str:
     return re.sub(r"_frame\d+$", "", case)
 
 
-def scan_files(folder: Path) -> dict[str, Path]:
-    """The scans of a data folder by case name, sorted; masks and scribbles left out.
-
-    Raises:
-        WssegError: no such folder, no scan in it, or two of one case name.
-    """
-    if not folder.is_dir():
-        raise WssegError(f"{folder}: no such folder")
-    scans: dict[str, Path] = {}
-    for file in sorted(folder.iterdir()):
-        if is_scan(file) and scans.setdefault(case_name(file), file) != file:
-            first = scans[case_name(file)]
-            raise WssegError(f"{file}: is the same case as {first.name} by its name, keep one of both here")
-    if not scans:
-        raise WssegError(f"{folder}: holds no scan ({', '.join(EXTENSIONS)})")
-    return scans
-
-
-def is_scan(file: Path) -> bool:
-    """Whether a file's name is that of a scan, not of a mask or scribbles beside one."""
-    return file.name.lower().endswith(EXTENSIONS) and not case_name(file).endswith(("_label", "_scribble"))
-
-
-def reference_of(scan: Path) -> Path:
-    """The complete mask beside a scan, ``<case>_label.<extension>``.
-
-    Raises:
-        NotFoundError: there is none.
-    """
-    if found := mask_of(scan):
-        return found
-    raise NotFoundError(f"{scan}: there is no {case_name(scan)}_label mask beside it to be scored against")
-
-
-def mask_of(scan: Path) -> Path | None:
-    """The complete mask beside a scan, ``<case>_label.<extension>``, None if there is none."""
-    return _beside(scan, "label")
-
-
-def scribble_of(scan: Path) -> Path | None:
-    """The scribbles beside a scan, ``<case>_scribble.<extension>``, None if there are none."""
-    return _beside(scan, "scribble")
-
-
-def _beside(scan: Path, kind: str) -> Path | None:
-    files = (scan.parent / f"{case_name(scan)}_{kind}{extension}" for extension in EXTENSIONS)
-    return next((file for file in files if file.exists()), None)
-
-
 def load_slices(
     folder: Path,
     labels: LabelSpace,
@@ -331,24 +285,17 @@ def _pixels(
     path = drawn_of(file)
     if path is None:
         return torch.zeros(len(stack.images), *stack.images.shape[2:], dtype=torch.uint8)
-    drawn = read_volume(path)
-    if drawn.colour:
-        raise WssegError(f"{path}: is a colour picture, a mask holds class values")
-    if drawn.shape != volume.shape or not np.allclose(drawn.affine, volume.affine, atol=1e-2):
-        raise WssegError(f"{path}: is on another grid than its scan")
     complete = drawn_of is mask_of
-    found = classes_of(path, drawn.voxels, len(labels)) if complete else drawn.voxels
-    values, allowed = np.unique(found), [*range(len(labels) + 1), *([] if complete else [BACKGROUND])]
-    if not np.isin(values, allowed).all():
-        told = ", ".join(f"{v:g}" for v in values)
-        meant = (
-            f"0 (background) and 1 to {len(labels)}"
-            if complete
-            else (
-                f"0 (not annotated), 1 to {len(labels)} and {BACKGROUND} (background);"
-                " `wsseg import` translates those of public releases"
-            )
+    if complete:
+        found = read_mask(path, volume, len(labels))
+    else:
+        found = read_drawn(path, volume).voxels
+        check_values(
+            path,
+            found,
+            [*range(len(labels) + 1), BACKGROUND],
+            f"0 (not annotated), 1 to {len(labels)} and {BACKGROUND} (background);"
+            " `wsseg import` translates those of public releases",
         )
-        raise WssegError(f"{path}: holds {told}, expected are {meant}")
     values = np.where(found == 0, BACKGROUND, found) if complete else found
     return stack.labels_to_network(np.ascontiguousarray(stack.grid.cut(values)).astype(np.uint8))

@@ -27,12 +27,14 @@ from scipy.stats import rankdata
 from torch import Tensor
 
 from wsseg.data.preprocess import View, prepare
-from wsseg.data.slices import load_slices, reference_of, scan_files
+from wsseg.data.slices import load_slices
 from wsseg.errors import WssegError
 from wsseg.evaluation.preview import contact_sheet, save_picture
 from wsseg.files import make_folder, whole_file
-from wsseg.images.picture import classes_of
-from wsseg.images.volume import Volume, read_scan, read_volume
+from wsseg.images.folder import reference_of, scan_files
+from wsseg.images.on_grid import read_mask
+from wsseg.images.scan import read_scan
+from wsseg.images.volume import Volume
 from wsseg.inference.segmenter import Segmentation, Segmenter
 from wsseg.labels.space import BACKGROUND, NO, YES, LabelSpace, Presence, presence_of_mask
 from wsseg.labels.tables import PRESENCE_FILE, TEXT_FILE, presence_of, read_texts
@@ -249,7 +251,7 @@ def load_cases(folder: Path, labels: LabelSpace) -> list[Case]:
     for name, file in scan_files(folder).items():
         reference_file = reference_of(file)
         scan = read_scan(file)
-        reference = _reference(reference_file, scan, len(labels))
+        reference = read_mask(reference_file, scan, len(labels))
         table = folder / PRESENCE_FILE
         listed = table.exists()
         count = reference.shape[2]
@@ -323,21 +325,6 @@ def _check_told(cases: list[Case], table: Path) -> None:
 def _overlay(case: Case, result: Segmentation, segmenter: Segmenter) -> Image.Image:
     colors = [label.color for label in segmenter.package.recipe.labels.values()]
     return contact_sheet(case.scan, result.mask.voxels, result.grid, colors, case.reference)
-
-
-def _reference(path: Path, scan: Volume, classes: int) -> NDArray[np.uint8]:
-    """A complete mask, checked to lie on its scan's grid and to hold classes only."""
-    reference = read_volume(path)
-    if reference.colour:
-        raise WssegError(f"{path}: is a colour picture, a mask holds class values")
-    if reference.shape != scan.shape:
-        raise WssegError(f"{path}: is {reference.shape}, its scan is {scan.shape}")
-    if not np.allclose(reference.affine, scan.affine, atol=1e-2):
-        raise WssegError(f"{path}: lies elsewhere than its scan, their affines differ")
-    values = classes_of(path, reference.voxels, classes)
-    if not np.isin(values, range(classes + 1)).all():
-        raise WssegError(f"{path}: holds other values than 0 to {classes}, the model's classes")
-    return values.astype(np.uint8)
 
 
 def _true_presence(case: Case, result: Segmentation) -> Presence:

@@ -9,11 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 from PIL.TiffImagePlugin import TiffImageFile
 
 from wsseg.errors import WssegError
+from wsseg.images.volume import UPRIGHT, Volume
 
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 """File name endings of pictures."""
@@ -46,30 +46,23 @@ def read_picture(path: Path) -> Image.Image:
         return picture
 
 
-def read_size(path: Path) -> tuple[int, int]:
-    """Columns and rows of a picture, refused as :func:`read_picture` does; pixels are not decoded."""
-    with _opened(path) as picture:
-        return picture.size
-
-
-def read_pixels(path: Path) -> NDArray[np.uint8]:
+def read_pixels(path: Path) -> Volume:
     """The pixels of a picture as stored, uint8: (columns, rows, 1) of grey ones, else (columns, rows, 1, 3) in RGB."""
     picture = read_picture(path)
     grey = picture.mode in ("1", "L")
     pixels = np.asarray(picture.convert("L" if grey else "RGB"))
-    return np.ascontiguousarray(pixels.swapaxes(0, 1)[:, :, None])
+    return Volume(np.ascontiguousarray(pixels.swapaxes(0, 1)[:, :, None]), UPRIGHT)
 
 
-def write_png(path: Path, mask: NDArray[np.integer], only_class: bool) -> None:
-    """Write (columns, rows, 1) as a grey PNG: values as they are, or 255 for the only class there can be."""
-    shown = 255 * (mask > 0) if only_class else mask
-    Image.fromarray(shown[:, :, 0].T.astype(np.uint8)).save(path, format="PNG")
+def read_pixels_grid(path: Path) -> Volume:
+    """:func:`read_pixels` without the pixels: all are 0, and none is decoded."""
+    with _opened(path) as picture:
+        return Volume(np.broadcast_to(np.uint8(0), (*picture.size, 1)), UPRIGHT)
 
 
-def classes_of(path: Path, pixels: NDArray[np.integer], classes: int) -> NDArray[np.integer]:
-    """Class values of a mask from a file; in a picture the only class may be 255."""
-    white = classes == 1 and path.name.lower().endswith(PICTURES)
-    return np.where(pixels == 255, 1, pixels) if white else pixels
+def write_png(path: Path, mask: Volume) -> None:
+    """Write (columns, rows, 1) as a grey PNG, values as they are."""
+    Image.fromarray(mask.voxels[:, :, 0].T.astype(np.uint8)).save(path, format="PNG")
 
 
 @contextmanager

@@ -6,12 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from wsseg.errors import WssegError
-from wsseg.images.volume import MASKS, Volume, case_name, check_hangs, check_scan, read_scan, write_mask
-from wsseg.models.package import ModelPackage
+from wsseg.images.formats import MASKS, case_name, check_hangs, read_volume, write_mask
+from wsseg.images.segments import Segments
+from wsseg.images.volume import Volume
 
 if TYPE_CHECKING:
-    from wsseg.images.dicom import DicomScan
+    from wsseg.images.dicom.series import DicomScan
 
 SEG = ".dcm"
 
@@ -34,22 +37,39 @@ class Scan:
             raise WssegError(f"{out}: the folder {out.parent} does not exist")
 
 
+def read_scan(path: Path) -> Volume:
+    """:func:`~wsseg.images.formats.read_volume`, and the voxels checked as a scan to be segmented."""
+    volume = read_volume(path)
+    check_scan(volume, path)
+    return volume
+
+
+def check_scan(volume: Volume, source: object) -> None:
+    """Refuse voxels that no method can segment: not finite as float32, or constant."""
+    with np.errstate(over="ignore"):
+        low, high = np.float32(volume.voxels.min()), np.float32(volume.voxels.max())
+    if not np.isfinite([low, high]).all():
+        raise WssegError(f"{source}: holds NaN or infinite voxels")
+    if low == high:
+        raise WssegError(f"{source}: every voxel is {low:g}, there is nothing to segment")
+
+
 def read_any(path: Path) -> Scan:
     """Read a file, or a folder as a DICOM series whose UID is the case name."""
     if not path.is_dir():
         return Scan(read_scan(path), case_name(path))
-    from wsseg.images.dicom import read_series  # DICOM's libraries are imported only when used
+    from wsseg.images.dicom.series import read_series  # DICOM's libraries are imported only when used
 
     series = read_series(path)
     check_scan(series.volume, path)
     return Scan(series.volume, series.series_uid, series)
 
 
-def write_any(out: Path, mask: Volume, scan: Scan, package: ModelPackage) -> None:
+def write_any(out: Path, mask: Volume, scan: Scan, segments: Segments) -> None:
     """Write a mask as the extension says: NIfTI, NRRD, PNG or DICOM SEG."""
     if out.name.lower().endswith(SEG) and scan.series:
-        from wsseg.images.dicom import write_seg
+        from wsseg.images.dicom.seg import write_seg
 
-        write_seg(out, mask, scan.series, package)
+        write_seg(out, mask, scan.series, segments)
     else:
-        write_mask(out, mask, len(package.labels))
+        write_mask(out, mask, len(segments.labels))

@@ -1,52 +1,27 @@
-"""A scan with its geometry: NIfTI and NRRD in and out, slices out and back."""
+"""A scan with its geometry: voxels on a grid, cut into slices and put together again."""
 
 from __future__ import annotations
 
-import gzip
-import logging
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import nibabel as nib
 import numpy as np
-import SimpleITK as sitk  # noqa: N813  (its own documentation's name)
-from nibabel.filebasedimages import ImageFileError
-from nibabel.spatialimages import HeaderDataError
-from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
-from wsseg.errors import NotFoundError, WssegError
-from wsseg.files import whole_file
-from wsseg.images.picture import PICTURES, read_pixels, read_size, write_png
-
-NIFTI = (".nii.gz", ".nii")
-NRRD = (".nrrd",)
-EXTENSIONS = (*NIFTI, *NRRD, *PICTURES)
-"""File name endings that :func:`read_volume` knows."""
-
-MASKS = (*NIFTI, *NRRD, ".png")
-"""File name endings that :func:`write_mask` knows; PNG is for masks of pictures."""
+from wsseg.errors import WssegError
 
 COARSE = 1.5
 """An axis is the slice axis where its spacing is this many times the others'."""
 
-Scalar = TypeVar("Scalar", bound=np.generic)
+LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+"""The patient coordinates of DICOM and NRRD (LPS+) to a volume's (RAS+), and back."""
 
-_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
-_UPRIGHT = _LPS
+UPRIGHT = LPS
 """Affine of a picture: columns run to the patient's left and rows to the back, so that viewers show it upright."""
 
-_DAMAGED = (
-    *(ImageFileError, HeaderDataError, WrapStructError, zlib.error),
-    *(OSError, EOFError, ValueError, OverflowError, MemoryError),
-)
-"""What nibabel raises for files that are no NIfTI, cut off, or with nonsense in the header."""
-
-# Their remarks on a damaged header would stand beside our one sentence.
-logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)
-sitk.ProcessObject.GlobalWarningDisplayOff()
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 
 @dataclass(frozen=True)
@@ -86,113 +61,13 @@ class Volume:
     @property
     def picture(self) -> bool:
         """Whether it lies as pictures do, so that what is stored is upright: read from one, or a mask of one."""
-        return self.nifti is None and self.shape[2] == 1 and np.array_equal(self.affine, _UPRIGHT)
+        return self.nifti is None and self.shape[2] == 1 and np.array_equal(self.affine, UPRIGHT)
 
     def like(self, voxels: NDArray[np.generic]) -> Volume:
         """Other voxels, one value each, on this scan's grid."""
         if voxels.shape != self.shape:
             raise ValueError(f"voxels are {voxels.shape}, the grid is {self.shape}")
         return Volume(voxels, self.affine, self.nifti)
-
-
-def case_name(path: Path) -> str:
-    """File name without its volume extension."""
-    for extension in EXTENSIONS:
-        if path.name.lower().endswith(extension):
-            return path.name[: -len(extension)]
-    return path.name
-
-
-def read_volume(path: Path) -> Volume:
-    """Read an image of any real type.
-
-    Args:
-        path: a .nii, .nii.gz or .nrrd file, 3-D, or 2-D as a single slice; or a
-            .png, .jpg or .tif picture, whose colours are kept; :func:`hung` shows
-            its slice upright.
-
-    Raises:
-        WssegError: missing, unreadable, truncated, not an image, not 3-D,
-            empty, complex, or colour in a format other than pictures.
-    """
-    _check_there(path)
-    if path.name.lower().endswith(NIFTI):
-        volume = _read_nifti(path)
-    elif path.name.lower().endswith(NRRD):
-        volume = _read_nrrd(path)
-    elif path.name.lower().endswith(PICTURES):
-        volume = Volume(read_pixels(path), _UPRIGHT)
-    else:
-        raise WssegError(f"{path}: unknown file type, expected {', '.join(EXTENSIONS)} or a DICOM folder")
-    return volume
-
-
-def read_grid(path: Path) -> Volume:
-    """:func:`read_volume` without the voxels: all are 0, and of NIfTI and pictures none is read."""
-    _check_there(path)
-    if path.name.lower().endswith(NIFTI):
-        return _read_nifti(path, empty=True)
-    if path.name.lower().endswith(PICTURES):
-        return Volume(np.broadcast_to(np.uint8(0), (*read_size(path), 1)), _UPRIGHT)
-    volume = read_volume(path)
-    return volume.like(np.broadcast_to(np.uint8(0), volume.shape))
-
-
-def read_scan(path: Path) -> Volume:
-    """:func:`read_volume`, and the voxels checked as a scan to be segmented."""
-    volume = read_volume(path)
-    check_scan(volume, path)
-    return volume
-
-
-def check_scan(volume: Volume, source: object) -> None:
-    """Refuse voxels that no method can segment: not finite as float32, or constant."""
-    with np.errstate(over="ignore"):
-        low, high = np.float32(volume.voxels.min()), np.float32(volume.voxels.max())
-    if not np.isfinite([low, high]).all():
-        raise WssegError(f"{source}: holds NaN or infinite voxels")
-    if low == high:
-        raise WssegError(f"{source}: every voxel is {low:g}, there is nothing to segment")
-
-
-def write_mask(path: Path, mask: Volume, classes: int | None = None) -> None:
-    """Write a uint8 mask in the format of the extension, whole or not at all.
-
-    Args:
-        path: .nii.gz, .nii, .nrrd, or of a picture .png.
-        mask: of classes, or any other values.
-        classes: how many there can be; a PNG shows the only one as 255, and
-            else the values as they are.
-
-    Raises:
-        WssegError: unknown type, a PNG of what is no picture, or not writable.
-    """
-    check_extension(path)
-    check_hangs(path, mask)
-    with whole_file(path) as part:
-        if path.name.lower().endswith(NIFTI):
-            nib.save(_as_nifti(mask), part)
-        elif path.name.lower().endswith(NRRD):
-            _write_nrrd(_as_itk(mask), part)
-        else:
-            write_png(part, mask.voxels, only_class=classes == 1)
-
-
-def nifti_bytes(mask: Volume) -> bytes:
-    """A uint8 volume as the content of a .nii.gz file."""
-    return gzip.compress(_as_nifti(mask).to_bytes(), compresslevel=1)
-
-
-def check_extension(path: Path) -> None:
-    """Refuse a file name that no volume can be written to."""
-    if not path.name.lower().endswith(MASKS):
-        raise WssegError(f"{path}: unknown file type for a mask, expected {', '.join(MASKS)}")
-
-
-def check_hangs(path: Path, scan: Volume) -> None:
-    """Refuse a PNG for a scan that is no picture: its stored order is not how it hangs."""
-    if path.name.lower().endswith(PICTURES) and not scan.picture:
-        raise WssegError(f"{path}: a PNG is for masks of pictures ({', '.join(PICTURES)}), use .nii.gz for this scan")
 
 
 @dataclass(frozen=True)
@@ -261,63 +136,12 @@ def hung(planes: NDArray[Scalar], axes: tuple[int, int] = (0, 1)) -> NDArray[Sca
     return np.flip(planes, axes).swapaxes(*axes)
 
 
-def _check_there(path: Path) -> None:
-    try:
-        there = path.exists()
-    except OSError as error:  # a name too long, a folder that may not be entered
-        raise WssegError(f"{path}: cannot be read ({error.strerror})") from error
-    if not there:
-        raise NotFoundError(f"{path}: no such file")
+def shape_3d(shape: tuple[int, ...], path: Path) -> tuple[int, int, int]:
+    """A size as three axes: one slice where there are two, trailing axes of length 1 dropped.
 
-
-def _read_nifti(path: Path, empty: bool = False) -> Volume:
-    try:
-        image = nib.load(path)
-        if not isinstance(image, nib.Nifti1Pair):  # Nifti2 is a subclass
-            raise WssegError(f"{path}: not a NIfTI image")
-        kind = image.get_data_dtype()
-        if kind.fields is not None:
-            raise WssegError(f"{path}: is a colour image, expected grey values")
-        if kind.kind == "c":
-            raise WssegError(f"{path}: holds complex values, expected real ones")
-        shape = _shape_3d(image.shape, path)
-        if empty:
-            return Volume(np.broadcast_to(np.uint8(0), shape), _affine(image.affine, path), image.header)
-        scaled = image.dataobj.slope not in (1, None) or image.dataobj.inter not in (0, None)
-        voxels = image.get_fdata(dtype=np.float32) if scaled else np.asanyarray(image.dataobj)
-    except _DAMAGED as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise WssegError(f"{path}: cannot be read as an image, it may be damaged ({reason})") from error
-    return Volume(np.ascontiguousarray(voxels).reshape(shape), _affine(image.affine, path), image.header)
-
-
-def _read_nrrd(path: Path) -> Volume:
-    try:
-        image = sitk.ReadImage(str(path))
-    except RuntimeError as error:
-        reason = str(error).strip().splitlines()[-1]
-        raise WssegError(f"{path}: cannot be read as an image, it may be damaged ({reason})") from error
-    return from_itk(image, path)
-
-
-def from_itk(image: sitk.Image, source: Path) -> Volume:
-    """A volume from a SimpleITK image, whose world is LPS+."""
-    if image.GetNumberOfComponentsPerPixel() != 1:
-        raise WssegError(f"{source}: is a colour, vector or 4-D image, expected grey values in 3-D")
-    voxels = sitk.GetArrayFromImage(image).T
-    if voxels.dtype.kind == "c":
-        raise WssegError(f"{source}: holds complex values, expected real ones")
-    shape = _shape_3d(voxels.shape, source)
-    size = image.GetDimension()
-    affine = np.eye(4)
-    direction = np.array(image.GetDirection()).reshape(size, size)
-    keep = min(size, 3)
-    affine[:keep, :keep] = (direction @ np.diag(image.GetSpacing()))[:keep, :keep]
-    affine[:keep, 3] = image.GetOrigin()[:keep]
-    return Volume(np.ascontiguousarray(voxels).reshape(shape), _affine(_LPS @ affine, source))
-
-
-def _shape_3d(shape: tuple[int, ...], path: Path) -> tuple[int, int, int]:
+    Raises:
+        WssegError: an axis is empty, or there are fewer or more of them.
+    """
     if 0 in shape:
         raise WssegError(f"{path}: is empty, its size is {' x '.join(map(str, shape))}")
     longer = shape[3:]
@@ -326,7 +150,12 @@ def _shape_3d(shape: tuple[int, ...], path: Path) -> tuple[int, int, int]:
     return (shape[0], shape[1], shape[2] if len(shape) > 2 else 1)
 
 
-def _affine(affine: NDArray[np.float64] | None, path: Path) -> NDArray[np.float64]:
+def checked_affine(affine: NDArray[np.float64] | None, path: Path) -> NDArray[np.float64]:
+    """The affine itself, if it leads to millimetres.
+
+    Raises:
+        WssegError: it is missing, not finite, or flattens the grid.
+    """
     if affine is None or not np.isfinite(affine).all() or not _spans(affine[:3, :3]):
         raise WssegError(f"{path}: its affine is not a valid transform to millimetres")
     return np.asarray(affine, np.float64)
@@ -336,41 +165,3 @@ def _spans(axes: NDArray[np.float64]) -> bool:
     """Whether the three axes (columns) have a length each and do not lie in one plane."""
     lengths = np.linalg.norm(axes, axis=0)
     return bool((lengths > 0).all() and abs(np.linalg.det(axes / lengths)) > 1e-6)
-
-
-def _as_nifti(mask: Volume) -> nib.Nifti1Image:
-    kind = nib.Nifti2Image if isinstance(mask.nifti, nib.Nifti2Header) else nib.Nifti1Image
-    image = kind(mask.voxels.astype(np.uint8), mask.affine)
-    if mask.nifti is not None:
-        # Both transforms and their codes as the scan has them, bit for bit.
-        header = mask.nifti
-        image.header["pixdim"] = header["pixdim"]
-        for field in ("qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d"):
-            image.header[field] = header[field]
-        for field in ("qoffset_x", "qoffset_y", "qoffset_z", "srow_x", "srow_y", "srow_z", "xyzt_units"):
-            image.header[field] = header[field]
-    return image
-
-
-def _write_nrrd(image: sitk.Image, path: Path) -> None:
-    """Write a uint8 image, and look whether all of it is there.
-
-    What ITK cannot write when it closes a file, as on a full disk, it drops in silence.
-    """
-    sitk.WriteImage(image, str(path), useCompression=True)
-    try:
-        voxels = gzip.decompress(path.read_bytes().partition(b"\n\n")[2])
-    except (EOFError, zlib.error) as error:
-        raise OSError("the file is cut off, the disk may be full") from error
-    if len(voxels) != image.GetNumberOfPixels():
-        raise OSError("the file is cut off, the disk may be full")
-
-
-def _as_itk(mask: Volume) -> sitk.Image:
-    image = sitk.GetImageFromArray(np.ascontiguousarray(mask.voxels.T, np.uint8))
-    affine = _LPS @ mask.affine
-    spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    image.SetSpacing(spacing.tolist())
-    image.SetOrigin(affine[:3, 3].tolist())
-    image.SetDirection((affine[:3, :3] / spacing).ravel().tolist())
-    return image

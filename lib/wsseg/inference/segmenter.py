@@ -16,7 +16,9 @@ from torch.nn import functional
 
 from wsseg.data.preprocess import Stack, View, prepare
 from wsseg.errors import WssegError
-from wsseg.images.volume import SliceGrid, Volume, check_scan, read_scan, write_mask
+from wsseg.images.formats import write_mask
+from wsseg.images.scan import check_scan, read_scan
+from wsseg.images.volume import SliceGrid, Volume
 from wsseg.inference.active import Look
 from wsseg.inference.measure import volumes_ml
 from wsseg.inference.refine import guided_filter

@@ -7,15 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from wsseg.errors import NotFoundError, WssegError
+from wsseg.errors import NotFoundError
 from wsseg.files import make_folder, whole_file
-from wsseg.images.volume import (
-    EXTENSIONS,
-    Volume,
-    read_grid,
-    read_volume,
-    write_mask,
-)
+from wsseg.images.folder import drawn_beside
+from wsseg.images.formats import read_grid, write_mask
+from wsseg.images.on_grid import read_drawn
+from wsseg.images.volume import Volume
 from wsseg.labels.space import UNKNOWN, LabelSpace, Presence
 from wsseg.labels.store import LabelStore, check_name
 from wsseg.labels.tables import PRESENCE_FILE, check_length, read_presence, write_presence
@@ -62,7 +59,7 @@ def import_scribbles(store: LabelStore, case: str, path: Path, scan: Volume, lab
     Raises:
         WssegError: unreadable, or on another grid than the scan.
     """
-    drawn = read_drawn(path, case, scan)
+    drawn = read_drawn(path, scan, case)
     return store.scribble(case, drawn.voxels, labels, scan.shape, annotator)
 
 
@@ -80,20 +77,6 @@ def export_scribbles(store: LabelStore, folder: Path, case: str, scan: Volume, l
     path = folder / f"{case}_scribble.nii.gz"
     write_mask(path, scan.like(drawn))
     return path
-
-
-def read_drawn(path: Path, case: str, scan: Volume) -> Volume:
-    """Read what somebody drew on a scan.
-
-    Raises:
-        WssegError: unreadable, in colours, or on another grid than the scan.
-    """
-    drawn = read_volume(path)
-    if drawn.colour:
-        raise WssegError(f"{path}: is a colour picture, what is drawn must have one value a pixel")
-    if drawn.shape != scan.shape or not np.allclose(drawn.affine, scan.affine, atol=1e-2):
-        raise WssegError(f"{path}: is on another grid than {case}, the scan it was drawn on")
-    return drawn
 
 
 def _filled_up(listed: Presence, slices: int, case: str, path: Path) -> Presence:
@@ -125,10 +108,9 @@ def import_labels(
         import_presence(store, table, labels, slices, annotator)
         taken.append(table.name)
     for case, file in scans.items():
-        for drawn in (source / f"{case}_scribble{extension}" for extension in EXTENSIONS):
-            if drawn.exists():
-                import_scribbles(store, case, drawn, read_grid(file), labels, annotator)
-                taken.append(drawn.name)
+        if drawn := drawn_beside(source, case, "scribble"):
+            import_scribbles(store, case, drawn, read_grid(file), labels, annotator)
+            taken.append(drawn.name)
     if not taken:
         raise NotFoundError(f"{source}: holds no {PRESENCE_FILE} and no <scan>_scribble file of the scans")
     return taken

@@ -29,6 +29,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from wsseg.errors import NotFoundError, WssegError
 from wsseg.files import home, make_folder, whole_file
+from wsseg.images.segments import Segments
 from wsseg.labels.space import Label, LabelSpace, Strict
 
 if TYPE_CHECKING:
@@ -155,6 +156,11 @@ class ModelPackage:
     def labels(self) -> LabelSpace:
         """Class names in order."""
         return LabelSpace(tuple(self.recipe.labels))
+
+    @property
+    def segments(self) -> Segments:
+        """What a mask that the model made says of itself."""
+        return Segments(self.recipe.labels, self.name, self.metadata.version)
 
     @property
     def trained(self) -> bool:

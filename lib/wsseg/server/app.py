@@ -21,8 +21,8 @@ from monailabel.interfaces.tasks.train import TrainTask
 
 from wsseg.errors import NotFoundError, UnavailableError, WssegError, naming
 from wsseg.files import is_plain
+from wsseg.images.formats import case_name
 from wsseg.images.scan import SEG
-from wsseg.images.volume import case_name
 from wsseg.labels.engine import open_store
 from wsseg.models.package import WEIGHTS, ModelPackage, current_folder, find_package, package_names
 from wsseg.server.compute import Compute

@@ -17,10 +17,11 @@ import numpy as np
 import pytest
 
 from conftest import metadata_of, small_package
-from wsseg.data.slices import scan_files
 from wsseg.errors import NotFoundError, WssegError
 from wsseg.files import home
-from wsseg.images.volume import read_scan, write_mask
+from wsseg.images.folder import scan_files
+from wsseg.images.formats import write_mask
+from wsseg.images.scan import read_scan
 from wsseg.labels.tables import PRESENCE_FILE
 from wsseg.methods.registry import method_class
 from wsseg.models.package import (

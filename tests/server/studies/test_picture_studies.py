@@ -15,7 +15,8 @@ from wsseg.data.preprocess import View
 from wsseg.data.slices import load_slices
 from wsseg.errors import UnavailableError, WssegError
 from wsseg.files import home
-from wsseg.images.volume import Volume, read_volume
+from wsseg.images.formats import read_volume
+from wsseg.images.volume import Volume
 from wsseg.labels.store import LabelStore, Mark
 from wsseg.models.package import (
     METADATA,
@@ -156,7 +157,7 @@ def test_masks_that_are_none_are_refused(labels: Labels, tmp_path: Path) -> None
     picture, mask = tissue(0)
     for name, pixels, sentence in (
         ("mask.jpg", 255 * mask, "unknown file type for a mask"),
-        ("mask.png", picture, "is a colour picture, what is drawn must have one value a pixel"),
+        ("mask.png", picture, "is a colour picture, a mask holds class values"),
         ("mask.png", mask[1:], "is on another grid than a"),
     ):
         Image.fromarray(pixels).save(tmp_path / name)

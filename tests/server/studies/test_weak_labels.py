@@ -13,10 +13,10 @@ import pytest
 from monailabel.datastore.local import LocalDatastore
 
 from conftest import MakePackage
-from wsseg.data.importers.release import write_nifti
 from wsseg.data.phantom import make_phantom
 from wsseg.errors import NotFoundError, WssegError
-from wsseg.images.volume import read_volume
+from wsseg.images.formats import read_volume
+from wsseg.images.nifti import write_nifti
 from wsseg.labels.engine import open_store
 from wsseg.labels.space import LabelSpace
 from wsseg.labels.store import LabelStore, Mark

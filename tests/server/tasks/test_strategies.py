@@ -10,11 +10,12 @@ import pytest
 from monailabel.datastore.local import LocalDatastore
 
 from conftest import metadata_of, small_package
-from wsseg.data.importers.release import write_nifti
 from wsseg.data.phantom import make_phantom
 from wsseg.errors import NotFoundError
 from wsseg.files import home
-from wsseg.images.volume import Volume, write_mask
+from wsseg.images.formats import write_mask
+from wsseg.images.nifti import write_nifti
+from wsseg.images.volume import Volume
 from wsseg.inference.active import SLICES
 from wsseg.labels.space import LabelSpace
 from wsseg.labels.store import LabelStore, Mark

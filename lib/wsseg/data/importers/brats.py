@@ -15,11 +15,11 @@ from wsseg.data.importers.release import (
     presence_there,
     read_mask,
     save_presence,
-    write_nifti,
 )
 from wsseg.errors import NotFoundError
 from wsseg.files import make_folder
-from wsseg.images.volume import read_scan
+from wsseg.images.nifti import write_nifti
+from wsseg.images.scan import read_scan
 from wsseg.labels.space import NO, UNKNOWN, YES, LabelSpace, Presence
 
 LABELS = LabelSpace(("tumor",))

@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 
 from wsseg.errors import NotFoundError, WssegError
 from wsseg.files import whole_file
-from wsseg.images.volume import NIFTI, Volume, read_volume
+from wsseg.images.formats import read_volume
+from wsseg.images.nifti import NIFTI
+from wsseg.images.volume import Volume
 from wsseg.labels.space import LabelSpace, Presence
 from wsseg.labels.tables import PRESENCE_FILE, read_presence, write_presence
 

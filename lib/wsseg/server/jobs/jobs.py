@@ -22,7 +22,7 @@ import torch
 
 from wsseg.errors import WssegError, naming
 from wsseg.files import home
-from wsseg.images.volume import read_volume
+from wsseg.images.formats import read_volume
 from wsseg.labels.space import BACKGROUND, NO, YES
 from wsseg.labels.tables import PRESENCE_FILE, read_presence
 from wsseg.methods.registry import BACKBONES, method_class

@@ -14,7 +14,8 @@ from monailabel.utils.others.generic import file_checksum
 from starlette.background import BackgroundTask
 
 from wsseg.errors import NotFoundError, WssegError
-from wsseg.images.volume import case_name, read_scan
+from wsseg.images.formats import case_name
+from wsseg.images.scan import read_scan
 from wsseg.server.app import WssegApp
 from wsseg.server.routes.dependencies import ADMIN, ANNOTATOR, USER, App, AsAnnotator, annotator
 from wsseg.server.routes.forms import json_object, saved

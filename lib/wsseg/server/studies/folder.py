@@ -8,8 +8,8 @@ from pathlib import Path
 from monailabel.config import settings
 from monailabel.datastore.local import LocalDatastore
 
-from wsseg.data.slices import is_scan
-from wsseg.images.volume import EXTENSIONS, case_name
+from wsseg.images.folder import is_scan
+from wsseg.images.formats import EXTENSIONS, case_name
 
 logger = logging.getLogger(__name__)
 

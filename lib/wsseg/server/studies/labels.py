@@ -18,15 +18,9 @@ from numpy.typing import NDArray
 
 from wsseg.errors import UnavailableError, WssegError
 from wsseg.files import make_folder, whole_file
-from wsseg.images.picture import classes_of
-from wsseg.images.volume import (
-    SliceGrid,
-    Volume,
-    case_name,
-    check_extension,
-    write_mask,
-)
-from wsseg.labels.exchange import read_drawn
+from wsseg.images.formats import case_name, check_extension, write_mask
+from wsseg.images.on_grid import classes_of, read_drawn
+from wsseg.images.volume import SliceGrid, Volume
 from wsseg.labels.space import NO, UNKNOWN, YES, LabelSpace, Presence
 from wsseg.labels.store import LabelStore, Mark, Scribbles, WeakLabels
 from wsseg.labels.tables import PRESENCE_FILE, TEXT_FILE, write_presence
@@ -167,8 +161,8 @@ class Labels:
                 keeps no values (JPEG), or nonsense in ``label_info``.
         """
         check_extension(file)
-        drawn, values = read_drawn(file, scan, self.studies.grid(scan)), mask_values(info)
-        return FinishedMask(classes_of(file, drawn.voxels, len(values)), values)
+        drawn, values = read_drawn(file, self.studies.grid(scan), scan), mask_values(info)
+        return FinishedMask(classes_of(file, drawn, len(values)), values)
 
     def snapshot(self, folder: Path, package: ModelPackage) -> int:
         """Write a data folder for training: what is known now, as ``wsseg train --data`` reads it.

@@ -10,7 +10,8 @@ from monailabel.interfaces.datastore import Datastore
 
 from wsseg.errors import NotFoundError, WssegError, naming
 from wsseg.files import is_plain
-from wsseg.images.volume import Volume, read_grid
+from wsseg.images.formats import read_grid
+from wsseg.images.volume import Volume
 
 
 class Studies:

@@ -17,8 +17,9 @@ import SimpleITK as sitk  # noqa: N813  (its own documentation's name)
 from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
 
 from wsseg.errors import WssegError
+from wsseg.images.nifti import nifti_bytes
 from wsseg.images.scan import SEG, Scan, read_any, write_any
-from wsseg.images.volume import Volume, nifti_bytes
+from wsseg.images.volume import Volume
 from wsseg.inference.segmenter import Segmentation
 from wsseg.labels.space import UNKNOWN, Presence
 from wsseg.labels.store import Mark
@@ -124,7 +125,7 @@ def write_result(asked: InferRequest, mask: Volume, scan: Scan, package: ModelPa
     os.close(handle)
     file = Path(name)
     try:
-        write_any(file, mask, scan, package)
+        write_any(file, mask, scan, package.segments)
         if asked.extension == ".nrrd" and not asked.compress:
             sitk.WriteImage(sitk.ReadImage(name), name, useCompression=False)
     except BaseException:

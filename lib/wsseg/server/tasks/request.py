@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from wsseg.errors import WssegError
+from wsseg.images.formats import MASKS
 from wsseg.images.scan import SEG
-from wsseg.images.volume import MASKS
 from wsseg.labels.space import NO, UNKNOWN, YES, LabelSpace, Presence
 from wsseg.labels.store import LONGEST_TEXT
 

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from wsseg.errors import UnavailableError, WssegError
-from wsseg.images.volume import read_scan
+from wsseg.images.scan import read_scan
 from wsseg.inference.active import Look
 from wsseg.models.package import ModelPackage
 from wsseg.server.compute import Compute, devices

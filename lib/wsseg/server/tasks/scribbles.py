@@ -12,9 +12,9 @@ from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
 from numpy.typing import NDArray
 
 from wsseg.errors import WssegError
+from wsseg.images.on_grid import read_drawn
 from wsseg.images.scan import SEG, read_any
 from wsseg.images.volume import Volume
-from wsseg.labels.exchange import read_drawn
 from wsseg.labels.space import BACKGROUND, UNKNOWN, YES, LabelSpace
 from wsseg.models.package import ModelPackage
 from wsseg.server.compute import Compute, devices
@@ -82,7 +82,7 @@ class ScribblesTask(InferTask):
         panel = _Panel.parse(request, package.labels)
         scan = read_any(Path(asked.image))
         value = package.labels.value(panel.selected)
-        strokes = panel.strokes(read_drawn(Path(panel.file), asked.scan, scan.volume), value)
+        strokes = panel.strokes(read_drawn(Path(panel.file), scan.volume, asked.scan), value)
         self._labels.scribble(asked.scan, strokes, package.labels, asked.annotator)
         drawn = self._labels.read(asked.scan, package.labels).scribbles
         marked = drawn == value

@@ -11,7 +11,7 @@ from fastapi import APIRouter
 from fastapi.responses import Response
 
 from wsseg.errors import NotFoundError, WssegError, naming
-from wsseg.images.volume import read_scan
+from wsseg.images.scan import read_scan
 from wsseg.models.package import ModelPackage
 from wsseg.server.app import WssegApp
 from wsseg.server.compute import devices

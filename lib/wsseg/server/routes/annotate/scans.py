@@ -12,7 +12,7 @@ from fastapi import APIRouter, Header
 from fastapi.responses import Response
 
 from wsseg.errors import naming
-from wsseg.images.volume import read_scan
+from wsseg.images.scan import read_scan
 from wsseg.labels.space import BACKGROUND, LabelSpace
 from wsseg.labels.store import Scribbles
 from wsseg.server.routes.dependencies import USER, App, scans_in_memory

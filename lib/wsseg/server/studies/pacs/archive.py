@@ -22,11 +22,11 @@ from monailabel.datastore.local import DataModel, ImageLabelModel, LocalDatastor
 from monailabel.interfaces.datastore import DefaultLabelTag
 
 from wsseg import __version__
-from wsseg.data.importers.release import write_nifti
 from wsseg.errors import UnavailableError, WssegError, naming
 from wsseg.files import home, make_folder
-from wsseg.images.volume import read_grid
-from wsseg.labels.exchange import read_drawn
+from wsseg.images.formats import read_grid
+from wsseg.images.nifti import write_nifti
+from wsseg.images.on_grid import read_drawn
 from wsseg.labels.space import Code, Label
 from wsseg.models.package import ModelPackage, find_package
 from wsseg.server.studies.labels import mask_values
@@ -200,15 +200,17 @@ class Archive(LocalDatastore):
             self._update_datastore_file(lock=False)
 
     def _write_seg(self, seg: Path, uid: str, file: Path, info: Mapping[str, Any]) -> None:
-        from wsseg.images.dicom import Segments, read_series, write_segments
+        from wsseg.images.dicom.seg import write_seg
+        from wsseg.images.dicom.series import read_series
+        from wsseg.images.segments import Segments
 
         grid = read_grid(Path(self.get_image_uri(uid)))
-        mask = grid.like(read_drawn(file, uid, grid).voxels)
+        mask = grid.like(read_drawn(file, grid, uid).voxels)
         if "model" in info:
-            segments = Segments.of(find_package(info["model"]))
+            segments = find_package(info["model"]).segments
         else:
             segments = Segments(self._drawn(info, int(mask.voxels.max())), "wsseg", __version__, edited=True)
-        write_segments(seg, mask, read_series(self._folder / uid), segments)
+        write_seg(seg, mask, read_series(self._folder / uid), segments)
 
     def _drawn(self, info: Mapping[str, Any], highest: int) -> dict[str, Label]:
         """Classes of a mask that a viewer sends, coded as the models code them."""

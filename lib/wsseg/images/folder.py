@@ -1,0 +1,66 @@
+"""A folder of scans: which of its files are scans, and which masks and scribbles lie beside them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from wsseg.errors import NotFoundError, WssegError
+from wsseg.images.formats import EXTENSIONS, case_name
+
+
+def scan_files(folder: Path) -> dict[str, Path]:
+    """The scans of a data folder by case name, sorted; masks and scribbles left out.
+
+    Raises:
+        WssegError: no such folder, no scan in it, or two of one case name.
+    """
+    if not folder.is_dir():
+        raise WssegError(f"{folder}: no such folder")
+    scans: dict[str, Path] = {}
+    for file in sorted(folder.iterdir()):
+        if is_scan(file) and scans.setdefault(case_name(file), file) != file:
+            first = scans[case_name(file)]
+            raise WssegError(f"{file}: is the same case as {first.name} by its name, keep one of both here")
+    if not scans:
+        raise WssegError(f"{folder}: holds no scan ({', '.join(EXTENSIONS)})")
+    return scans
+
+
+def is_scan(file: Path) -> bool:
+    """Whether a file's name is that of a scan, not of a mask or scribbles beside one.
+
+    Names that begin with a dot are hidden files (macOS writes ``._scan.nii.gz``
+    beside every scan on a foreign disk), never scans.
+    """
+    return (
+        not file.name.startswith(".")
+        and file.name.lower().endswith(EXTENSIONS)
+        and not case_name(file).endswith(("_label", "_scribble"))
+    )
+
+
+def reference_of(scan: Path) -> Path:
+    """The complete mask beside a scan, ``<case>_label.<extension>``.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    if found := mask_of(scan):
+        return found
+    raise NotFoundError(f"{scan}: there is no {case_name(scan)}_label mask beside it to be scored against")
+
+
+def mask_of(scan: Path) -> Path | None:
+    """The complete mask beside a scan, ``<case>_label.<extension>``, None if there is none."""
+    return drawn_beside(scan.parent, case_name(scan), "label")
+
+
+def scribble_of(scan: Path) -> Path | None:
+    """The scribbles beside a scan, ``<case>_scribble.<extension>``, None if there are none."""
+    return drawn_beside(scan.parent, case_name(scan), "scribble")
+
+
+def drawn_beside(folder: Path, case: str, kind: str) -> Path | None:
+    """The file ``<case>_<kind>.<extension>`` of a folder, None if there is none."""
+    files = (folder / f"{case}_{kind}{extension}" for extension in EXTENSIONS)
+    return next((file for file in files if file.exists()), None)
