@@ -1,0 +1,75 @@
+"""A residual U-Net for slices, fast on a CPU: its trunk works at half the resolution."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+GROUPS = 8
+"""Of group normalisation (Wu and He 2018): small batches have no statistics of their own."""
+
+FINISH = 8
+"""Channels of the finish at full resolution, where every channel costs most."""
+
+
+class ResidualUNet(nn.Module):
+    """U-Net (Ronneberger et al. 2015) of residual blocks (He et al. 2016), one a level on either side.
+
+    A convolution of stride 2 takes the slices in; the last 3 x 3 convolution sees
+    them again beside the trunk's upsampled answer, so that borders follow pixels.
+
+    Args:
+        channels: of the input.
+        outputs: channels of the answer.
+        widths: channels of the levels, the finest first; each a multiple of 8 and above it.
+    """
+
+    def __init__(self, channels: int, outputs: int, widths: Sequence[int]) -> None:
+        super().__init__()
+        if any(width % GROUPS or width <= GROUPS for width in widths):
+            raise ValueError(f"widths {list(widths)}: multiples of {GROUPS} above it are possible")
+        self.stem = nn.Conv2d(channels, widths[0], 4, stride=2, padding=1)
+        self.first = ResidualBlock(widths[0], widths[0])
+        self.down = nn.ModuleList(ResidualBlock(fine, coarse, stride=2) for fine, coarse in pairwise(widths))
+        self.up = nn.ModuleList(ResidualBlock(fine + coarse, fine) for fine, coarse in pairwise(widths))
+        self.trunk = nn.Conv2d(widths[0], FINISH, 1)
+        self.finish = nn.Conv2d(FINISH + channels, FINISH, 3, padding=1)
+        self.answer = nn.Conv2d(FINISH, outputs, 1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Slices (batch, channels, rows, columns) of any size to logits (batch, outputs, rows, columns)."""
+        levels = [self.first(self.stem(images))]
+        for block in self.down:
+            levels.append(block(levels[-1]))
+        found = levels[-1]
+        for block, level in zip(reversed(self.up), reversed(levels[:-1]), strict=True):
+            found = block(torch.cat([level, _as_large(found, level)], dim=1))
+        found = torch.cat([images.to(found.dtype), _as_large(self.trunk(found), images)], dim=1)
+        return self.answer(functional.leaky_relu(self.finish(found), 0.01))
+
+
+class ResidualBlock(nn.Module):
+    """Two 3 x 3 convolutions beside a shortcut; at the start of training the shortcut alone."""
+
+    def __init__(self, channels: int, outputs: int, stride: int = 1) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(channels, outputs, 3, stride, padding=1, bias=False)
+        self.norm = nn.GroupNorm(GROUPS, outputs)
+        self.second = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
+        self.last_norm = nn.GroupNorm(GROUPS, outputs)
+        nn.init.zeros_(self.last_norm.weight)
+        alike = channels == outputs and stride == 1
+        self.shortcut = nn.Identity() if alike else nn.Conv2d(channels, outputs, 1, stride, bias=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Maps (batch, channels, rows, columns) to (batch, outputs, rows / stride, columns / stride)."""
+        inner = functional.leaky_relu(self.norm(self.first(images)), 0.01)
+        return functional.leaky_relu(self.last_norm(self.second(inner)) + self.shortcut(images), 0.01)
+
+
+def _as_large(images: Tensor, other: Tensor) -> Tensor:
+    return functional.interpolate(images, size=other.shape[2:], mode="bilinear", align_corners=False)

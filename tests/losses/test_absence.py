@@ -1,0 +1,24 @@
+from __future__ import annotations
+
+import math
+
+import torch
+
+from wsseg.losses.absence import absence_loss, pooled_presence_loss
+
+
+def test_only_classes_known_to_be_absent_are_charged() -> None:
+    log_probability = torch.full((2, 3, 4, 4), 1 / 3).log()
+    nothing = absence_loss(log_probability, torch.tensor([[1, -1], [-1, 1]]))
+    one = absence_loss(log_probability, torch.tensor([[0, 1], [-1, 1]]))
+    assert float(nothing) == 0
+    assert abs(float(one) + math.log(2 / 3)) < 1e-5
+
+
+def test_presence_asks_for_the_pixels_most_like_the_class() -> None:
+    logits = torch.zeros(1, 2, 8, 8)
+    logits[0, 1, 2:4, 2:4] = 5
+    shown = pooled_presence_loss(logits.log_softmax(dim=1), torch.tensor([[1]]))
+    assert float(shown) < 0.01, "four pixels are enough"
+    assert float(pooled_presence_loss(torch.zeros(1, 2, 8, 8).log_softmax(dim=1), torch.tensor([[1]]))) > 0.6
+    assert float(pooled_presence_loss(logits.log_softmax(dim=1), torch.tensor([[0]]))) == 0
