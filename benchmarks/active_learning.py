@@ -161,7 +161,7 @@ def main() -> None:
     parser.add_argument("--run", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=Recipe.steps)
-    parser.add_argument("--plot", type=Path, default=Path(__file__).with_suffix(".png"))
+    parser.add_argument("--plot", type=Path, default=Path("docs/pictures/active_learning.png"))
     arguments = parser.parse_args()
     recipe = Recipe(steps=arguments.steps)
     make_folder(arguments.run)

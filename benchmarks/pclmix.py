@@ -108,7 +108,7 @@ class Bench:
 
     def _metadata(self, row: str) -> Metadata:
         metadata = self.package.metadata.model_copy(deep=True)
-        metadata.wsseg.settings |= self.small | ROWS[row] | {"steps": self.steps}
+        metadata.wsseg.settings = {**metadata.wsseg.settings, **self.small, **ROWS[row], "steps": self.steps}
         return metadata
 
 

@@ -68,9 +68,11 @@ SMALL = {"cdm": SMALL_CDM, "cam": SMALL_CAM, "cldf": SMALL_CLDF, "pclmix": SMALL
 PINK, PURPLE = (225, 150, 190), (90, 50, 130)
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "gpu: needs a CUDA device")
-    config.addinivalue_line("markers", "long: takes more than a minute")
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What stands in tests/e2e is marked so, whoever adds it."""
+    for item in items:
+        if item.path.is_relative_to(REPOSITORY / "tests" / "e2e"):
+            item.add_marker("e2e")
 
 
 @pytest.fixture(autouse=True, scope="session")
