@@ -29,6 +29,18 @@ class UnavailableError(WssegError):
     status = 503
 
 
+class ConflictError(WssegError):
+    """Something of that name is there already; status 409."""
+
+    status = 409
+
+
+class FullError(WssegError):
+    """There is no room where something was to be written; status 507."""
+
+    status = 507
+
+
 @contextmanager
 def naming(path: Path, name: str) -> Iterator[None]:
     """Errors about a file speak of it by the name that whoever asks knows it by."""

@@ -323,7 +323,7 @@ class Trouble(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def trouble(monkeypatch: pytest.MonkeyPatch) -> Iterator[Pacs]:
-    monkeypatch.setattr(pacs, "PAUSES", (0.05, 0.1))
+    monkeypatch.setattr(pacs, "BACKOFF", 0.05)
     monkeypatch.setattr(pacs, "PATIENCE", (1.0, 0.3))
     monkeypatch.setattr(Trouble, "asked", 0)
     with serving() as port:
@@ -377,7 +377,7 @@ def test_garbage_is_no_series(
     with pytest.raises(RefusedError, match="does not answer as DICOMweb does"):
         trouble.series({})
     assert Trouble.asked == 1
-    series = pacs.Series(Dataset(), "1.2.3", "1.2", 4)
+    series = pacs.Series("1.2.3", "1.2", 4, {})
     with pytest.raises(UnavailableError):
         trouble.fetch(series, tmp_path)
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from monailabel.config import settings
 from monailabel.endpoints.user.auth import DEFAULT_USER
 from monailabel.interfaces.app import MONAILabelApp
 from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
@@ -21,7 +20,6 @@ from monailabel.interfaces.tasks.train import TrainTask
 
 from wsseg.errors import NotFoundError, UnavailableError, WssegError, naming
 from wsseg.files import is_plain
-from wsseg.images.formats import case_name
 from wsseg.images.scan import SEG
 from wsseg.labels.engine import open_store
 from wsseg.models.package import WEIGHTS, ModelPackage, current_folder, find_package, package_names
@@ -29,12 +27,8 @@ from wsseg.server.compute import Compute
 from wsseg.server.interrupt import when_interrupted
 from wsseg.server.jobs.batch import Batch
 from wsseg.server.jobs.jobs import Jobs
-from wsseg.server.studies.folder import ScanFolder
 from wsseg.server.studies.labels import Labels
-from wsseg.server.studies.pacs.archive import Archive
-from wsseg.server.studies.pacs.client import Pacs
-from wsseg.server.studies.studies import Studies
-from wsseg.server.studies.whole_datastore import write_datastores_whole
+from wsseg.server.studies.studies import Studies, open_studies
 from wsseg.server.tasks.infer import SegmentTask
 from wsseg.server.tasks.offered import offered_packages, sound_packages
 from wsseg.server.tasks.scribbles import NAME as SCRIBBLES
@@ -85,14 +79,9 @@ class WssegApp(MONAILabelApp):
 
     def init_datastore(self) -> Datastore:
         """The studies, and the weak labels of them."""
-        write_datastores_whole()
-        archive = self.studies.startswith(("http://", "https://"))
-        datastore = super().init_datastore() if archive else ScanFolder(self.studies)
+        datastore = open_studies(self.studies, self.packages)
         self.weak_labels = Labels(open_store(), Studies(datastore))
         return datastore
-
-    def _init_dicomweb_datastore(self) -> Datastore:
-        return Archive(Pacs(self.studies), settings.MONAI_LABEL_DICOMWEB_SEARCH_FILTER, self.packages)
 
     def init_infers(self) -> dict[str, InferTask]:
         """One task per trained package, and one that takes scribbles."""
@@ -200,8 +189,8 @@ class WssegApp(MONAILabelApp):
             raise WssegError(f'label_tag "{tag}": must be the name of a folder, not a path')
         known = self.image_path(image, store)
         path = known or self._uploaded(image)
-        if request.get("result_extension") == SEG:
-            path = _series_of(path)
+        if known and request.get("result_extension") == SEG:
+            path = store.source(image) or known
         asked = {**request, "image": str(path), "scan": image if known else ""}
         if request.get("label"):
             asked["label"] = str(self._uploaded(str(request["label"])))
@@ -212,9 +201,9 @@ class WssegApp(MONAILabelApp):
         if known and request.get("save_label") in (True, "true"):
             try:
                 label = store.save_label(image, file, tag, {"model": request["model"], "params": params})
-            except OSError as error:
+            except WssegError:
                 Path(file).unlink()
-                raise WssegError(f"{image}: its mask cannot be stored ({error.strerror})") from error
+                raise
         return {"label": label, "tag": tag, "file": file, "params": params}
 
     def batch_infer(self, request: dict[str, Any], datastore: Datastore | None = None) -> dict[str, Any]:
@@ -260,9 +249,3 @@ class WssegApp(MONAILabelApp):
 
 def _folders_in_use() -> dict[str, Path]:
     return {name: current_folder(name) for name in package_names()}
-
-
-def _series_of(path: Path) -> Path:
-    """The DICOM series that a DICOMweb store keeps beside the NIfTI file it made of it."""
-    folder = path.parent / case_name(path)
-    return folder if folder.is_dir() else path

@@ -16,15 +16,12 @@ from wsseg.server.security.limits import SizeLimit
 from wsseg.server.security.names import KnownNames
 from wsseg.server.security.request_log import RequestLog
 from wsseg.server.settings import LOCAL_ONLY, TOKEN, max_upload_mb
-from wsseg.server.studies.links import leave_out_links
 
 # MONAI Label lets any page that is open in the same browser read the server, and
 # fails on a list of those that may. OHIF comes from the server itself.
 app.user_middleware = [middleware for middleware in app.user_middleware if middleware.cls is not CORSMiddleware]
 
 logging.getLogger("wsseg").setLevel(logging.INFO)
-
-leave_out_links()
 
 # MONAI Label's endpoints are ``async def`` around blocking code, so that a scan
 # being segmented stops every other request, and they let unknown names and

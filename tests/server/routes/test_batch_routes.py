@@ -8,11 +8,11 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
-from monailabel.datastore.local import LocalDatastore
 
 from wsseg.server.jobs.batch import Batch
 from wsseg.server.routes import batch as routes
 from wsseg.server.routes.dependencies import served
+from wsseg.server.studies.folder import ScanFolder
 
 SCANS = ("a", "b", "c", "d", "e")
 
@@ -26,7 +26,7 @@ def test_a_file_of_the_server_is_no_label(tmp_path: Path) -> None:
 
     for scan in SCANS:
         (tmp_path / f"{scan}.nii.gz").touch()
-    store = LocalDatastore(str(tmp_path))
+    store = ScanFolder(tmp_path)
     app = SimpleNamespace(batch=Batch(infer), task=lambda model: None, datastore=lambda: store)
     server = FastAPI()
     server.include_router(routes.router)

@@ -50,7 +50,7 @@ def labels(tmp_path: Path) -> Iterator[Labels]:
     (folder / "text.csv").write_text("case,text\n")
     (folder / "notes.xml").write_text("<a/>")
     store = LabelStore.at(tmp_path / "home")
-    yield Labels(store, Studies(ScanFolder(str(folder))))
+    yield Labels(store, Studies(ScanFolder(folder)))
     store.close()
 
 
@@ -78,7 +78,7 @@ def test_pictures_are_listed_and_masks_beside_them_are_not(labels: Labels, packa
 def test_of_two_files_of_one_name_the_same_is_listed_always(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     for name in ("a.PNG", "a.nii.gz", "a.jpg", "b.png"):
         (tmp_path / name).touch()
-    store = ScanFolder(str(tmp_path))
+    store = ScanFolder(tmp_path)
     assert sorted(store.list_images()) == ["a", "b"]
     assert Path(store.get_image_uri("a")).name == "a.nii.gz"
     (told,) = {record.getMessage() for record in caplog.records if record.name.startswith("wsseg")}

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from monailabel.datastore.local import LocalDatastore
 
 from conftest import metadata_of, small_package
 from wsseg.data.phantom import make_phantom
@@ -27,6 +26,7 @@ from wsseg.models.package import (
     write_package,
 )
 from wsseg.server.compute import Compute
+from wsseg.server.studies.folder import ScanFolder
 from wsseg.server.studies.labels import Labels
 from wsseg.server.studies.studies import Studies
 from wsseg.server.tasks import strategies as module
@@ -50,17 +50,17 @@ def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def datastore(tmp_path: Path) -> LocalDatastore:
+def datastore(tmp_path: Path) -> ScanFolder:
     folder = tmp_path / "studies"
     folder.mkdir()
     for seed, name in enumerate(SCANS):
         scan, _ = make_phantom(seed, finding=seed % 2 == 0, size=64)
         write_nifti(folder / f"{name}.nii.gz", scan.voxels, scan.affine)
-    return LocalDatastore(str(folder), auto_reload=False)
+    return ScanFolder(folder)
 
 
 @pytest.fixture
-def labels(tmp_path: Path, datastore: LocalDatastore) -> Labels:
+def labels(tmp_path: Path, datastore: ScanFolder) -> Labels:
     return Labels(LabelStore.at(tmp_path), Studies(datastore))
 
 
@@ -71,7 +71,7 @@ def packages() -> list[ModelPackage]:
 class Asking:
     """All strategies of a server, asked by name."""
 
-    def __init__(self, labels: Labels, datastore: LocalDatastore) -> None:
+    def __init__(self, labels: Labels, datastore: ScanFolder) -> None:
         self.all = strategies(Compute(), labels, packages)
         self.datastore = datastore
 
@@ -80,7 +80,7 @@ class Asking:
 
 
 @pytest.fixture
-def ask(labels: Labels, datastore: LocalDatastore) -> Asking:
+def ask(labels: Labels, datastore: ScanFolder) -> Asking:
     return Asking(labels, datastore)
 
 
@@ -95,7 +95,7 @@ def test_the_recommended_one_comes_first_and_the_peers_keep_their_names(ask: Ask
 
 @pytest.mark.parametrize("strategy", [*WAYS, "random", "first"])
 def test_every_scan_is_proposed_once_until_all_are_labelled(
-    ask: Asking, labels: Labels, datastore: LocalDatastore, strategy: str, tmp_path: Path
+    ask: Asking, labels: Labels, datastore: ScanFolder, strategy: str, tmp_path: Path
 ) -> None:
     mask = Volume(np.ones((64, 64, 8), np.uint8), np.eye(4))
     write_mask(tmp_path / "mask.nii.gz", mask)
@@ -140,7 +140,7 @@ def test_nobody_waits_for_looks(ask: Asking, monkeypatch: pytest.MonkeyPatch) ->
     assert chosen["id"] in SCANS
 
 
-def test_scans_that_cannot_be_labelled_are_not_proposed(ask: Asking, labels: Labels, datastore: LocalDatastore) -> None:
+def test_scans_that_cannot_be_labelled_are_not_proposed(ask: Asking, labels: Labels, datastore: ScanFolder) -> None:
     """One is damaged, the slices of another run along its first stored axis."""
     Path(datastore.get_image_uri(SCANS[2])).write_bytes(b"no scan")
     scan, _ = make_phantom(0, size=64)
@@ -168,7 +168,7 @@ def test_looks_are_kept_until_the_model_has_another_version(labels: Labels) -> N
     assert np.array_equal(before[SCANS[0]].features, after[SCANS[0]].features)
 
 
-def test_only_labels_of_the_models_classes_that_still_stand_count(labels: Labels, datastore: LocalDatastore) -> None:
+def test_only_labels_of_the_models_classes_that_still_stand_count(labels: Labels, datastore: ScanFolder) -> None:
     package = find_package("tiny")
     labels.store.mark(SCANS[0], [Mark("edema", 1, 0)], LabelSpace(("edema",)), 8, "a")
     assert unlabelled(labels, datastore, package) == SCANS

@@ -9,18 +9,16 @@ from typing import Annotated, Any
 from fastapi import APIRouter, File, Form, UploadFile
 from fastapi.responses import FileResponse, Response
 from monailabel.endpoints import datastore
-from monailabel.interfaces.datastore import DefaultLabelTag
 from monailabel.utils.others.generic import file_checksum
 from starlette.background import BackgroundTask
 
-from wsseg.errors import NotFoundError, WssegError
+from wsseg.errors import NotFoundError, UnavailableError, WssegError
 from wsseg.images.formats import case_name
 from wsseg.images.scan import read_scan
 from wsseg.server.app import WssegApp
 from wsseg.server.routes.dependencies import ADMIN, ANNOTATOR, USER, App, AsAnnotator, annotator
 from wsseg.server.routes.forms import json_object, saved
-
-FINAL = DefaultLabelTag.FINAL.value
+from wsseg.server.studies.store import FINAL, KeptError
 
 router = APIRouter(prefix="/datastore", tags=["Datastore"])
 
@@ -33,25 +31,21 @@ def add_image(
     user: AsAnnotator,
     image: str = "",
     params: Annotated[str, Form()] = "{}",
+    replace: bool = False,
 ) -> dict[str, str]:
-    """Add a scan to the studies if it is one that can be segmented."""
+    """Add a scan to the studies if it is one that can be segmented; 409 where it would replace one unasked."""
     info = {**json_object("params", params), "user": user.username}
     with saved(file) as path:
         name = image or case_name(path)
         read_scan(path)
-        try:
-            return {"image": app.datastore().add_image(name, str(path), info)}
-        except OSError as error:
-            raise WssegError(f"{name}: cannot be stored ({error.strerror})") from error
+        return {"image": app.datastore().add_image(name, str(path), info, replace)}
 
 
 @router.delete("/", include_in_schema=False, dependencies=[ADMIN])
 @router.delete("/image", dependencies=[ADMIN], summary="Remove an image and its labels")
 def remove_image(app: App, id: str) -> dict[str, Any]:
     """Remove an image and its masks; what was said about its slices stays in the database of labels."""
-    store = app.datastore()
-    store.remove_image(id)
-    store.refresh()  # the next request must not find it
+    app.datastore().remove_image(id)
     return {}
 
 
@@ -66,18 +60,24 @@ def save_label(
 ) -> dict[str, str]:
     """Store a mask; one tagged ``final`` is complete, so it says on which slices a class is present."""
     info = json_object("params", params)
-    if app.image_path(image) is None:
-        raise NotFoundError(f'image "{image}" is unknown')
+    finished, waits = None, None
     with saved(label) as path:
-        finished = app.weak_labels.read_mask(image, path, info) if tag == FINAL else None
         try:
-            stored = app.datastore().save_label(image, str(path), tag, info)
-        except OSError as error:
-            raise WssegError(f"{image}: its mask cannot be stored ({error.strerror})") from error
+            if app.image_path(image) is None:
+                raise NotFoundError(f'image "{image}" is unknown')
+            finished = app.weak_labels.read_mask(image, path, info) if tag == FINAL else None
+        except UnavailableError:
+            pass  # an archive that is away: what was drawn is kept before it is looked at
+        try:
+            app.datastore().save_label(image, str(path), tag, info)
+        except KeptError as error:
+            waits = error
     if finished:
         classes = {name for package in app.packages() for name in package.labels.names}
         app.weak_labels.complete(image, finished, classes, annotator(info.get("client_id"), user))
-    return {"image": image, "label": stored}
+    if waits:
+        raise waits
+    return {"image": image, "label": image}
 
 
 @router.get("/image/info", dependencies=[USER], summary="Get image info")
@@ -148,9 +148,7 @@ def review_label(label: str, tag: str, user: AsAnnotator, params: Annotated[str,
 def remove_label(app: App, id: str, tag: str) -> dict[str, Any]:
     """Remove a label."""
     _known_label(app, id, tag)
-    store = app.datastore()
-    store.remove_label(id, tag)
-    store.refresh()  # the next request must not find it
+    app.datastore().remove_label(id, tag)
     return {}
 
 

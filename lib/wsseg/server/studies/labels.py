@@ -12,8 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from monailabel.datastore.local import LocalDatastore
-from monailabel.interfaces.datastore import DefaultLabelTag
 from numpy.typing import NDArray
 
 from wsseg.errors import UnavailableError, WssegError
@@ -27,6 +25,7 @@ from wsseg.labels.tables import PRESENCE_FILE, TEXT_FILE, write_presence
 from wsseg.methods.registry import method_class
 from wsseg.models.package import ModelPackage
 from wsseg.server.security.request_log import nameless
+from wsseg.server.studies.store import FINAL
 from wsseg.server.studies.studies import Studies
 
 logger = logging.getLogger(__name__)
@@ -185,7 +184,8 @@ class Labels:
         presence: dict[str, Presence] = {}
         texts: dict[str, str] = {}
         written = 0
-        for scan in sorted({*self.store.cases(), *self._finished()} & set(self.studies.names())):
+        labelled = {*self.store.cases(), *self.studies.datastore.get_labeled_images()}
+        for scan in sorted(labelled & set(self.studies.names())):
             known = self.read(scan, package.labels, revision)
             if countable(self.studies.grid(scan), package) and (known.presence != UNKNOWN).any():
                 presence[scan] = known.presence
@@ -211,23 +211,17 @@ class Labels:
             write_mask(folder / f"{scan}_{name}.nii.gz", self.studies.grid(scan).like(voxels))
         return bool(found)
 
-    def _finished(self) -> list[str]:
-        """Scans with a finished mask; of an archive those whose mask was sent through this server."""
-        store = self.studies.datastore
-        return LocalDatastore.get_labeled_images(store) if isinstance(store, LocalDatastore) else []
-
     def _finished_mask(self, scan: str, labels: LabelSpace) -> NDArray[np.uint8] | None:
         """The finished mask of a scan in the voxel values of these classes.
 
         None where it does not name all of them: those that are left out may be anywhere, so 0 would be wrong there.
         """
         store = self.studies.datastore
-        if scan not in self._finished():
+        file = store.mask(scan, FINAL)
+        if file is None:
             return None
-        tag = DefaultLabelTag.FINAL.value
-        file = Path(LocalDatastore.get_label_uri(store, scan, tag))  # an archive's own would look for it there
         try:
-            mask = self.read_mask(scan, file, store.get_label_info(scan, tag))
+            mask = self.read_mask(scan, file, store.get_label_info(scan, FINAL))
         except WssegError as error:
             logger.warning("a mask is left out of training: %s", nameless(error, scan))
             return None

@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
-
-from monailabel.datastore.local import LocalDatastore
-from monailabel.interfaces.datastore import Datastore
 
 from wsseg.errors import NotFoundError, WssegError, naming
 from wsseg.files import is_plain
 from wsseg.images.formats import read_grid
 from wsseg.images.volume import Volume
+from wsseg.models.package import ModelPackage
+from wsseg.server.studies.folder import ScanFolder
+from wsseg.server.studies.store import ScanStore
+
+
+def open_studies(address: str, packages: Callable[[], list[ModelPackage]]) -> ScanStore:
+    """The datastore of a folder of scans or a DICOMweb URL; ``packages`` are the models, whose classes are coded."""
+    if not address.startswith(("http://", "https://")):
+        return ScanFolder(Path(address))
+    from wsseg.server.studies.pacs.archive import open_archive  # DICOM's libraries are imported only when used
+
+    return open_archive(address, packages)
 
 
 class Studies:
     """The images of MONAI Label's datastore as scans, by the ids that its clients use."""
 
-    def __init__(self, datastore: Datastore) -> None:
+    def __init__(self, datastore: ScanStore) -> None:
         self.datastore = datastore
 
     def names(self) -> list[str]:
@@ -53,11 +63,9 @@ class Studies:
 
     def slices(self, scan: str) -> int | None:
         """Number along the third stored axis; None where the scan is damaged or still in the archive."""
-        if not isinstance(self.datastore, LocalDatastore):
-            return None
-        path = LocalDatastore.get_image_uri(self.datastore, scan)  # an archive's own would download it
+        path = self.datastore.local(scan)
         try:
-            return _grid(Path(path)).shape[2] if path else None
+            return _grid(path).shape[2] if path else None
         except WssegError:
             return None
 

@@ -7,51 +7,41 @@ masks go back as DICOM SEG.
 from __future__ import annotations
 
 import logging
-import re
-import shutil
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
-from filelock import FileLock
 from monailabel.config import settings
-from monailabel.datastore.local import DataModel, ImageLabelModel, LocalDatastore
-from monailabel.interfaces.datastore import DefaultLabelTag
 
 from wsseg import __version__
-from wsseg.errors import UnavailableError, WssegError, naming
-from wsseg.files import home, make_folder
+from wsseg.errors import NotFoundError, UnavailableError, WssegError
 from wsseg.images.formats import read_grid
-from wsseg.images.nifti import write_nifti
 from wsseg.images.on_grid import read_drawn
+from wsseg.images.volume import Volume
 from wsseg.labels.space import Code, Label
 from wsseg.models.package import ModelPackage, find_package
+from wsseg.server.studies.index import Info, Known, Listed
 from wsseg.server.studies.labels import mask_values
-from wsseg.server.studies.pacs.client import Pacs, Series
-from wsseg.server.studies.pacs.outbox import Outbox
+from wsseg.server.studies.pacs.cache import EXTENSION, Cache, cache_folder
+from wsseg.server.studies.pacs.client import Pacs
+from wsseg.server.studies.pacs.outbox import Item, Outbox, Submission
+from wsseg.server.studies.pacs.series import Series, is_uid
+from wsseg.server.studies.store import FINAL, ScanStore
 
 logger = logging.getLogger(__name__)
 
 FRESH = 10.0
 """Seconds for which a list of series is not asked for again."""
 
-_EXTENSION = ".nii.gz"
-
-_ABANDONED = 3600.0
-"""Seconds after which nobody is still fetching a series."""
-
-_UID = re.compile(r"[0-9][0-9.]{0,63}")
-
-_FACTS = ("StudyDate", "StudyTime", "Modality", "PatientID", "StudyInstanceUID")
+_FACTS = ("StudyDate", "StudyTime", "Modality", "PatientID")
 """What MONAI Label tells its clients of an image."""
 
 _SOMETHING = Code(scheme="SCT", value="91723000", meaning="Anatomical structure")
 
 
-class Archive(LocalDatastore):
+class Archive(ScanStore):
     """Every series of the chosen modalities, by SeriesInstanceUID.
 
     The list is renewed in the background, so nothing waits for a slow archive
@@ -70,17 +60,15 @@ class Archive(LocalDatastore):
         self._pacs = pacs
         self._filters = filters
         self._packages = packages
-        self._listed: dict[str, Series] | None = None
+        self._series: dict[str, Series] | None = None
         self._failure = UnavailableError(f"{pacs.url}: its series are being listed")
         self._asked = 0.0
-        self._listing = threading.Lock()
+        self._listing_now = threading.Lock()
         self._fetching: dict[str, threading.Lock] = {}
-        self._folder = _cache(pacs.url)
-        self._incoming = self._folder / "incoming"
-        make_folder(self._incoming)
-        _forget_interrupted(self._incoming)
-        self._outbox = Outbox(self._folder / "outbox", pacs)
-        super().__init__(str(self._folder), extensions=("*.nii.gz", "*.nii", "*.nrrd"), auto_reload=True)
+        folder = cache_folder(pacs.url)
+        super().__init__(folder)
+        self._cache = Cache(folder, pacs)
+        self._outbox = Outbox(folder / "outbox", pacs, self._write_seg)
         self._list()
 
     def name(self) -> str:
@@ -93,16 +81,25 @@ class Archive(LocalDatastore):
         Raises:
             UnavailableError: it has not answered since the server started.
         """
-        if time.monotonic() - self._asked > FRESH and not self._listing.locked():
+        if time.monotonic() - self._asked > FRESH and not self._listing_now.locked():
             threading.Thread(target=self._list, daemon=True).start()
-        if self._listed is None:
+        if self._series is None:
             raise self._failure
-        return list(self._listed)
+        return list(self._series)
 
-    def get_unlabeled_images(self, label_tag: str | None = None, labels: Sequence[str] | None = None) -> list[str]:
-        """Those of which no finished mask was sent through this server."""
-        labelled = set(self.get_labeled_images())
-        return [uid for uid in self.list_images() if uid not in labelled]
+    def local(self, image_id: str) -> Path | None:
+        """The NIfTI file of a series, if it was fetched."""
+        volume = self._cache.volume(image_id)
+        return volume if is_uid(image_id) and volume.exists() else None
+
+    def source(self, image_id: str) -> Path | None:
+        """The folder of its DICOM files, which are fetched first where they are not here."""
+        return self._cache.images(image_id) if self.get_image_uri(image_id) else None
+
+    def title(self, image_id: str) -> str:
+        """Patient, day, description, and a short id; the UID where the archive has not listed it."""
+        series = (self._series or {}).get(image_id)
+        return series.title if series else image_id
 
     def get_image_uri(self, image_id: str) -> str:
         """The NIfTI file of a series, which is fetched first where it is not here or has grown; "" if there is none.
@@ -111,18 +108,25 @@ class Archive(LocalDatastore):
             UnavailableError: it is not here, and the archive cannot be reached.
             WssegError: it is not a volume.
         """
-        if not _UID.fullmatch(image_id):
+        if not is_uid(image_id):
             return ""
         with self._fetching.setdefault(image_id, threading.Lock()):
-            volume = self._volume(image_id)
-            if not volume.exists() or self._has_grown(image_id):
+            if self.local(image_id) is None or self._has_grown(image_id):
                 series = self._pacs.find(image_id)
                 if series is None:
                     return ""
-                self._fetch(series)
-        return str(volume)
+                self._cache.fetch(series)
+        return str(self._cache.volume(image_id))
 
-    def add_image(self, image_id: str, image_filename: str, image_info: dict[str, Any]) -> str:
+    def get_image_info(self, image_id: str) -> Info:
+        """What the archive, and what clients said of a series."""
+        path = self.local(image_id)
+        if path is None and image_id not in (self._series or {}):
+            return {}
+        known = self._image(image_id, path, self.index.read()).info
+        return {**known, "path": str(path)} if path else known
+
+    def add_image(self, image_id: str, image_filename: str, image_info: Info, replace: bool = False) -> str:
         """Scans reach an archive otherwise.
 
         Raises:
@@ -130,28 +134,57 @@ class Archive(LocalDatastore):
         """
         raise WssegError(f"{image_id}: send it to the archive {self._pacs.url}, this server only reads scans from it")
 
-    def save_label(self, image_id: str, label_filename: str, label_tag: str, label_info: dict[str, Any]) -> str:
+    def remove_image(self, image_id: str) -> None:
+        """Scans leave an archive otherwise.
+
+        Raises:
+            WssegError: always.
+        """
+        raise WssegError(f"{image_id}: remove it in the archive {self._pacs.url}, this server only reads scans from it")
+
+    def save_label(self, image_id: str, label_filename: str, label_tag: str, label_info: Info) -> str:
         """Keep a mask here, and send a finished one to the archive as a new DICOM SEG.
 
         Raises:
             WssegError: it is not on the series' grid.
-            UnavailableError: the archive does not take it now; it is kept and sent later.
+            KeptError: it is here, but not in the archive yet; it is sent later.
         """
-        self.get_image_uri(image_id)
-        if label_tag != DefaultLabelTag.FINAL:
+        if label_tag != FINAL:
             return super().save_label(image_id, label_filename, label_tag, label_info)
-        seg = self._outbox.new()
-        self._write_seg(seg, image_id, Path(label_filename), label_info)
-        label = super().save_label(image_id, label_filename, label_tag, label_info)
-        self._outbox.send(seg)
-        return label
+        # On disk before anything is asked of the archive, or of the writer of DICOM.
+        item = self._outbox.keep(Path(label_filename), Submission(image=image_id, info=label_info))
+        try:
+            self._check(item)
+            super().save_label(image_id, label_filename, label_tag, label_info)
+        except UnavailableError:
+            pass  # sending it will say so
+        except WssegError:
+            self._outbox.drop(item)
+            raise
+        self._outbox.send(item)
+        return image_id
+
+    def _require(self, image_id: str) -> None:
+        if not self.get_image_uri(image_id):
+            raise NotFoundError(f'image "{image_id}" is unknown')
+
+    def _image(self, image_id: str, path: Path | None, listed: Listed) -> Known:
+        """What clients said of a series, and over it what the archive says now."""
+        known = super()._image(image_id, path, listed)
+        series = (self._series or {}).get(image_id)
+        if series is None:
+            return known
+        facts = {name: series.facts.get(name, "UNK") for name in _FACTS}
+        uids = {"SeriesInstanceUID": series.uid, "StudyInstanceUID": series.study}
+        name = f"{series.title.replace('/', '_')}{EXTENSION}"
+        return Known(ext=known.ext, info={"ts": 0, **known.info, **uids, **facts, "name": name, "title": series.title})
 
     def _list(self) -> None:
         """Ask what there is; called in a thread of its own but for the first time."""
-        with self._listing:
+        with self._listing_now:
             try:
                 found = [series for chosen in _choices(self._filters) for series in self._pacs.series(chosen)]
-                self._listed = {series.uid: series for series in found}
+                self._series = {series.uid: series for series in found}
             except UnavailableError as error:
                 self._failure = error
                 logger.warning("the list of series is not up to date: %s", error)
@@ -159,65 +192,45 @@ class Archive(LocalDatastore):
 
     def _has_grown(self, uid: str) -> bool:
         """Whether the archive has received more images since the series was fetched."""
-        listed = (self._listed or {}).get(uid)
-        return listed is not None and listed.images > len(list((self._folder / uid).glob("*.dcm")))
+        listed = (self._series or {}).get(uid)
+        return listed is not None and listed.images > self._cache.count(uid)
 
-    def _volume(self, uid: str) -> Path:
-        return self._folder / f"{uid}{_EXTENSION}"
+    def _check(self, item: Item) -> Volume:
+        """A submitted mask on its series' grid.
 
-    def _fetch(self, series: Series) -> None:
-        """Fetch, convert and only then show a series."""
-        from wsseg.images.scan import read_any
+        Raises:
+            NotFoundError: there is no such series.
+            WssegError: it is on another grid.
+        """
+        uid = item.submission.image
+        self._require(uid)
+        grid = read_grid(self._cache.volume(uid))
+        return grid.like(read_drawn(item.mask, grid, uid).voxels)
 
-        started = time.perf_counter()
-        part = self._incoming / uuid4().hex
-        volume = part.with_suffix(_EXTENSION)
-        make_folder(part)
-        try:
-            self._pacs.fetch(series, part)
-            with naming(part, series.uid):
-                scan = read_any(part).volume
-            write_nifti(volume, scan.voxels, scan.affine)
-            shutil.rmtree(self._folder / series.uid, ignore_errors=True)
-            part.rename(self._folder / series.uid)
-            volume.replace(self._volume(series.uid))
-        except OSError as error:
-            raise WssegError(f"{series.uid}: cannot be stored here ({error.strerror})") from error
-        finally:
-            shutil.rmtree(part, ignore_errors=True)
-            volume.unlink(missing_ok=True)
-        self._register(series)
-        logger.info("fetched a series in %.1f s", time.perf_counter() - started)
-
-    def _register(self, series: Series) -> None:
-        """Tell MONAI Label's list of images what the archive says of a series."""
-        facts = {name: str(series.header.get(name) or "UNK") for name in _FACTS}
-        info = {"SeriesInstanceUID": series.uid, **facts, "ts": int(time.time()), "name": f"{series.uid}{_EXTENSION}"}
-        with FileLock(self._lock_file):
-            listed = self._datastore.objects
-            labels = listed[series.uid].labels if series.uid in listed else {}
-            listed[series.uid] = ImageLabelModel(image=DataModel(info=info, ext=_EXTENSION), labels=labels)
-            self._update_datastore_file(lock=False)
-
-    def _write_seg(self, seg: Path, uid: str, file: Path, info: Mapping[str, Any]) -> None:
+    def _write_seg(self, item: Item) -> None:
         from wsseg.images.dicom.seg import write_seg
         from wsseg.images.dicom.series import read_series
         from wsseg.images.segments import Segments
 
-        grid = read_grid(Path(self.get_image_uri(uid)))
-        mask = grid.like(read_drawn(file, grid, uid).voxels)
-        if "model" in info:
-            segments = find_package(info["model"]).segments
+        mask, submission = self._check(item), item.submission
+        if "model" in submission.info:
+            segments = find_package(submission.info["model"]).segments
         else:
-            segments = Segments(self._drawn(info, int(mask.voxels.max())), "wsseg", __version__, edited=True)
-        write_seg(seg, mask, read_series(self._folder / uid), segments)
+            drawn = self._drawn(submission.info, int(mask.voxels.max()))
+            segments = Segments(drawn, "wsseg", __version__, edited=True)
+        write_seg(item.seg, mask, read_series(self._cache.images(submission.image)), segments)
 
-    def _drawn(self, info: Mapping[str, Any], highest: int) -> dict[str, Label]:
+    def _drawn(self, info: Info, highest: int) -> dict[str, Label]:
         """Classes of a mask that a viewer sends, coded as the models code them."""
         known = {name: label for package in self._packages() for name, label in package.recipe.labels.items()}
         colors = {entry["name"]: entry.get("color") for entry in info.get("label_info") or []}
         names = list(mask_values(info)) or [f"label {value + 1}" for value in range(highest)]
         return {name: known.get(name) or _uncoded(name, colors.get(name)) for name in names}
+
+
+def open_archive(url: str, packages: Callable[[], list[ModelPackage]]) -> Archive:
+    """The archive at a DICOMweb URL, of which the environment names the series that are scans."""
+    return Archive(Pacs(url), settings.MONAI_LABEL_DICOMWEB_SEARCH_FILTER, packages)
 
 
 def _uncoded(name: str, color: Any) -> Label:
@@ -234,19 +247,3 @@ def _choices(filters: Mapping[str, str | Sequence[str]]) -> list[dict[str, str]]
         several = [values] if isinstance(values, str) else values
         choices = [{**choice, name: value} for choice in choices for value in several]
     return choices
-
-
-def _forget_interrupted(incoming: Path) -> None:
-    """Remove what a killed server left, but not what another process is fetching now."""
-    for path in incoming.iterdir():
-        if time.time() - path.stat().st_mtime > _ABANDONED:
-            if path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink(missing_ok=True)
-
-
-def _cache(url: str) -> Path:
-    """Where series are kept: one folder for each archive."""
-    above = Path(settings.MONAI_LABEL_DICOMWEB_CACHE_PATH or home() / "archive")
-    return above / re.sub(r"[^0-9A-Za-z.-]+", "_", url.partition("://")[2])

@@ -9,19 +9,22 @@ from __future__ import annotations
 
 import logging
 import os
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import requests
 from dicomweb_client import DICOMwebClient
-from pydicom import Dataset, dcmread
+from pydicom import dcmread
 from requests.adapters import HTTPAdapter
+from requests.auth import HTTPBasicAuth
+from urllib3 import Retry
+from urllib3.exceptions import MaxRetryError, ReadTimeoutError
 
-from wsseg.errors import UnavailableError, WssegError
+from wsseg.errors import FullError, UnavailableError, WssegError
+from wsseg.files import no_room
+from wsseg.server.studies.pacs.series import ASKED, Series, is_uid
 
 logger = logging.getLogger(__name__)
 
@@ -30,46 +33,23 @@ USER, PASSWORD = "MONAI_LABEL_DICOMWEB_USERNAME", "MONAI_LABEL_DICOMWEB_PASSWORD
 PATIENCE = (5.0, 30.0)
 """Seconds until a connection stands, and between two pieces of an answer."""
 
-PAUSES = (0.5, 1.5)
-"""Seconds before the second try and before the third."""
+TRIES = 3
+"""Of each request, and of a series whose images do not all arrive."""
+
+BACKOFF = 0.75
+"""Seconds before the second try; twice as many before the third."""
 
 PAGE = 1000
 """Series that are asked for at a time."""
 
-_PASSING = {408, 425, 429, 500, 502, 503, 504}
+_PASSING = (408, 425, 429, 500, 502, 503, 504)
 """States of a server that may be others a moment later."""
 
 _AS_STORED = ("application/dicom", "*")
 
-Result = TypeVar("Result")
-
 
 class RefusedError(UnavailableError):
     """The archive answered, and trying again cannot help."""
-
-
-@dataclass(frozen=True)
-class Series:
-    """What the archive says of a series.
-
-    Attributes:
-        header: of the answer, as the archive gave it.
-        uid: of the series.
-        study: UID of its study.
-        images: how many there are, 0 where the archive does not tell.
-    """
-
-    header: Dataset
-    uid: str
-    study: str
-    images: int
-
-    @classmethod
-    def of(cls, answer: dict[str, Any]) -> Series:
-        """From DICOM JSON; raises whatever nonsense raises."""
-        header = Dataset.from_json(answer)
-        images = header.get("NumberOfSeriesRelatedInstances") or 0
-        return cls(header, str(header.SeriesInstanceUID), str(header.StudyInstanceUID), int(images))
 
 
 class Pacs:
@@ -94,70 +74,85 @@ class Pacs:
             self._client = DICOMwebClient(self.url, session(), **prefixes)
         except ValueError as error:
             raise WssegError(f"--studies {url}: is not an address like https://host:8042/dicom-web") from error
-        self._client.set_http_retry_params(retry=False)  # it would not try again when a connection fails
+        self._client.set_http_retry_params(retry=False)  # the session tries again, after a failed connection too
 
     def check(self) -> None:
-        """One small question, asked once."""
+        """One small question."""
         with self._clear():
-            _series(self._client.search_for_series(limit=1))
+            self._search({}, limit=1)
 
     def series(self, filters: dict[str, str]) -> list[Series]:
         """All series that match."""
         found: dict[str, Series] = {}
+        offset = 0
         while True:
-            offset = len(found)
-            page = self._patiently(lambda: self._search(filters, limit=PAGE, offset=offset))  # noqa: B023  (called at once)
-            found.update({series.uid: series for series in page})
+            with self._clear():
+                page = self._search(filters, limit=PAGE, offset=offset)
+            before = len(found)
+            found.update({series.uid: series for series in map(Series.of, page) if series})
+            offset += len(page)
             # Some archives answer with everything, whatever limit and offset say.
-            if len(page) != PAGE or len(found) == offset:
+            if len(page) != PAGE or len(found) == before:
                 return list(found.values())
 
     def find(self, uid: str) -> Series | None:
         """One series, None if there is none."""
-        found = self._patiently(lambda: self._search({"SeriesInstanceUID": uid}))
-        return next((series for series in found if series.uid == uid), None)
+        with self._clear():
+            found = [Series.of(answer) for answer in self._search({"SeriesInstanceUID": uid})]
+        return next((series for series in found if series and series.uid == uid), None)
 
     def fetch(self, series: Series, folder: Path) -> None:
-        """Write every file of a series, compressed as the archive has them, into an empty folder."""
-        self._patiently(lambda: self._fetch(series, folder))
+        """Write every file of a series, compressed as the archive has them, into an empty folder.
+
+        The files are called 000001.dcm and so on: what an archive calls its images is no name for a file.
+        """
+        for rest in reversed(range(TRIES)):
+            try:
+                with self._clear():
+                    return self._fetch(series, folder)
+            except RefusedError:
+                raise
+            except UnavailableError as error:
+                if not rest:
+                    raise
+                logger.warning("%s, trying again", error)
 
     def store(self, file: Path) -> None:
         """Send a DICOM file; sent twice it is there once."""
         dataset = dcmread(file)
-        answer = self._patiently(lambda: self._client.store_instances([dataset]))
+        with self._clear():
+            answer = self._client.store_instances([dataset])
         if failed := answer.get("FailedSOPSequence"):
             raise RefusedError(f"{self.url}: did not store the result (reason {failed[0].get('FailureReason')})")
 
-    def _search(self, filters: dict[str, str], **page: int) -> list[Series]:
-        return _series(self._client.search_for_series(search_filters=filters, **page))
+    def _search(self, filters: dict[str, str], **page: int) -> list[dict[str, Any]]:
+        """DICOM JSON of series; an archive of other answers is none."""
+        answer = self._client.search_for_series(search_filters=filters, fields=ASKED, **page)
+        if not isinstance(answer, list) or not all(isinstance(entry, dict) for entry in answer):
+            raise ValueError("a list of objects was expected")
+        if answer and not any(map(Series.of, answer)):
+            raise ValueError("no entry has the UIDs that every series has")
+        return answer
 
     def _fetch(self, series: Series, folder: Path) -> None:
-        received = 0
+        received: set[str] = set()
         for image in self._client.iter_series(series.study, series.uid, media_types=(_AS_STORED,)):
-            image.save_as(folder / f"{image.SOPInstanceUID}.dcm")
-            received += 1
-        if received < series.images:
-            raise requests.ConnectionError(f"{received} of {series.images} images came")
-
-    def _patiently(self, ask: Callable[[], Result]) -> Result:
-        """Ask again after a pause if what failed may pass."""
-        for pause in PAUSES:
-            try:
-                with self._clear():
-                    return ask()
-            except RefusedError:
-                raise
-            except UnavailableError as error:
-                logger.warning("%s, trying again in %.1f s", error, pause)
-                time.sleep(pause)
-        with self._clear():
-            return ask()
+            uid = str(image.SOPInstanceUID)
+            if not is_uid(uid):
+                raise RefusedError(f"{self.url}: sent an image whose SOPInstanceUID is no UID")
+            if uid not in received:
+                received.add(uid)
+                image.save_as(folder / f"{len(received):06d}.dcm")
+        if len(received) < series.images:
+            raise requests.ConnectionError(f"{len(received)} of {series.images} images came")
 
     @contextmanager
     def _clear(self) -> Iterator[None]:
         """One sentence for whatever an archive, and what stands before it, may answer."""
         try:
             yield
+        except WssegError:
+            raise
         except OSError as error:  # all that Requests raises, and a disk that is full
             raise explained(self.url, error) from error
         except Exception as error:  # whatever nonsense sets off in the libraries that read it
@@ -178,37 +173,57 @@ def explained(url: str, error: OSError) -> WssegError:
     if answer is not None:
         kind = UnavailableError if answer.status_code in _PASSING else RefusedError
         return kind(f"{url}: answers with status {answer.status_code} {answer.reason}")
-    if isinstance(error, requests.Timeout):
+    if isinstance(error, requests.Timeout) or _took_too_long(error):
         return UnavailableError(f"{url}: does not answer in time")
     if isinstance(error, requests.RequestException):
         return UnavailableError(f"{url}: cannot be reached, or the connection broke")
-    return WssegError(f"what came from {url} cannot be written ({error.strerror})")
+    local = FullError if no_room(Path(), error) else WssegError
+    return local(f"what came from {url} cannot be written ({error.strerror})")
+
+
+def _took_too_long(error: OSError) -> bool:
+    """Whether every try ended with a silence, which Requests calls a broken connection."""
+    cause = error.args[0] if error.args else None
+    return isinstance(cause.reason if isinstance(cause, MaxRetryError) else cause, ReadTimeoutError)
 
 
 def session() -> requests.Session:
-    """Connections with time limits and the credentials of the environment."""
+    """Connections with time limits, several tries, and the credentials of the environment."""
     made = requests.Session()
     if os.environ.get(USER):
-        made.auth = (os.environ[USER], os.environ.get(PASSWORD, ""))
+        # As bytes, since Requests would encode text in Latin-1, and archives read UTF-8.
+        made.auth = HTTPBasicAuth(os.environ[USER].encode(), os.environ.get(PASSWORD, "").encode())
     for scheme in ("http://", "https://"):
-        made.mount(scheme, _Limited())
+        made.mount(scheme, _Patient())
     return made
 
 
-class _Limited(HTTPAdapter):
-    """Requests waits for ever unless told otherwise at each request."""
+class _Patient(HTTPAdapter):
+    """Tries again what may pass, a result that is sent too, since it is then there once.
+
+    How long an archive asks to be left alone is not heeded: it may say hours.
+    """
+
+    def __init__(self) -> None:
+        again = Retry(
+            TRIES - 1,
+            other=0,  # a certificate, which will not be trusted the next time either
+            allowed_methods=None,
+            status_forcelist=_PASSING,
+            backoff_factor=BACKOFF,
+            raise_on_status=False,
+            respect_retry_after_header=False,
+        )
+        super().__init__(max_retries=again)
 
     def send(self, request: requests.PreparedRequest, *args: Any, **options: Any) -> requests.Response:
+        """Requests waits for ever unless told otherwise at each request."""
         return super().send(request, *args, **{**options, "timeout": PATIENCE})
 
 
 def prefix(kind: str) -> str | None:
     """What stands between the archive's address and a service's paths, as MONAI Label is told of it."""
     return os.environ.get(f"MONAI_LABEL_{kind.upper()}_PREFIX") or None
-
-
-def _series(answer: list[dict[str, Any]]) -> list[Series]:
-    return [Series.of(entry) for entry in answer]
 
 
 def _nonsense(url: str) -> UnavailableError:
