@@ -1,0 +1,52 @@
+"""What the documentation says exists: its commands, their options, the files it links to."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import typer
+from conftest import REPOSITORY
+
+from wsseg.cli import app
+
+PAGES = sorted([*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").glob("*.md")])
+README_BYTES = 8_000
+
+_FENCE = re.compile(r"^```\w*\n(.*?)^```", re.MULTILINE | re.DOTALL)
+_LINK = re.compile(r"\]\((?!https?:|#)([^)#]+)")
+
+
+def _commands() -> list[tuple[str, str]]:
+    """Lines of code that call wsseg, with the page's name; comments cut off, options in brackets taken out of them."""
+    found = []
+    for page in PAGES:
+        for block in _FENCE.findall(page.read_text("utf-8")):
+            for line in block.replace("\\\n", " ").splitlines():
+                said = re.sub(r"\s#.*", "", line)
+                found += [(page.name, part.strip()) for part in said.split("&&") if part.strip().startswith("wsseg ")]
+    return found
+
+
+@pytest.mark.parametrize(("page", "line"), _commands())
+def test_commands_and_options_exist(page: str, line: str) -> None:
+    command = typer.main.get_command(app)
+    words = shlex.split(re.sub(r"[\[\]]", " ", line))[1:]
+    while hasattr(command, "commands"):
+        name = words.pop(0)
+        assert set(name.split("|")) <= set(command.commands), f"{page}: {line}"
+        command = command.commands[name.split("|")[0]]
+    known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
+    assert {word for word in words if word.startswith("--")} <= known | {"--help"}, f"{page}: {line}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_to_files(page: Path) -> None:
+    missing = [link for link in _LINK.findall(page.read_text("utf-8")) if not (page.parent / link).exists()]
+    assert not missing
+
+
+def test_the_readme_fits_a_screen() -> None:
+    assert len((REPOSITORY / "README.md").read_bytes()) <= README_BYTES
