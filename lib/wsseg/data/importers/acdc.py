@@ -41,29 +41,16 @@ def import_acdc(source: Path, out: Path, progress: Progress) -> int:
     make_folder(out)
     for path in each(frames, progress):
         frame = case_name(path)
-        scan = read_scan(path)
-        affine = true_affine(scan)
-        write_nifti(out / f"{frame}.nii.gz", scan.voxels, affine)
+        # The release's affine says 1 x 1 x 1 mm everywhere, the true size stands in pixdim only.
+        scan = read_nifti(path, sizes_from_pixdim=True)
+        check_scan(scan, path)
+        write_nifti(out / f"{frame}.nii.gz", scan.voxels, scan.affine)
         if label := nifti_of(path.with_name(f"{frame}_gt")):
-            write_nifti(out / f"{frame}_label.nii.gz", read_mask(label, scan, range(4)), affine)
+            write_nifti(out / f"{frame}_label.nii.gz", read_mask(label, scan, range(4)), scan.affine)
         if scribble := nifti_of(path.with_name(f"{frame}_scribble")):
             released = read_mask(scribble, scan, range(5))
-            write_nifti(out / f"{frame}_scribble.nii.gz", SCRIBBLE_VALUES[released], affine)
+            write_nifti(out / f"{frame}_scribble.nii.gz", SCRIBBLE_VALUES[released], scan.affine)
     return len(frames)
-
-
-def true_affine(scan: Volume) -> NDArray[np.float64]:
-    """The scan's affine with the voxel size that its header gives beside it.
-
-    The release's affine says 1 x 1 x 1 mm everywhere; the true size stands in
-    the NIfTI field ``pixdim`` only.
-    """
-    if scan.nifti is None:
-        return scan.affine
-    size = np.abs(np.asarray(scan.nifti["pixdim"][1:4], np.float64))
-    affine = scan.affine.copy()
-    affine[:3, :3] *= np.where(size > 0, size / scan.spacing, 1)
-    return affine
 
 
 def _frames(patient: Path) -> list[Path]:

@@ -13,11 +13,11 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
-import SimpleITK as sitk  # noqa: N813  (its own documentation's name)
 from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
 
 from wsseg.errors import WssegError
 from wsseg.images.nifti import nifti_bytes
+from wsseg.images.nrrd import NRRD, write_nrrd_mask
 from wsseg.images.scan import SEG, Scan, read_any, write_any
 from wsseg.images.volume import Volume
 from wsseg.inference.segmenter import Segmentation
@@ -125,9 +125,10 @@ def write_result(asked: InferRequest, mask: Volume, scan: Scan, package: ModelPa
     os.close(handle)
     file = Path(name)
     try:
-        write_any(file, mask, scan, package.segments)
-        if asked.extension == ".nrrd" and not asked.compress:
-            sitk.WriteImage(sitk.ReadImage(name), name, useCompression=False)
+        if asked.extension in NRRD and not asked.compress:
+            write_nrrd_mask(file, mask, packed=False)
+        else:
+            write_any(file, mask, scan, package.segments)
     except BaseException:
         file.unlink()
         raise

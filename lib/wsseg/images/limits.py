@@ -1,0 +1,128 @@
+"""How large a scan may be, told by its header before anything of it is read; data that say otherwise are refused."""
+
+from __future__ import annotations
+
+import gzip
+import math
+import os
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsseg.errors import WssegError
+
+MAX_SCAN_GB = "WSSEG_MAX_SCAN_GB"
+"""The environment's variable with the largest scan, which ``--max-scan-gb`` sets."""
+
+DEFAULT_MAX_SCAN_GB = 1.0
+"""In GiB of four bytes a voxel, as networks read them: 512 x 512 x 1024 voxels, or a colour picture of 9459 x 9459."""
+
+NEAREST_MM, FARTHEST_MM = 0.01, 100.0
+"""Between two voxels; beyond, a header is wrong, or meant for no patient."""
+
+_CHUNK = 1 << 20
+
+
+def max_scan_gb() -> float:
+    """The largest scan.
+
+    Raises:
+        WssegError: the environment names none.
+    """
+    given = os.environ.get(MAX_SCAN_GB) or str(DEFAULT_MAX_SCAN_GB)
+    try:
+        size = float(given)
+    except ValueError:
+        size = math.nan
+    if not 0 < size < math.inf:
+        raise WssegError(f"{MAX_SCAN_GB}: {given!r} is no size in GiB, give a number above 0")
+    return size
+
+
+def check_size(shape: Sequence[int], itemsize: int, source: object) -> None:
+    """Refuse what would fill the memory.
+
+    Args:
+        shape: of the voxels, colours included.
+        itemsize: bytes of one; fewer than four count as four.
+        source: the file, for the error's sentence.
+    """
+    size = math.prod(shape) * max(4, itemsize) / 2**30
+    if size > max_scan_gb():
+        raise WssegError(
+            f"{source}: holds {' x '.join(map(str, shape))} values, {size:.3g} GiB in memory, "
+            f"at most {max_scan_gb():g} GiB are read, --max-scan-gb (or {MAX_SCAN_GB}) allows more"
+        )
+
+
+def check_spacing(spacing: Sequence[float] | NDArray[np.floating], field: str, source: object) -> None:
+    """Refuse millimetres between voxels that no scanner makes.
+
+    Args:
+        field: of the header that they come from.
+        source: the file, for the error's sentence.
+    """
+    for size in spacing:
+        if not NEAREST_MM * 0.999 <= size <= FARTHEST_MM * 1.001:
+            raise WssegError(
+                f"{source}: {field} says {size:.4g} mm between voxels, between {NEAREST_MM} and {FARTHEST_MM:g} mm "
+                "are read"
+            )
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[BinaryIO]:
+    """A file's bytes.
+
+    Raises:
+        WssegError: it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            yield file
+    except OSError as error:
+        raise WssegError(f"{path}: cannot be read ({error.strerror or error})") from error
+
+
+@contextmanager
+def unpacked(file: BinaryIO, path: Path) -> Iterator[BinaryIO]:
+    """What gzip has packed into the rest of a file, its checksum verified at the end.
+
+    Raises:
+        WssegError: gzip finds it damaged.
+    """
+    try:
+        with gzip.GzipFile(fileobj=file) as stream:
+            yield cast(BinaryIO, stream)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise WssegError(f"{path}: its compressed data are damaged or cut off ({error})") from error
+
+
+def skip(stream: BinaryIO, count: int, path: Path) -> None:
+    """Pass over so many bytes, which must be there."""
+    while count:
+        passed = len(stream.read(min(count, _CHUNK)))
+        if not passed:
+            raise WssegError(f"{path}: ends before its voxels, it is cut off or its header is wrong")
+        count -= passed
+
+
+def read_last(stream: BinaryIO, count: int, path: Path) -> bytearray:
+    """The last ``count`` bytes of a file.
+
+    Raises:
+        WssegError: there are fewer or more, so that the header does not belong to them.
+    """
+    found = bytearray()
+    while len(found) < count and (part := stream.read(min(count - len(found), _CHUNK))):
+        found += part
+    if len(found) < count:
+        raise WssegError(f"{path}: holds {len(found)} bytes of voxels, its header says {count}, it is cut off")
+    if stream.read(1):
+        raise WssegError(f"{path}: goes on after its {count} bytes of voxels, so its header is wrong")
+    return found
