@@ -210,14 +210,16 @@ def _by(sizes: NDArray[np.float64]) -> str:
 
 
 def _as_nifti(mask: Volume) -> nib.Nifti1Image:
-    kind = nib.Nifti2Image if isinstance(mask.nifti, nib.Nifti2Header) else nib.Nifti1Image
-    image = kind(mask.voxels.astype(np.uint8), mask.affine)
-    if mask.nifti is not None:
-        # Both transforms and their codes as the scan has them, bit for bit.
-        header = mask.nifti
-        image.header["pixdim"] = header["pixdim"]
-        for field in ("qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d"):
-            image.header[field] = header[field]
-        for field in ("qoffset_x", "qoffset_y", "qoffset_z", "srow_x", "srow_y", "srow_z", "xyzt_units"):
-            image.header[field] = header[field]
-    return image
+    voxels = mask.voxels.astype(np.uint8)
+    if mask.nifti is None:
+        return nib.Nifti1Image(voxels, mask.affine)
+    # Both transforms, their codes and their unit as the scan has them, bit for bit.
+    header = type(mask.nifti)()
+    header.set_data_dtype(np.uint8)
+    for field in ("pixdim", "xyzt_units", "qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d"):
+        header[field] = mask.nifti[field]
+    for field in ("qoffset_x", "qoffset_y", "qoffset_z", "srow_x", "srow_y", "srow_z"):
+        header[field] = mask.nifti[field]
+    header.set_data_shape(mask.shape)
+    kind = nib.Nifti2Image if isinstance(header, nib.Nifti2Header) else nib.Nifti1Image
+    return kind(voxels, header.get_best_affine(), header)

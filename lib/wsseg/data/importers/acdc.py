@@ -6,15 +6,13 @@ import re
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from wsseg.data.importers.release import Progress, case_folders, each, list_folder, nifti_of, read_mask
 from wsseg.errors import WssegError
 from wsseg.files import make_folder
 from wsseg.images.formats import case_name
-from wsseg.images.nifti import NIFTI, write_nifti
-from wsseg.images.scan import read_scan
-from wsseg.images.volume import Volume
+from wsseg.images.nifti import NIFTI, read_nifti, write_nifti
+from wsseg.images.scan import check_scan
 from wsseg.labels.space import LabelSpace
 
 LABELS = LabelSpace(("RV", "Myo", "LV"))

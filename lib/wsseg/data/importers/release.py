@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
 from wsseg.errors import NotFoundError, WssegError
 from wsseg.files import whole_file
-from wsseg.images.formats import read_volume
-from wsseg.images.nifti import NIFTI
+from wsseg.images.nifti import NIFTI, read_nifti
 from wsseg.images.volume import Volume
 from wsseg.labels.space import LabelSpace, Presence
 from wsseg.labels.tables import PRESENCE_FILE, read_presence, write_presence
@@ -58,27 +56,19 @@ def nifti_of(stem: Path) -> Path | None:
 
 
 def read_mask(path: Path, scan: Volume, values: Iterable[int]) -> NDArray[np.uint8]:
-    """A release's mask as uint8 (x, y, slice).
+    """A release's mask as uint8 (x, y, slice); its size counts alone, as releases keep no affines with their masks.
 
     Raises:
         WssegError: damaged, of another size than its scan, or with a voxel
             value that the release does not define.
     """
-    voxels = read_volume(path).voxels
+    voxels = read_nifti(path, sizes_from_pixdim=True).voxels
     if voxels.shape != scan.shape:
         raise WssegError(f"{path}: is {_size(voxels.shape)}, but its scan is {_size(scan.shape)}")
     strange = set(np.unique(voxels).tolist()) - set(values)
     if strange:
         raise WssegError(f"{path}: holds the value {min(strange)}, expected {', '.join(map(str, values))}")
     return voxels.astype(np.uint8)
-
-
-def write_nifti(path: Path, voxels: NDArray[np.generic], affine: NDArray[np.float64]) -> None:
-    """Write (x, y, slice) as a NIfTI file in millimetres, whole or not at all."""
-    image = nib.Nifti1Image(voxels, affine, dtype=voxels.dtype)
-    image.header.set_xyzt_units("mm")
-    with whole_file(path) as part:
-        nib.save(image, part)
 
 
 def presence_there(out: Path, labels: LabelSpace) -> dict[str, Presence]:
