@@ -1,0 +1,254 @@
+"""A server's trainer killed with SIGKILL: at any moment, and at the very switch to a new version.
+
+    python benchmarks/kills.py [--anywhere 50] [--switch 10] [--seed 0]
+
+A small CAM is trained on two synthetic heads by the jobs that `wsseg serve`
+runs, in a work directory of its own. After every kill the model in use must
+load, and its mask must be that of the version in use. What is counted besides:
+
+anywhere
+    One long job, saving after each step; kills at random while it starts and
+    while it trains. The trainer that follows goes on at the checkpoint.
+
+switch
+    A job of two steps each time, killed as its new version appears on disk: as
+    a draft, under its name, while CURRENT is written, once it is replaced. The
+    job must then end with that one version in use, trained once.
+
+Exits with 1 where anything is otherwise, or takes longer than five minutes, which only a busy machine needs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import shutil
+import signal
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsseg.data.phantom import write_phantom_data
+from wsseg.errors import WssegError
+from wsseg.files import PART, home
+from wsseg.images.folder import scan_files
+from wsseg.images.scan import read_scan
+from wsseg.inference.segmenter import Segmenter
+from wsseg.methods.registry import create_method, stored_weights
+from wsseg.models.package import ModelPackage, find_package, publish, versions, write_package
+from wsseg.server.jobs.jobs import Jobs
+from wsseg.server.jobs.lock import TrainerLock
+from wsseg.training.loop import CHECKPOINT, load_checkpoint
+
+MODEL = "tiny"
+PATIENCE = 300.0
+"""Seconds that anything may take, a trainer's start included."""
+
+SMALL = {"widths": [8, 16, 32, 32], "layer": "layer2"}
+"""Of a CAM that trains a step in a hundredth of a second."""
+
+MOMENTS = ("a draft", "under its name", "while CURRENT is written", "once it is replaced")
+
+
+class TooSlowError(WssegError):
+    """Something did not happen in time."""
+
+
+@dataclass
+class Tally:
+    """What the kills did.
+
+    Attributes:
+        seconds: from each kill until the next trainer trains, or until the job has ended.
+        wrong: one sentence each.
+        moments: how often each of ``MOMENTS`` was met.
+    """
+
+    seconds: list[float] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
+    moments: list[str] = field(default_factory=list)
+
+
+class Bench:
+    """A work directory with a model and jobs; everything lies in ``folder``."""
+
+    def __init__(self, folder: Path) -> None:
+        self.data = folder / "data"
+        write_phantom_data(self.data, cases=2, seed=0, size=64)
+        self.scan = read_scan(next(iter(scan_files(self.data).values())))
+        write_small_model()
+        self.jobs = Jobs(self._snapshot)
+        self.lock = TrainerLock(home() / "jobs" / "LOCK")
+        self.masks: dict[str, NDArray[np.generic]] = {}
+
+    def _snapshot(self, folder: Path, package: ModelPackage) -> int:
+        shutil.copytree(self.data, folder, dirs_exist_ok=True)
+        return len(scan_files(folder))
+
+    def kill(self) -> None:
+        """End the trainer as a power cut does."""
+        pid = self.lock.pid()
+        if pid is None:
+            raise TooSlowError("there is no trainer to kill")
+        os.kill(pid, signal.SIGKILL)
+
+    def look(self, tally: Tally) -> str:
+        """The version in use, which must load and segment as it did before."""
+        package = find_package(MODEL)
+        version = package.metadata.version
+        mask = Segmenter(str(package.folder), "cpu")(self.scan).mask.voxels
+        if not np.array_equal(self.masks.setdefault(version, mask), mask):
+            tally.wrong.append(f"{version} segments otherwise than before")
+        return version
+
+    def trains(self) -> bool:
+        """Whether a trainer lives and has got to its steps."""
+        return self.lock.pid() is not None and self.jobs.status()["state"] == "training"
+
+    def step(self) -> int:
+        """How far the job says that it is."""
+        return int(self.jobs.status()["step"])
+
+    def saved(self) -> int:
+        """The step at which the newest job's checkpoint goes on, 0 where there is none yet."""
+        job = self.jobs.newest()
+        checkpoint = load_checkpoint(job.run(MODEL) / CHECKPOINT) if job else None
+        return int(checkpoint["step"]) if checkpoint else 0
+
+
+def write_small_model() -> None:
+    """A package of the shipped CAM's kind with few, random weights."""
+    shipped = find_package("cam-glioma-flair")
+    metadata = shipped.metadata.model_copy(deep=True)
+    metadata.version = "0.1.0"
+    metadata.wsseg.settings = {**metadata.wsseg.settings, **SMALL}
+    metadata.wsseg.size = 32
+    folder = home() / "models" / MODEL / metadata.version
+    write_package(folder, metadata, {}, "card", "licence")
+    publish(home() / "models", MODEL, metadata.version)
+    untrained = find_package(MODEL)
+    shutil.rmtree(folder)
+    write_package(folder, metadata, stored_weights(create_method(untrained)), "card", "licence")
+
+
+def wait_for(what: str, condition: Callable[[], object], every: float = 0.02) -> None:
+    """Look again and again.
+
+    Raises:
+        TooSlowError: it took longer than ``PATIENCE``.
+    """
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        if time.monotonic() > end:
+            raise TooSlowError(f"{what}: not within {PATIENCE:.0f} s")
+        time.sleep(every)
+
+
+def kill_anywhere(bench: Bench, kills: int, chance: random.Random) -> Tally:
+    """One job killed many times: in every fifth trainer while it starts, else while it trains."""
+    tally = Tally()
+    bench.jobs.start(MODEL, {"steps": "1000000"})
+    job = bench.jobs.newest()
+    plan = job.plan() if job else None
+    if job is None or plan is None:
+        raise TooSlowError("there is no job")
+    job.write_plan(replace(plan, save_every=0.0))
+    wait_for("the first step", lambda: bench.step() > 0)
+    for number in range(kills):
+        reached = bench.step()
+        if number % 5 != 4:
+            wait_for("the next step", lambda reached=reached: bench.step() > reached)
+        time.sleep(chance.uniform(0, 1))
+        bench.kill()
+        began = time.monotonic()
+        saved = bench.saved()
+        bench.look(tally)
+        wait_for(
+            "the next trainer", lambda: bench.lock.pid() is not None and bench.jobs.status()["state"] == "training"
+        )
+        tally.seconds.append(time.monotonic() - began)
+        if bench.step() < saved:
+            tally.wrong.append(f"kill {number}: at step {bench.step()} after a checkpoint at {saved}")
+    bench.jobs.cancel()
+    bench.jobs.wait()
+    return tally
+
+
+def kill_at_the_switch(bench: Bench, kills: int) -> Tally:
+    """A job each time, killed as its version appears."""
+    tally = Tally()
+    for number in range(kills):
+        before = bench.look(tally)
+        there = {version.version for version in versions(MODEL)}
+        bench.jobs.start(MODEL, {"steps": "2"})
+        moment = MOMENTS[number % len(MOMENTS)]
+        wait_for(moment, lambda moment=moment, there=there, before=before: _is_at(moment, there, before), every=0)
+        bench.kill()
+        began = time.monotonic()
+        in_use = bench.look(tally)
+        tally.moments.append(f"{moment}: {'old' if in_use == before else 'new'} in use")
+        wait_for("the end of the job", lambda: not bench.jobs.running())
+        status = bench.jobs.wait()
+        tally.seconds.append(time.monotonic() - began)
+        made = {version.version for version in versions(MODEL)} - there
+        if status["state"] != "done" or made != {bench.look(tally)}:
+            tally.wrong.append(f"{moment}: {status['state']}, {status['message']}; made {sorted(made)}")
+    return tally
+
+
+def _is_at(moment: str, there: set[str], before: str) -> bool:
+    folder = home() / "models" / MODEL
+    names = {path.name for path in folder.iterdir()}
+    if moment == "a draft":
+        return any(name.startswith(".draft-") for name in names)
+    if moment == "under its name":
+        return bool({name for name in names if name[0].isdigit()} - there)
+    if moment == "while CURRENT is written":
+        return any(name.startswith(PART) for name in names)
+    return (folder / "CURRENT").read_text().strip() != before
+
+
+def _report(name: str, kills: int, tally: Tally) -> None:
+    told = f"{name}: {kills} kills, {len(tally.wrong)} wrong"
+    if tally.seconds:
+        told += f", goes on after {statistics.median(tally.seconds):.1f} s, at most {max(tally.seconds):.1f} s"
+    print(told)
+    for moment in sorted(set(tally.moments)):
+        print(f"  {moment}, {tally.moments.count(moment)} times")
+    for sentence in tally.wrong:
+        print(f"  wrong: {sentence}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--anywhere", type=int, default=50)
+    parser.add_argument("--switch", type=int, default=10)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["WSSEG_HOME"] = folder
+        bench = Bench(Path(folder))
+        try:
+            anywhere = kill_anywhere(bench, arguments.anywhere, random.Random(arguments.seed))
+            switch = kill_at_the_switch(bench, arguments.switch)
+            left = [str(path) for path in home().rglob(".*")]
+        finally:
+            bench.jobs.cancel()
+            bench.jobs.wait()
+    print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
+    _report("anywhere", arguments.anywhere, anywhere)
+    _report("at the switch", arguments.switch, switch)
+    print(f"half-written files left: {len(left)}")
+    sys.exit(1 if anywhere.wrong or switch.wrong else 0)
+
+
+if __name__ == "__main__":
+    main()
