@@ -5,15 +5,13 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
-import resource
 import zipfile
-from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from full_disk import largest_file
 from wsseg.errors import ConflictError, FullError, NotFoundError, WssegError
 from wsseg.files import draft
 from wsseg.server.studies import case_files
@@ -205,17 +203,6 @@ class TestReplacing:
         (studies / "a.nii.gz").rename(studies / "a.nrrd")
         assert store.get_image_info("a")["name"] == "a.nrrd"
         assert "ward" not in store.get_image_info("a")
-
-
-@contextmanager
-def largest_file(size: int) -> Iterator[None]:
-    """As on a disk that is full."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_a_full_disk_leaves_nothing_half_written(studies: Path, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from uuid import uuid4
 
 from pydantic import BaseModel
 
-from wsseg.errors import UnavailableError, WssegError
+from wsseg.errors import WssegError
 from wsseg.files import PART, held, make_folder, sweep, unwritable, whole_file
 from wsseg.server.studies.case_files import extension_of
 from wsseg.server.studies.index import Info
@@ -79,6 +79,7 @@ class Outbox:
         self._write_seg = write_seg
         self._sender: threading.Thread | None = None
         self._starting = threading.Lock()
+        self._sending = threading.Lock()
         make_folder(folder)
         sweep(folder, f"{PART}*")
         self._take_over()
@@ -126,13 +127,20 @@ class Outbox:
         shutil.rmtree(draft, ignore_errors=True)
 
     def _send(self, item: Item) -> None:
+        """Send an item, unless it was sent meanwhile, or another server does so now."""
+        with self._sending:
+            if item.folder.exists():
+                self._send_ours(item)
+
+    def _send_ours(self, item: Item) -> None:
         with held(item.folder) as ours:
             if not ours:
-                raise UnavailableError("another server is sending it")
+                return
             if not item.seg.exists():
                 self._write_seg(item)
             self._pacs.store(item.seg)
             self.drop(item)
+            logger.info("a mask was sent")
 
     def _note(self, item: Item, error: Exception) -> str:
         """Keep with the mask why it was not sent, and log that only once."""
@@ -171,7 +179,6 @@ class Outbox:
             for item in self._waiting():
                 try:
                     self._send(item)
-                    logger.info("sent a mask that had waited")
                 except Exception as error:  # whatever a writer of DICOM raises, the next item is sent
                     self._note(item, error)
 

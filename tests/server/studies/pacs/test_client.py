@@ -1,0 +1,142 @@
+"""The client of an archive: pages, odd answers, broken connections, hostile names."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from pathlib import Path
+
+import pytest
+from pydicom import dcmread
+from stub import Stub, entry, renamed
+
+from full_disk import largest_file
+from wsseg.errors import FullError, UnavailableError
+from wsseg.server.studies.pacs import client
+from wsseg.server.studies.pacs.client import PASSWORD, USER, Pacs, RefusedError
+from wsseg.server.studies.pacs.series import Series, is_uid
+
+
+@pytest.mark.parametrize("paged", [True, False])
+@pytest.mark.parametrize("count", [0, 1, 9, 10, 11, 20])
+def test_all_pages_are_read(stub: Stub, monkeypatch: pytest.MonkeyPatch, count: int, paged: bool) -> None:
+    monkeypatch.setattr(client, "PAGE", 10)
+    stub.paged = paged
+    stub.series = [entry(f"1.2.{index}") for index in range(count)]
+    assert [series.uid for series in Pacs(stub.url).series({})] == [f"1.2.{index}" for index in range(count)]
+
+
+@pytest.mark.parametrize("hostile", ["../../x", "..", "1..2", "1.2/3", "1.2\\3", ".1", "1.", "", "1." * 40 + "1"])
+def test_series_whose_uid_is_a_path_are_no_series(stub: Stub, hostile: str) -> None:
+    stub.series = [entry("1.2.3"), entry(hostile), entry("1.2.4", study=hostile)]
+    assert [series.uid for series in Pacs(stub.url).series({})] == ["1.2.3"]
+    assert not is_uid(hostile)
+
+
+def test_what_is_said_of_a_series_in_any_script(stub: Stub) -> None:
+    stub.series = [
+        entry(
+            "1.2.3",
+            PatientName={"Ideographic": "山田^太郎"},
+            StudyDate="20240131",
+            SeriesDescription="T1\naxial",
+            NumberOfSeriesRelatedInstances="5",
+        ),
+        entry("1.2.4", PatientName={"Alphabetic": "Müller^Jürgen^^Dr."}, PatientID="7"),
+        entry("1.2.5", PatientID="7", StudyDate="long ago", NumberOfSeriesRelatedInstances="many"),
+        entry("1.2.6", PatientName=5.5, SeriesDescription=None, StudyDate={}),
+    ]
+    found = Pacs(stub.url).series({})
+    shorts = [series.title.rpartition(" · ")[2] for series in found]
+    assert len(set(shorts)) == 4
+    assert [series.title.removesuffix(short) for series, short in zip(found, shorts, strict=True)] == [
+        "山田 太郎 · 2024-01-31 · T1 axial · ",
+        "Müller Jürgen Dr. · MR · ",
+        "7 · long ago · MR · ",
+        "MR · ",
+    ]
+    assert [series.images for series in found] == [5, 0, 0, 0]
+
+
+def test_images_are_named_by_us(stub: Stub, files: list[Path], tmp_path: Path) -> None:
+    uid = stub.add(files)
+    out = tmp_path / "out"
+    out.mkdir()
+    series = Pacs(stub.url).find(uid)
+    assert series is not None
+    Pacs(stub.url).fetch(series, out)
+    assert sorted(path.name for path in out.iterdir()) == [f"{number:06d}.dcm" for number in range(1, 7)]
+    assert dcmread(out / "000001.dcm").SOPInstanceUID == dcmread(files[0]).SOPInstanceUID
+
+
+@pytest.mark.filterwarnings("ignore:Invalid value for VR UI", "ignore:The value length")
+@pytest.mark.parametrize("hostile", ["../../x", "/tmp/x", "..", "a" * 300])
+def test_an_image_whose_uid_is_a_path_is_refused(stub: Stub, files: list[Path], tmp_path: Path, hostile: str) -> None:
+    uid = stub.add(files)
+    stub.images[uid][2] = renamed(files[2], SOPInstanceUID=hostile)
+    out = tmp_path / "a" / "b" / "out"
+    out.mkdir(parents=True)
+    before = {path for path in tmp_path.rglob("*") if not path.is_relative_to(out)}
+    with pytest.raises(RefusedError, match="SOPInstanceUID is no UID"):
+        Pacs(stub.url).fetch(Series(uid, "1.2", 6, {}), out)
+    assert {path for path in tmp_path.rglob("*") if not path.is_relative_to(out)} == before
+
+
+def test_an_image_that_is_sent_twice_is_there_once(stub: Stub, files: list[Path], tmp_path: Path) -> None:
+    uid = stub.add(files)
+    stub.images[uid].append(stub.images[uid][0])
+    Pacs(stub.url).fetch(Series(uid, "1.2", 6, {}), tmp_path)
+    assert len(list(tmp_path.glob("0*.dcm"))) == 6
+
+
+def test_a_list_of_images_that_breaks_off_is_asked_for_again(stub: Stub, files: list[Path], tmp_path: Path) -> None:
+    uid = stub.add(files)
+    stub.cut = 2
+    Pacs(stub.url).fetch(Series(uid, "1.2", 6, {}), tmp_path)
+    assert len(list(tmp_path.glob("0*.dcm"))) == 6
+    stub.cut = 99
+    with pytest.raises(UnavailableError):
+        Pacs(stub.url).fetch(Series(uid, "1.2", 6, {}), tmp_path)
+
+
+def test_fewer_images_than_the_archive_says(stub: Stub, files: list[Path], tmp_path: Path) -> None:
+    uid = stub.add(files[:4])
+    with pytest.raises(UnavailableError, match="the connection broke"):
+        Pacs(stub.url).fetch(Series(uid, "1.2", 6, {}), tmp_path)
+
+
+@pytest.mark.parametrize(("status", "tries"), [(503, 3), (429, 3), (500, 3), (404, 1), (400, 1), (401, 1)])
+def test_only_what_may_pass_is_tried_again(stub: Stub, status: int, tries: int) -> None:
+    stub.failing = [status] * 10
+    with pytest.raises(UnavailableError) as failed:
+        Pacs(stub.url).series({})
+    assert len(stub.asked) == tries
+    assert isinstance(failed.value, RefusedError) == (tries == 1)
+    stub.failing = [status] * (tries - 1)
+    assert Pacs(stub.url).series({}) == []
+
+
+def test_a_result_is_sent_again_too(stub: Stub, files: list[Path]) -> None:
+    stub.failing = [503, 503]
+    Pacs(stub.url).store(files[0])
+    assert [sent.SOPInstanceUID for sent in stub.stored] == [dcmread(files[0]).SOPInstanceUID]
+
+
+def test_an_archive_that_is_slow(stub: Stub) -> None:
+    stub.seconds = 1.0
+    with pytest.raises(UnavailableError, match="does not answer in time"):
+        Pacs(stub.url).find("1.2.3")
+
+
+def test_passwords_are_sent_in_utf_8(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(USER, "müller")
+    monkeypatch.setenv(PASSWORD, "пароль€")
+    Pacs(stub.url).check()
+    assert stub.asked[0][1] == f"Basic {b64encode('müller:пароль€'.encode()).decode()}"
+
+
+def test_a_disk_that_is_full_is_no_fault_of_the_archive(
+    stub: Stub, files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uid = stub.add(files)
+    with largest_file(100), pytest.raises(FullError, match="cannot be written"):
+        Pacs(stub.url).fetch(Series(uid, "1.2", 6, {}), tmp_path)
