@@ -35,6 +35,7 @@ from torch.nn import functional
 
 from wsseg.data.augment import Augmentation, Variety, augment
 from wsseg.data.preprocess import View, prepare
+from wsseg.data.targets import Targets
 from wsseg.files import make_folder, whole_file
 from wsseg.images.folder import scan_files
 from wsseg.images.scan import read_scan
@@ -55,6 +56,7 @@ from wsseg.labels.space import LabelSpace
 from wsseg.labels.tables import PRESENCE_FILE, read_presence
 from wsseg.losses.presence import presence_loss
 from wsseg.methods.cam import CAM, CAMSettings
+from wsseg.methods.prompt import Pass, Prompt
 
 LABELS = LabelSpace(("tumor",))
 
@@ -287,7 +289,7 @@ def train_classifier(images: Tensor, truth: Tensor, recipe: Recipe, seed: int) -
         rng = np.random.default_rng([seed, step])
         drawn = np.concatenate([rng.choice(state, half) for state in states if len(state)])
         varied = [Augmentation.draw(rng, Variety()) for _ in drawn]
-        batch, _ = augment(images[drawn], torch.zeros(len(drawn), recipe.size, recipe.size, dtype=torch.uint8), varied)
+        batch, _ = augment(images[drawn], Targets.unknown(len(drawn), 1, images.shape[2:]), varied)
         rate = recipe.rate * min(1, (step + 1) / recipe.warm_up) * (1 + np.cos(np.pi * step / recipe.steps)) / 2
         for group in optimizer.param_groups:
             group["lr"] = rate
@@ -308,7 +310,7 @@ def presence_of(method: CAM, images: Tensor) -> Tensor:
 
 def areas_of(method: CAM, images: Tensor) -> Tensor:
     """The part of each slice (slices,) that the mask marks."""
-    maps = method.predict(images, None, 0, 64, lambda part: None).probabilities
+    maps = method.predict(images, Prompt(), Pass(64)).probabilities
     return (maps[:, 0] > 0.5).float().mean(dim=(1, 2))
 
 

@@ -18,6 +18,7 @@ from typing import Any
 from rich.progress import Progress
 from torch import Tensor
 
+from wsseg.data.kinds import PRESENCE
 from wsseg.data.preprocess import View
 from wsseg.data.slices import LabelledSlices, load_slices
 from wsseg.evaluation.evaluate import evaluate
@@ -65,7 +66,7 @@ def main() -> None:
     arguments = parser.parse_args()
     package = find_package(arguments.model)
     recipe = package.recipe
-    data = load_slices(arguments.train, package.labels, View.of(recipe))
+    data = load_slices(arguments.train, package.labels, View.of(recipe), (PRESENCE,))
     print(f"{arguments.steps} steps, 1 training seed, {arguments.seeds} noise seeds")
     print("| row | Dice | HD95 mm |\n|---|---|---|", flush=True)
     for name, changes in ROWS.items():

@@ -12,6 +12,7 @@ from torch import Tensor
 from wsseg.data.preprocess import Stack, View, prepare
 from wsseg.evaluation.evaluate import Case
 from wsseg.methods.base import Method
+from wsseg.methods.prompt import Pass, Prompt
 from wsseg.methods.shared.heat import calibrate as calibrate_map
 from wsseg.methods.shared.heat import evidence
 from wsseg.models.package import ModelPackage
@@ -45,7 +46,7 @@ def heat_of(method: Method, package: ModelPackage, case: Case, seed: int) -> Hea
     given = stack.order_presence(case.presence, case.name)
     method.settings = method.settings.model_copy(update={"threshold": CEILING})
     with torch.no_grad():
-        predicted = method.predict(stack.images, given, seed, 64, lambda part: None)
+        predicted = method.predict(stack.images, Prompt(given), Pass(64, seed=seed))
     return _heat(case, stack, predicted.probabilities.double() * 2 * CEILING)
 
 

@@ -27,6 +27,7 @@ from zlib import crc32
 import numpy as np
 from rich.progress import Progress
 
+from wsseg.data.kinds import SCRIBBLES
 from wsseg.data.preprocess import View
 from wsseg.data.slices import held_back_cases, load_slices
 from wsseg.evaluation.evaluate import evaluate
@@ -80,7 +81,7 @@ class Bench:
         small: Mapping[str, Any] = SMALL,
     ) -> None:
         self.package, self.val, self.run, self.steps, self.small = package, val_folder, run, steps, small
-        slices = load_slices(train_folder, package.labels, View.of(package.recipe), "scribbles")
+        slices = load_slices(train_folder, package.labels, View.of(package.recipe), (SCRIBBLES,))
         held = held_back_cases(slices.cases, HELD_BACK)
         self.data, self.held = slices.only(set(slices.cases) - held), slices.only(held)
 

@@ -33,13 +33,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from wsseg.data.augment import Variety, stained_tissue
+from wsseg.data.kinds import MASKS
 from wsseg.data.preprocess import Stack, View, prepare
 from wsseg.data.slices import Batch, LabelledSlices, load_slices
+from wsseg.data.targets import Targets
 from wsseg.evaluation.evaluate import Case, dice_of, load_cases
 from wsseg.files import make_folder, whole_file
-from wsseg.labels.space import BACKGROUND
 from wsseg.losses.pixels import pixel_cross_entropy, squared_dice
-from wsseg.methods.base import Method, Prediction, Progress, Stage
+from wsseg.methods.base import Method, Prediction, Stage
+from wsseg.methods.prompt import Pass, Prompt
 from wsseg.methods.registry import create_method, load_method
 from wsseg.methods.textdiff import OVERLAP, TextDiff, TextDiffSettings
 from wsseg.models.package import ModelPackage, find_package
@@ -99,15 +101,14 @@ class Remembering(TextDiff):
         return [torch.stack(level).float() for level in zip(*found, strict=True)]
 
 
-class PlainUNet(Method):
+class PlainUNet(Method[TextDiffSettings]):
     """The peer: MONAI's U-Net with the same loss, batch and resolution."""
 
     settings_type = TextDiffSettings
-    learns_from = "masks"
+    learns_from = (MASKS,)
 
     def __init__(self, settings: TextDiffSettings, classes: int) -> None:
         super().__init__(settings, classes)
-        self.settings = settings
         self.variety = stained_tissue(settings.crop // 2)
         self.network = SharedUNet((32, 64, 128, 128, 128), classes + 1, channels=3)
 
@@ -119,8 +120,7 @@ class PlainUNet(Method):
     def losses(self, stage: Stage, batch: Batch) -> dict[str, Tensor]:
         """Those of TextDiff."""
         logits = self._logits(batch.images).float()
-        labels = batch.pixels.long()
-        known, target = labels > 0, torch.where(labels == BACKGROUND, 0, labels)
+        target, known = batch.targets.known_pixels()
         return {
             "cross-entropy": pixel_cross_entropy(logits, target, known, balanced=False),
             "dice": self.settings.dice * squared_dice(torch.softmax(logits, dim=1), target, known),
@@ -130,12 +130,10 @@ class PlainUNet(Method):
         small = functional.avg_pool2d(images, self.settings.shrink)
         return functional.interpolate(self.network(small), images.shape[2:], mode="bilinear", align_corners=False)
 
-    def predict(
-        self, images: Tensor, presence: Tensor | None, seed: int, chunk: int, progress: Progress, text: str = ""
-    ) -> Prediction:
+    def predict(self, images: Tensor, prompt: Prompt, pass_: Pass) -> Prediction:
         """The windows of TextDiff."""
         side = self.settings.crop
-        found = sliding_window_inference(images, (side, side), chunk, self._logits, OVERLAP, "gaussian")
+        found = sliding_window_inference(images, (side, side), pass_.chunk, self._logits, OVERLAP, "gaussian")
         assert isinstance(found, Tensor)
         probabilities = torch.softmax(found, dim=1)[:, 1:]
         return Prediction(probabilities, probabilities.flatten(2).amax(dim=2))
@@ -158,14 +156,14 @@ def pool_of(data: LabelledSlices, crop: int) -> LabelledSlices:
     variety, parts = stained_tissue(crop), []
     for index, case in enumerate(data.cases):
         batch = data.only([case]).batch(index, 0, range(POOL), variety)
-        parts.append((batch.images, batch.pixels))
-    images, pixels = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
+        parts.append((batch.images, batch.targets))
+    images, targets = zip(*parts, strict=True)
+    known = Targets.together(targets)
     return replace(
         data,
-        images=images,
-        pixels=pixels,
-        presence=data.presence[:1].expand(len(images), -1),
-        depth_mm=torch.zeros(pixels.shape),
+        images=torch.cat(images),
+        targets=known,
+        depth_mm=torch.zeros(known.pixels.shape),
         case=torch.arange(len(data.cases)).repeat_interleave(POOL),
     )
 
@@ -189,7 +187,7 @@ class Bench:
         self.settings = TextDiffSettings.model_validate(package.recipe.settings)
         self.settings = self.settings.model_copy(update={**SMALL, "steps": steps})
         self.frozen = _checksum(load_method(package).get_submodule("diffusion"))
-        self.data = load_slices(train_folder, package.labels, view, "masks")
+        self.data = load_slices(train_folder, package.labels, view, (MASKS,))
         self.pool = pool_of(self.data, self.settings.crop // 2)
         self.val = load_cases(val_folder, package.labels)
         self.stacks = [prepare(case.scan, view) for case in self.val]
@@ -210,7 +208,9 @@ class Bench:
         chosen = np.random.default_rng(run.seed).permutation(len(self.data.cases))[: run.tiles]
         source = self.data if run.method == "u-net" else self.pool
         data = source.only([self.data.cases[index] for index in chosen])
-        data = replace(data, texts=sentences(data.texts, run.text, run.seed))
+        first = torch.searchsorted(data.case, torch.arange(len(data.cases)))
+        said = sentences(data.targets.at(first).texts, run.text, run.seed)
+        data = replace(data, targets=replace(data.targets, texts=tuple(said[int(case)] for case in data.case)))
         folder = self.run / "training" / run.name
         make_folder(folder)
         train(method, data, TrainSettings(folder=folder, seed=run.seed, fresh=True))
@@ -239,7 +239,7 @@ def _checksum(module: nn.Module) -> str:
 
 
 def _dice_of(method: Method, case: Case, stack: Stack, text: str) -> float:
-    maps = stack.to_native(method.predict(stack.images, None, 0, 4, lambda part: None, text).probabilities)
+    maps = stack.to_native(method.predict(stack.images, Prompt(text=text), Pass(4)).probabilities)
     return dice_of(maps[0, 0] > 0.5, stack.grid.cut(case.reference)[0] == 1)
 
 

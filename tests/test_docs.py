@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 import typer
-from conftest import REPOSITORY
 
+from conftest import REPOSITORY
 from wsseg.cli import app
 
 PAGES = sorted([*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").glob("*.md")])

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from wsseg.data.augment import Augmentation, Variety, augment, stained_tissue
+from wsseg.data.targets import Targets
 
 NONE = Augmentation(flip=False, angle=0.0, scale=1.0, shift=(0.0, 0.0), gamma=1.0, gain=1.0)
 
@@ -15,7 +16,7 @@ def _images() -> torch.Tensor:
     return torch.rand(1, 1, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
 
 
-NO_LABELS = torch.zeros(1, 16, 16, dtype=torch.uint8)
+NO_LABELS = Targets.unknown(1, 1, (16, 16))
 
 
 def test_nothing_drawn_changes_nothing() -> None:
@@ -39,7 +40,9 @@ def test_labels_move_with_their_image() -> None:
     images = torch.full((1, 1, 32, 32), -1.0)
     images[0, 0, 8:14, 10:24] = 1.0
     pixels = torch.where(images[:, 0] > 0, 3, 255).to(torch.uint8)
-    moved, labels = augment(images, pixels, [Augmentation(True, 0.2, 1.1, (0.05, -0.03), 1.0, 1.0)])
+    known = replace(Targets.unknown(len(images), 1, images.shape[2:]), pixels=pixels)
+    moved, found = augment(images, known, [Augmentation(True, 0.2, 1.1, (0.05, -0.03), 1.0, 1.0)])
+    labels = found.pixels
     assert set(labels.unique().tolist()) <= {0, 3, 255}
     inside = (moved[:, 0] > 0) == (labels == 3)
     assert inside.float().mean() > 0.99
@@ -57,7 +60,7 @@ def test_draws_stay_in_their_ranges_and_differ() -> None:
 def test_stain_shifts_colours_apart_and_nothing_else() -> None:
     images = torch.full((1, 3, 8, 8), 0.0)
     stained = replace(NONE, stain=(0.5, 1.0, 2.0))
-    found = augment(images, torch.zeros(1, 8, 8, dtype=torch.uint8), [stained])[0]
+    found = augment(images, Targets.unknown(1, 1, (8, 8)), [stained])[0]
     expected = 2 * torch.tensor([0.5**0.5, 0.5, 0.25]) - 1
     torch.testing.assert_close(found, expected.view(1, 3, 1, 1).expand_as(found), atol=1e-5, rtol=0)
 
@@ -83,7 +86,9 @@ def test_squares_of_tissue_come_from_all_over_the_tile_and_show_nothing_else(cro
     variety = replace(stained_tissue(crop), gamma=0.0, gain=0.0, stain=0.0)
     rng = np.random.default_rng(0)
     drawn = [Augmentation.draw(rng, variety) for _ in range(draws)]
-    seen, labels = augment(images, labels, drawn, variety)
+    known = replace(Targets.unknown(draws, 1, labels.shape[1:]), pixels=labels)
+    seen, found = augment(images, known, drawn, variety)
+    labels = found.pixels
     assert seen.min() > 0.4, "nothing black from outside"
     assert (labels == 0).float().mean() < 0.2
     share = torch.bincount(labels.flatten().int(), minlength=26)[1:] / labels.numel() * 25

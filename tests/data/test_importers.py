@@ -16,6 +16,7 @@ from PIL import Image
 from wsseg.data.importers import IMPORTERS
 from wsseg.data.importers.brats import tumour_presence
 from wsseg.data.importers.monuseg import fill, read_outlines
+from wsseg.data.kinds import PRESENCE
 from wsseg.data.preprocess import View
 from wsseg.data.slices import load_slices
 from wsseg.errors import WssegError
@@ -67,7 +68,7 @@ class TestRealSamples:
         same_file(tmp_path / f"{case}_label.nii.gz", shared / "lgg" / "val" / f"{case}_label.nii.gz")
         expected = read_presence(shared / "lgg" / "val" / PRESENCE_FILE, TUMOR)[case]
         assert np.array_equal(read_presence(tmp_path / PRESENCE_FILE, TUMOR)[case], expected)
-        assert load_slices(tmp_path, TUMOR, View(32)).images.shape == (20, 1, 32, 32)
+        assert load_slices(tmp_path, TUMOR, View(32), (PRESENCE,)).images.shape == (20, 1, 32, 32)
 
     def test_acdc(self, shared: Path, tmp_path: Path) -> None:
         assert run("acdc", shared / "raw" / "acdc", tmp_path) == 1

@@ -8,6 +8,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from wsseg.data.kinds import PRESENCE
 from wsseg.data.phantom import make_phantom, write_demo_study, write_phantom_data
 from wsseg.data.preprocess import View, prepare
 from wsseg.data.slices import load_slices
@@ -87,9 +88,9 @@ def test_data_set_in_our_layout(tmp_path: Path) -> None:
     write_phantom_data(tmp_path / "data", cases=4, seed=3, size=64)
     scans = scan_files(tmp_path / "data")
     assert list(scans) == [f"phantom_{k:03d}" for k in range(4)]
-    data = load_slices(tmp_path / "data", TUMOR, View(32))
+    data = load_slices(tmp_path / "data", TUMOR, View(32), (PRESENCE,))
     assert len(data.cases) == 4
     assert data.images.shape == (32, 1, 32, 32)
     shown = np.concatenate([read_volume(reference_of(scan)).voxels.any(axis=(0, 1)) for scan in scans.values()])
-    assert data.presence[:, 0].tolist() == shown.astype(int).tolist()
+    assert data.targets.presence[:, 0].tolist() == shown.astype(int).tolist()
     assert not shown[24:].any(), "every fourth head is healthy"

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from wsseg.data.augment import Variety
+from wsseg.data.kinds import PRESENCE, SCRIBBLES
 from wsseg.data.preprocess import View
 from wsseg.data.slices import load_slices
 from wsseg.errors import WssegError
@@ -40,29 +41,29 @@ def _strokes() -> np.ndarray:
 
 def test_strokes_lie_where_they_were_drawn(folder: Path) -> None:
     """A window of 32 pixels of 2 mm around the middle: native pixels, 4 rows and 14 columns cut off."""
-    data = load_slices(folder, HEART, View(32, pixel_mm=2.0), "scribbles")
+    data = load_slices(folder, HEART, View(32, pixel_mm=2.0), (SCRIBBLES,))
     assert data.cases == ("a",)
     assert data.images.shape == (3, 1, 32, 32)
-    assert (data.presence == -1).all()
-    drawn = [int((plane > 0).sum()) for plane in data.pixels]
+    assert (data.targets.presence == -1).all()
+    drawn = [int((plane > 0).sum()) for plane in data.targets.pixels]
     assert sorted(drawn) == [0, 0, 40]
-    plane = data.pixels[int(np.argmax(drawn))]
+    plane = data.targets.pixels[int(np.argmax(drawn))]
     assert [int((plane == value).sum()) for value in (1, 2, 255)] == [4, 4, 32]
-    wide = load_slices(folder, HEART, View(64, pixel_mm=2.0), "scribbles")
-    assert [int((wide.pixels == value).sum()) for value in (1, 2, 255)] == [4, 4, 36]
+    wide = load_slices(folder, HEART, View(64, pixel_mm=2.0), (SCRIBBLES,))
+    assert [int((wide.targets.pixels == value).sum()) for value in (1, 2, 255)] == [4, 4, 36]
 
 
 def test_batches_hold_slices_with_strokes_only(folder: Path) -> None:
-    data = load_slices(folder, HEART, View(64, pixel_mm=2.0), "scribbles")
+    data = load_slices(folder, HEART, View(64, pixel_mm=2.0), (SCRIBBLES,))
     batch = data.batch(0, 0, range(6), Variety(turned=True, shift=0.1, crop=48), done=0.25)
     assert batch.images.shape == batch.noise.shape == (6, 1, 48, 48)
-    assert batch.pixels.shape == (6, 48, 48)
-    assert (batch.pixels > 0).flatten(1).any(dim=1).all()
+    assert batch.targets.pixels.shape == (6, 48, 48)
+    assert (batch.targets.pixels > 0).flatten(1).any(dim=1).all()
     assert batch.done == 0.25
 
 
 def test_quarter_turns_and_mirrors_all_occur(folder: Path) -> None:
-    data = load_slices(folder, HEART, View(64, pixel_mm=2.0), "scribbles")
+    data = load_slices(folder, HEART, View(64, pixel_mm=2.0), (SCRIBBLES,))
     none = Variety(turned=True, angle=0, scale=0, shift=0, gamma=0, gain=0)
     images = data.batch(0, 0, range(60), none).images
     assert len({image.numpy().round(4).tobytes() for image in images}) == 8
@@ -70,22 +71,22 @@ def test_quarter_turns_and_mirrors_all_occur(folder: Path) -> None:
 
 def test_what_cannot_be_learned_from_is_refused(folder: Path) -> None:
     view = View(64, pixel_mm=2.0)
-    with pytest.raises(WssegError, match="no scan has lung in its scribbles"):
-        load_slices(folder, LabelSpace(("cavity", "wall", "lung")), view, "scribbles")
+    with pytest.raises(WssegError, match="no scan has scribbles of lung"):
+        load_slices(folder, LabelSpace(("cavity", "wall", "lung")), view, (SCRIBBLES,))
     with pytest.raises(WssegError, match=r"a_scribble.nii.gz: holds 0, 1, 2, 255, expected are 0 .*1 to 1 and 255"):
-        load_slices(folder, LabelSpace(("cavity",)), view, "scribbles")
+        load_slices(folder, LabelSpace(("cavity",)), view, (SCRIBBLES,))
     write_nifti(folder / "a_scribble.nii.gz", _strokes()[:20], np.diag([2.0, 2.0, 8.0, 1.0]))
     with pytest.raises(WssegError, match="on another grid than its scan"):
-        load_slices(folder, HEART, view, "scribbles")
+        load_slices(folder, HEART, view, (SCRIBBLES,))
     (folder / "a_scribble.nii.gz").unlink()
     with pytest.raises(WssegError, match="no scan has a _scribble file beside it"):
-        load_slices(folder, HEART, view, "scribbles")
+        load_slices(folder, HEART, view, (SCRIBBLES,))
 
 
 def test_scribbles_are_read_beside_presence(folder: Path) -> None:
     """Methods that learn from presence take what people drew as well."""
     rows = [f"a,{index},{int(index == 1)},{int(index != 1)}" for index in range(3)]
     (folder / "image_labels.csv").write_text("\n".join(["case,slice,cavity,wall", *rows]) + "\n")
-    data = load_slices(folder, HEART, View(64, pixel_mm=2.0))
-    assert int((data.pixels > 0).sum()) == 44
-    assert torch.equal((data.pixels > 0).flatten(1).any(dim=1), data.presence[:, 0] == 1)
+    data = load_slices(folder, HEART, View(64, pixel_mm=2.0), (PRESENCE,), (SCRIBBLES,))
+    assert int((data.targets.pixels > 0).sum()) == 44
+    assert torch.equal((data.targets.pixels > 0).flatten(1).any(dim=1), data.targets.presence[:, 0] == 1)

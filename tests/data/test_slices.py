@@ -10,6 +10,7 @@ from PIL import Image
 
 from conftest import tissue
 from wsseg.data.augment import USUAL
+from wsseg.data.kinds import MASKS, PRESENCE, TEXT
 from wsseg.data.preprocess import View
 from wsseg.data.slices import LabelledSlices, load_slices
 from wsseg.errors import NotFoundError, WssegError
@@ -24,13 +25,13 @@ TILES = View(32, colour=True)
 
 @pytest.fixture(scope="module")
 def slices(phantom_data: Path) -> LabelledSlices:
-    return load_slices(phantom_data, TUMOR, View(32))
+    return load_slices(phantom_data, TUMOR, View(32), (PRESENCE,))
 
 
 def test_half_of_every_batch_shows_the_class(slices: LabelledSlices) -> None:
     batch = slices.batch(seed=0, step=3, samples=range(16))
     assert batch.images.shape == (16, 1, 32, 32)
-    assert batch.presence[:, 0].tolist() == [0, 1] * 8
+    assert batch.targets.presence[:, 0].tolist() == [0, 1] * 8
     assert batch.images.min() >= -1
     assert batch.images.max() <= 1
 
@@ -38,7 +39,8 @@ def test_half_of_every_batch_shows_the_class(slices: LabelledSlices) -> None:
 def test_a_sample_is_the_same_whoever_draws_it(slices: LabelledSlices) -> None:
     whole = slices.batch(seed=0, step=3, samples=range(8))
     share = slices.batch(seed=0, step=3, samples=range(1, 8, 2))
-    for name in ("images", "presence", "noise", "uniform"):
+    torch.testing.assert_close(whole.targets.presence[1::2], share.targets.presence)
+    for name in ("images", "noise", "uniform"):
         torch.testing.assert_close(getattr(whole, name)[1::2], getattr(share, name))
     assert not torch.equal(whole.noise, slices.batch(seed=0, step=4, samples=range(8)).noise)
 
@@ -48,7 +50,7 @@ def test_presence_stays_with_its_slice(phantom_data: Path, slices: LabelledSlice
     from wsseg.evaluation.evaluate import load_cases
 
     expected = torch.cat([torch.from_numpy(c.reference.any(axis=(0, 1))) for c in load_cases(phantom_data, TUMOR)])
-    assert torch.equal(slices.presence[:, 0] == 1, expected)
+    assert torch.equal(slices.targets.presence[:, 0] == 1, expected)
 
 
 def test_masks_are_never_taken_for_scans(phantom_data: Path) -> None:
@@ -69,13 +71,18 @@ def test_folders_without_scans_or_labels_are_refused(phantom_data: Path, tmp_pat
     with pytest.raises(WssegError, match=r"scan\.png: is the same case as scan\.nii\.gz by its name, keep one"):
         scan_files(tmp_path)
     with pytest.raises(WssegError, match="column lesion is missing"):
-        load_slices(phantom_data, LabelSpace(("lesion",)), View(32))
+        load_slices(phantom_data, LabelSpace(("lesion",)), View(32), (PRESENCE,))
+
+
+def everywhere(slices: LabelledSlices, state: int) -> LabelledSlices:
+    presence = torch.full_like(slices.targets.presence, state)
+    return replace(slices, targets=replace(slices.targets, presence=presence))
 
 
 def test_labels_of_one_kind_only_teach_nothing(slices: LabelledSlices) -> None:
     for state, word in ((1, "absent"), (0, "present")):
         with pytest.raises(WssegError, match=f"tumor marked {word}"):
-            replace(slices, presence=torch.full_like(slices.presence, state)).check(TUMOR)
+            everywhere(slices, state).check(TUMOR)
 
 
 def test_presence_of_the_wrong_length_is_refused(phantom_data: Path, tmp_path: Path) -> None:
@@ -85,11 +92,11 @@ def test_presence_of_the_wrong_length_is_refused(phantom_data: Path, tmp_path: P
     lines = table.read_text().splitlines()
     table.write_text("\n".join(lines[:-1]) + "\n")
     with pytest.raises(WssegError, match=r"has \d+ slices, but presence is listed for \d+"):
-        load_slices(tmp_path, TUMOR, View(32))
+        load_slices(tmp_path, TUMOR, View(32), (PRESENCE,))
 
 
 def test_neighbours_come_from_the_same_scan_only(slices: LabelledSlices) -> None:
-    found = slices._with_neighbours(list(range(len(slices.case))), 1)
+    found = slices._with_neighbours(torch.arange(len(slices.case)), 1)
     assert torch.equal(slices.case[found], slices.case[:, None].expand(-1, 3))
     ends = slices.case.diff() != 0
     steps = found.diff(dim=1)
@@ -100,81 +107,81 @@ def test_neighbours_come_from_the_same_scan_only(slices: LabelledSlices) -> None
 
 
 def test_masks_are_complete_pixel_labels(phantom_data: Path) -> None:
-    found = load_slices(phantom_data, TUMOR, View(32), "masks")
-    assert set(found.pixels.unique().tolist()) <= {0, 1, BACKGROUND}
-    assert (found.pixels > 0).flatten(1).any(dim=1).all(), "slices without a finding too"
+    found = load_slices(phantom_data, TUMOR, View(32), (MASKS,))
+    assert set(found.targets.pixels.unique().tolist()) <= {0, 1, BACKGROUND}
+    assert (found.targets.pixels > 0).flatten(1).any(dim=1).all(), "slices without a finding too"
     batch = found.batch(seed=0, step=0, samples=range(8))
-    assert (batch.pixels > 0).flatten(1).any(dim=1).all()
+    assert (batch.targets.pixels > 0).flatten(1).any(dim=1).all()
 
 
 class TestPictures:
     def test_tiles_cover_a_picture_evenly_with_labels_and_texts(self, pictures: Path) -> None:
-        found = load_slices(pictures, NUCLEUS, TILES, "masks")
+        found = load_slices(pictures, NUCLEUS, TILES, (MASKS,), (TEXT,))
         assert found.cases == ("tile_0", "tile_1", "tile_2", "tile_3")
-        assert found.texts == tuple(f"Nuclei, tile number {k}." for k in range(4))
+        assert found.targets.texts == tuple(f"Nuclei, tile number {k}." for k in range(4) for _ in range(4))
         assert found.images.shape == (16, 3, 32, 32), "48 x 64 pixels are 2 x 2 tiles each"
         assert found.case.tolist() == [k for k in range(4) for _ in range(4)]
-        assert set(found.pixels.unique().tolist()) == {1, BACKGROUND}
+        assert set(found.targets.pixels.unique().tolist()) == {1, BACKGROUND}
         red = (found.images[:, 0] + 1) * 127.5
-        assert red[found.pixels == 1].max() < 150 < red[found.pixels == BACKGROUND].min(), (
+        assert red[found.targets.pixels == 1].max() < 150 < red[found.targets.pixels == BACKGROUND].min(), (
             "labels lie on what they label"
         )
         whole = sum(int(tissue(seed)[1].sum()) for seed in range(4))
-        assert int((found.pixels == 1).sum()) >= whole
+        assert int((found.targets.pixels == 1).sum()) >= whole
 
     def test_tiles_and_their_labels_are_upright(self, tmp_path: Path) -> None:
         picture, mask = tissue(0)
         Image.fromarray(picture).save(tmp_path / "a.png")
         Image.fromarray(255 * mask).save(tmp_path / "a_label.png")
-        found = load_slices(tmp_path, NUCLEUS, TILES, "masks")
+        found = load_slices(tmp_path, NUCLEUS, TILES, (MASKS,))
         corners = [(0, 0), (0, 32), (16, 0), (16, 32)]
-        for tile, labels, (top, left) in zip(found.images, found.pixels, corners, strict=True):
+        for tile, labels, (top, left) in zip(found.images, found.targets.pixels, corners, strict=True):
             there = slice(top, top + 32), slice(left, left + 32)
             np.testing.assert_allclose((tile.movedim(0, -1).numpy() + 1) * 127.5, picture[there], atol=1e-3)
             assert np.array_equal(labels.numpy() == 1, mask[there] == 1)
 
     def test_a_batch_knows_its_sentences(self, pictures: Path) -> None:
-        found = load_slices(pictures, NUCLEUS, TILES, "masks")
+        found = load_slices(pictures, NUCLEUS, TILES, (MASKS,), (TEXT,))
         batch = found.batch(seed=0, step=0, samples=range(12))
         assert batch.images.shape == (12, 3, 32, 32)
-        assert len(set(batch.texts)) == 4
-        assert set(batch.texts) == set(found.texts)
+        assert len(set(batch.targets.texts)) == 4
+        assert set(batch.targets.texts) == set(found.targets.texts)
         some = found.only(["tile_1", "tile_3"])
-        assert some.texts == (found.texts[1], found.texts[3])
+        assert some.targets.texts == found.targets.texts[4:8] + found.targets.texts[12:]
         assert some.case.tolist() == [0] * 4 + [1] * 4
 
     def test_around_a_small_picture_all_is_white_and_unlabelled(self, tmp_path: Path) -> None:
         picture, mask = tissue(0, width=20, height=40)
         Image.fromarray(picture).save(tmp_path / "a.png")
         Image.fromarray(255 * mask).save(tmp_path / "a_label.png")
-        found = load_slices(tmp_path, NUCLEUS, TILES, "masks")
+        found = load_slices(tmp_path, NUCLEUS, TILES, (MASKS,))
         assert found.images.shape == (2, 3, 32, 32)
-        assert found.texts == ("",)
-        around = found.pixels == 0
+        assert found.targets.texts == ("", "")
+        around = found.targets.pixels == 0
         assert int(around.sum()) == 2 * 32 * 12
         assert (found.images.movedim(1, -1)[around] == 1).all()
 
     def test_pictures_alone_need_no_label(self, pictures: Path, tmp_path: Path) -> None:
         for seed in range(2):
             (tmp_path / f"tile_{seed}.png").write_bytes((pictures / f"tile_{seed}.png").read_bytes())
-        found = load_slices(tmp_path, NUCLEUS, TILES, "images")
+        found = load_slices(tmp_path, NUCLEUS, TILES, ())
         assert len(found.images) == 8
-        assert not found.pixels.any()
+        assert not found.targets.pixels.any()
         assert len(found.batch(seed=0, step=0, samples=range(3)).images) == 3
         with pytest.raises(WssegError, match="no scan has a _label file beside it"):
-            load_slices(tmp_path, NUCLEUS, TILES, "masks")
+            load_slices(tmp_path, NUCLEUS, TILES, (MASKS,))
 
     def test_pictures_without_a_mask_are_left_out(self, pictures: Path, tmp_path: Path) -> None:
         for name in ("tile_0.png", "tile_1.png", "tile_1_label.png"):
             (tmp_path / name).write_bytes((pictures / name).read_bytes())
         assert mask_of(tmp_path / "tile_0.png") is None
-        assert load_slices(tmp_path, NUCLEUS, TILES, "masks").cases == ("tile_1",)
+        assert load_slices(tmp_path, NUCLEUS, TILES, (MASKS,)).cases == ("tile_1",)
 
     @pytest.mark.parametrize(
         ("mask", "sentence"),
         [
-            (np.zeros((48, 64), np.uint8), "no scan has nucleus in its masks"),
-            (np.full((48, 64), 255, np.uint8), "no scan has background in its masks"),
+            (np.zeros((48, 64), np.uint8), "no scan has a finished mask of nucleus"),
+            (np.full((48, 64), 255, np.uint8), "no scan has a finished mask of background"),
             (np.full((64, 48), 255, np.uint8), "a_label.png: is on another grid than its scan"),
             (np.full((48, 64, 3), 255, np.uint8), "a_label.png: is a colour picture, a mask holds class values"),
             (np.full((48, 64), 7, np.uint8), "a_label.png: holds 7, expected are 0 .background. and 1 to 1"),
@@ -184,10 +191,10 @@ class TestPictures:
         Image.fromarray(tissue(0)[0]).save(tmp_path / "a.png")
         Image.fromarray(mask).save(tmp_path / "a_label.png")
         with pytest.raises(WssegError, match=sentence):
-            load_slices(tmp_path, NUCLEUS, TILES, "masks")
+            load_slices(tmp_path, NUCLEUS, TILES, (MASKS,))
 
     def test_grey_and_colour_do_not_mix(self, pictures: Path, phantom_data: Path) -> None:
         with pytest.raises(WssegError, match="the scan holds grey values, the model reads colour pictures"):
-            load_slices(phantom_data, TUMOR, TILES, "masks")
+            load_slices(phantom_data, TUMOR, TILES, (MASKS,))
         with pytest.raises(WssegError, match="the scan holds colour pictures, the model reads grey values"):
-            load_slices(pictures, NUCLEUS, View(32), "masks")
+            load_slices(pictures, NUCLEUS, View(32), (MASKS,))

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from conftest import MakePackage, tissue
+from wsseg.data.kinds import MASKS, PRESENCE
 from wsseg.data.preprocess import View
 from wsseg.data.slices import load_slices
 from wsseg.errors import WssegError
@@ -203,7 +204,7 @@ def test_gpu_and_cpu_agree(shared: Path) -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_cldf_trains_on_a_gpu(make_package: MakePackage, phantom_data: Path, tmp_path: Path) -> None:
     package = make_package("cldf")
-    data = load_slices(phantom_data, package.labels, View(32))
+    data = load_slices(phantom_data, package.labels, View(32), (PRESENCE,))
     train(load_method(package), data, TrainSettings(folder=tmp_path / "run", steps=2))
 
 
@@ -213,7 +214,7 @@ def test_pictures_on_a_gpu(nuclei: ModelPackage, pictures: Path, tmp_path: Path)
     picture = read_volume(next(iter(scan_files(pictures).values())))
     masks = [Segmenter(nuclei.folder, device)(picture).mask.voxels > 0 for device in ("cpu", "cuda")]
     assert dice_of(*masks) >= 0.98
-    data = load_slices(pictures, nuclei.labels, View.of(nuclei.recipe), "masks")
+    data = load_slices(pictures, nuclei.labels, View.of(nuclei.recipe), (MASKS,))
     train(load_method(nuclei), data, TrainSettings(folder=tmp_path / "run", steps=5), held=data.only({data.cases[0]}))
 
 

@@ -4,6 +4,7 @@ import torch
 
 from conftest import SMALL_CAM
 from wsseg.methods.cam import CAM
+from wsseg.methods.prompt import Pass, Prompt
 
 
 def test_map_lies_where_the_evidence_is() -> None:
@@ -20,7 +21,7 @@ def test_map_lies_where_the_evidence_is() -> None:
         optimizer.step()
     method.requires_grad_(False).eval()
     shown = torch.nonzero(presence[:, 0])[:16, 0]
-    found = method.predict(images[shown], torch.ones(16, 1), 0, 8, lambda part: None)
+    found = method.predict(images[shown], Prompt(torch.ones(16, 1)), Pass(8))
     hits = 0
     for probability, index in zip(found.probabilities[:, 0], shown, strict=True):
         top, left = corners[int(index)]
@@ -28,7 +29,7 @@ def test_map_lies_where_the_evidence_is() -> None:
         square[top : top + 8, left : left + 8] = True
         hits += bool(probability[square].mean() > 1.3 * probability[~square].mean())
     assert hits >= 14
-    assert not method.predict(images[shown], torch.zeros(16, 1), 0, 8, lambda part: None).probabilities.any()
+    assert not method.predict(images[shown], Prompt(torch.zeros(16, 1)), Pass(8)).probabilities.any()
 
 
 def _squares(count: int) -> tuple[torch.Tensor, torch.Tensor, list[tuple[int, int]]]:

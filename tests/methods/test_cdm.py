@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
 
 from conftest import SMALL_CDM
 from wsseg.data.slices import Batch
+from wsseg.data.targets import Targets
 from wsseg.methods.cdm import CDM, CDMSettings
+from wsseg.methods.prompt import Pass, Prompt
 
 
 def _method(classes: int = 1, **changes: object) -> CDM:
@@ -27,8 +31,7 @@ def _batch(images: Tensor, presence: Tensor) -> Batch:
     noise = torch.randn(images.shape, generator=generator)
     return Batch(
         images,
-        presence,
-        torch.zeros(len(images), *images.shape[2:], dtype=torch.uint8),
+        replace(Targets.unknown(len(images), presence.shape[1], images.shape[2:]), presence=presence),
         noise,
         torch.rand(len(images), 4, generator=generator),
     )
@@ -36,15 +39,15 @@ def _batch(images: Tensor, presence: Tensor) -> Batch:
 
 def test_result_does_not_depend_on_how_slices_are_batched(images: Tensor) -> None:
     method = _method()
-    whole = method.predict(images, torch.ones(6, 1), 0, 6, lambda part: None)
-    parts = method.predict(images, torch.ones(6, 1), 0, 4, lambda part: None)
+    whole = method.predict(images, Prompt(torch.ones(6, 1)), Pass(6))
+    parts = method.predict(images, Prompt(torch.ones(6, 1)), Pass(4))
     assert whole.probabilities.max() > 0.5
     torch.testing.assert_close(whole.probabilities, parts.probabilities, atol=1e-4, rtol=1e-3)
 
 
 def test_seed_changes_the_noise_and_nothing_else(images: Tensor) -> None:
     method, given = _method(), torch.ones(6, 1)
-    first, again, other = (method.predict(images, given, seed, 6, lambda part: None) for seed in (0, 0, 1))
+    first, again, other = (method.predict(images, Prompt(given), Pass(6, seed=seed)) for seed in (0, 0, 1))
     assert torch.equal(first.probabilities, again.probabilities)
     assert not torch.equal(first.probabilities, other.probabilities)
 
@@ -52,8 +55,8 @@ def test_seed_changes_the_noise_and_nothing_else(images: Tensor) -> None:
 def test_given_presence_rules_and_unknown_is_decided(images: Tensor) -> None:
     method = _method()
     given = torch.tensor([[1], [0], [-1], [1], [0], [1]])
-    found = method.predict(images, given, 0, 6, lambda part: None)
-    free = method.predict(images, None, 0, 6, lambda part: None)
+    found = method.predict(images, Prompt(given), Pass(6))
+    free = method.predict(images, Prompt(), Pass(6))
     assert found.presence[:, 0].tolist()[:2] == [1.0, 0.0]
     assert found.presence[2, 0] == free.presence[2, 0]
     assert not found.probabilities[[1, 4]].any()
@@ -62,14 +65,14 @@ def test_given_presence_rules_and_unknown_is_decided(images: Tensor) -> None:
 
 def test_every_class_has_its_own_condition(images: Tensor) -> None:
     method = _method(classes=2)
-    found = method.predict(images, torch.ones(6, 2), 0, 6, lambda part: None)
+    found = method.predict(images, Prompt(torch.ones(6, 2)), Pass(6))
     assert found.probabilities.shape == (6, 2, 32, 32)
     assert not torch.equal(found.probabilities[:, 0], found.probabilities[:, 1])
 
 
 @pytest.mark.parametrize("changes", [{"tau": 0.95}, {"tau": "exact"}, {"tau": 0.95, "trajectory": 3, "guidance": 1.0}])
 def test_variants_of_the_paper_run(images: Tensor, changes: dict) -> None:
-    found = _method(**changes).predict(images, torch.ones(6, 1), 0, 6, lambda part: None)
+    found = _method(**changes).predict(images, Prompt(torch.ones(6, 1)), Pass(6))
     assert torch.isfinite(found.probabilities).all()
     assert found.probabilities.max() > 0.5
 
@@ -77,8 +80,8 @@ def test_variants_of_the_paper_run(images: Tensor, changes: dict) -> None:
 def test_calibrated_threshold_is_where_probability_is_one_half(images: Tensor) -> None:
     threshold = 4e-4
     method = _method(threshold=threshold)
-    maps = method.derivative_map(images, torch.arange(6), 0, 6, lambda part: None)
-    found = method.predict(images, torch.ones(6, 1), 0, 6, lambda part: None)
+    maps = method.derivative_map(images, torch.arange(6), Pass(6))
+    found = method.predict(images, Prompt(torch.ones(6, 1)), Pass(6))
     assert 0 < (maps > threshold).float().mean() < 0.5
     assert torch.equal(found.probabilities > 0.5, maps > threshold)
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from threading import Thread
 
 import pytest
@@ -9,8 +8,11 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from conftest import SMALL_CLDF
+from wsseg.data.kinds import PRESENCE
 from wsseg.data.slices import Batch, LabelledSlices
+from wsseg.data.targets import Targets
 from wsseg.methods.cldf import CLDF, CLDFSettings
+from wsseg.methods.prompt import Pass, Prompt
 
 
 def _method(classes: int = 1, **changes: object) -> CLDF:
@@ -29,7 +31,8 @@ def images() -> Tensor:
 def _data(images: Tensor, presence: Tensor) -> LabelledSlices:
     shape = (len(images), *images.shape[2:])
     pixels, case = torch.zeros(shape, dtype=torch.uint8), torch.zeros(len(images), dtype=torch.long)
-    return LabelledSlices(images, presence, torch.full(shape, 20.0), pixels, ("one",), case, ("",))
+    targets = Targets(presence, pixels, ("",) * len(images))
+    return LabelledSlices(images, targets, torch.full(shape, 20.0), ("one",), case, (PRESENCE,))
 
 
 def _batch(images: Tensor) -> Batch:
@@ -37,14 +40,15 @@ def _batch(images: Tensor) -> Batch:
     pixels = torch.zeros(6, 32, 32, dtype=torch.uint8)
     pixels[:3, :8, :8], pixels[:, 16:] = 1, 255
     noise = torch.randn(images.shape, generator=generator)
-    return Batch(images, torch.tensor([[1], [0]] * 3), pixels, noise, torch.rand(6, 4, generator=generator))
+    targets = Targets(torch.tensor([[1], [0]] * 3), pixels, ("",) * 6)
+    return Batch(images, targets, noise, torch.rand(6, 4, generator=generator))
 
 
 @pytest.mark.parametrize("readout", ["prototypes", "clusters"])
 def test_result_does_not_depend_on_how_slices_are_batched(images: Tensor, readout: str) -> None:
     method = _method(readout=readout)
-    whole = method.predict(images, torch.ones(6, 1), 0, 6, lambda part: None)
-    parts = method.predict(images, torch.ones(6, 1), 0, 4, lambda part: None)
+    whole = method.predict(images, Prompt(torch.ones(6, 1)), Pass(6))
+    parts = method.predict(images, Prompt(torch.ones(6, 1)), Pass(4))
     assert 0 < whole.probabilities.max() <= 1
     assert whole.probabilities.std() > 0
     torch.testing.assert_close(whole.probabilities, parts.probabilities, atol=1e-4, rtol=1e-3)
@@ -95,16 +99,16 @@ def test_what_people_drew_stands_above_seeds(images: Tensor) -> None:
     method, data = _method(), _data(images, torch.tensor([[1], [1], [0], [0], [-1], [1]]))
     first, second = method.stages()
     for stage in (first, second):
-        made = method.pixel_labels(stage, data, 4, lambda part: None)
+        made = method.pixel_labels(stage, data, Pass(4))
         assert (made[2:4] == 255).all(), "a slice without the finding is background"
         assert not made[4].any(), "an unknown slice says nothing"
-        drawn = data.pixels.clone()
+        drawn = data.targets.pixels.clone()
         drawn[0, :4], drawn[2, 0, 0] = 1, 1
-        kept = method.pixel_labels(stage, replace(data, pixels=drawn), 4, lambda part: None)
+        kept = method.pixel_labels(stage, data.with_pixels(drawn), Pass(4))
         assert (kept[0, :4] == 1).all()
         assert kept[2, 0, 0] == 1
         assert torch.equal(kept[5], made[5])
-    seeds = method.pixel_labels(first, data, 4, lambda part: None)
+    seeds = method.pixel_labels(first, data, Pass(4))
     assert (seeds[[0, 1, 5]] == 1).flatten(1).any(dim=1).all()
 
 
@@ -113,7 +117,7 @@ def test_maps_can_be_chosen(images: Tensor) -> None:
     labels = {}
     for maps in (("derivative",), ("gradient",), ("cam",)):
         method = _method(maps=maps, votes=1)
-        labels[maps] = method.pixel_labels(method.stages()[0], data, 6, lambda part: None)
+        labels[maps] = method.pixel_labels(method.stages()[0], data, Pass(6))
         assert (labels[maps] == 1).any()
     assert len({made.numpy().tobytes() for made in labels.values()}) == 3
 
@@ -134,15 +138,15 @@ def test_settings_that_contradict_each_other_are_refused(changes: dict, sentence
 
 def test_a_class_that_is_absent_takes_no_probability(images: Tensor) -> None:
     method = _method(classes=2)
-    both = method.predict(images, torch.ones(6, 2), 0, 6, lambda part: None).probabilities
-    alone = method.predict(images, torch.tensor([[1, 0]] * 6), 0, 6, lambda part: None).probabilities
+    both = method.predict(images, Prompt(torch.ones(6, 2)), Pass(6)).probabilities
+    alone = method.predict(images, Prompt(torch.tensor([[1, 0]] * 6)), Pass(6)).probabilities
     assert not alone[:, 1].any()
     assert (alone[:, 0] > both[:, 0]).all()
 
 
 def test_nothing_labelled_costs_nothing_and_does_not_fail(images: Tensor) -> None:
     method, batch = _method(), _batch(images)
-    batch.pixels.zero_()
+    batch.targets.pixels.zero_()
     for stage in method.stages():
         stage.module.requires_grad_(True)
         total = sum(method.losses(stage, batch).values())

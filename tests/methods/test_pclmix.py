@@ -9,9 +9,11 @@ from safetensors.torch import save_file
 
 from conftest import SMALL_PCLMIX
 from wsseg.data.slices import Batch
+from wsseg.data.targets import Targets
 from wsseg.errors import WssegError
 from wsseg.losses.mix import Mix
 from wsseg.methods.pclmix import PCLMix, PCLMixSettings
+from wsseg.methods.prompt import Pass, Prompt
 from wsseg.methods.registry import stored_weights
 
 
@@ -37,7 +39,8 @@ def _batch(seed: int = 1) -> Batch:
     noise = torch.randn(images.shape, generator=generator)
     images = (images + 0.1 * noise).clamp(-1, 1)
     presence = torch.full((4, 2), -1)
-    return Batch(images, presence, pixels, noise, torch.rand(4, 4, generator=generator), 0.5)
+    targets = Targets(presence, pixels, ("",) * 4)
+    return Batch(images, targets, noise, torch.rand(4, 4, generator=generator), 0.5)
 
 
 def _places(seed: int) -> list[int]:
@@ -62,7 +65,7 @@ def test_a_few_strokes_teach_whole_squares() -> None:
         loss.backward()
         optimizer.step()
     method.requires_grad_(False).eval()
-    found = method.predict(_batch(1000).images, None, 0, 4, lambda part: None)
+    found = method.predict(_batch(1000).images, Prompt(), Pass(4))
     mask = torch.where(found.probabilities.amax(1) > 0.5, found.probabilities.argmax(1) + 1, 0)
     assert (mask == _truth(1000)).float().mean() > 0.9
     assert found.presence.min() > 0.5
@@ -90,10 +93,10 @@ def test_no_label_takes_part_in_pseudo_labels() -> None:
     method = _method(mix=False, contrast=0.0, consistency=0.0)
     batch = _batch()
     loss = method.losses(method.stages()[0], batch)["scribbles"]
-    unlabelled = batch.pixels == 0
+    unlabelled = batch.targets.pixels == 0
     logits = method.network(batch.images)
     moved = torch.where(unlabelled[:, None], logits + 5 * torch.randn_like(logits), logits)
-    target = torch.where(batch.pixels == 255, 0, batch.pixels).long()
+    target = torch.where(batch.targets.pixels == 255, 0, batch.targets.pixels).long()
     each = torch.nn.functional.cross_entropy(moved, target, reduction="none")
     torch.testing.assert_close(loss, each[~unlabelled].mean(), atol=1e-4, rtol=1e-4)
 
@@ -135,11 +138,11 @@ def test_parts_that_cannot_work_alone_are_refused() -> None:
 def test_the_second_decoder_is_not_shipped_and_not_needed() -> None:
     method = _method().requires_grad_(False).eval()
     assert {name.split(".")[0] for name in stored_weights(method)} == {"network"}
-    before = method.predict(_batch().images, None, 0, 4, lambda part: None).probabilities
+    before = method.predict(_batch().images, Prompt(), Pass(4)).probabilities
     for part in (method.auxiliary, method.embed):
         for parameter in part.parameters():
             parameter.zero_()
-    assert torch.equal(before, method.predict(_batch().images, None, 0, 4, lambda part: None).probabilities)
+    assert torch.equal(before, method.predict(_batch().images, Prompt(), Pass(4)).probabilities)
 
 
 def test_what_the_windows_know_of_positions_is_trained_and_saved() -> None:
@@ -156,17 +159,17 @@ def test_what_the_windows_know_of_positions_is_trained_and_saved() -> None:
 def test_result_does_not_depend_on_how_slices_are_batched() -> None:
     method = _method().requires_grad_(False).eval()
     images = torch.rand(5, 1, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    whole = method.predict(images, None, 0, 5, lambda part: None).probabilities
+    whole = method.predict(images, Prompt(), Pass(5)).probabilities
     assert whole.shape == (5, 2, 64, 64)
     assert whole.std() > 0
-    torch.testing.assert_close(whole, method.predict(images, None, 0, 2, lambda part: None).probabilities)
+    torch.testing.assert_close(whole, method.predict(images, Prompt(), Pass(2)).probabilities)
 
 
 def test_what_is_said_to_be_absent_is_not_marked() -> None:
     method = _method().requires_grad_(False).eval()
     images = torch.rand(3, 1, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
     told = torch.tensor([[1, 0], [-1, -1], [0, 0]])
-    found = method.predict(images, told, 0, 3, lambda part: None)
+    found = method.predict(images, Prompt(told), Pass(3))
     assert not found.probabilities[2].any()
     assert not found.probabilities[0, 1].any()
     assert found.probabilities[1].any()
@@ -179,10 +182,10 @@ def test_defaults_are_valid() -> None:
 def test_slices_are_seen_with_their_neighbours_from_either_end() -> None:
     method = _method(neighbours=1, turned=False).requires_grad_(False).eval()
     images = _batch().images
-    found = method.predict(images, None, 0, 4, lambda part: None).probabilities
+    found = method.predict(images, Prompt(), Pass(4)).probabilities
     other = images.clone()
     other[3] = -1.0
-    changed = (method.predict(other, None, 0, 4, lambda part: None).probabilities - found).abs().amax(dim=(1, 2, 3))
+    changed = (method.predict(other, Prompt(), Pass(4)).probabilities - found).abs().amax(dim=(1, 2, 3))
     assert (changed[2:] > 1e-4).all()
     assert changed[0] < 1e-6
 

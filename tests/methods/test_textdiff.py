@@ -8,12 +8,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from wsseg.data.kinds import MASKS
 from wsseg.data.preprocess import View
 from wsseg.data.slices import Batch, load_slices
+from wsseg.data.targets import Targets
 from wsseg.diffusion.noise import slice_noise
 from wsseg.errors import WssegError
 from wsseg.labels.space import LabelSpace
 from wsseg.methods.ddpm import DDPM, DDPMSettings
+from wsseg.methods.prompt import Pass, Prompt
 from wsseg.methods.registry import stored_weights
 from wsseg.methods.shared.poses import POSES, Pose
 from wsseg.methods.textdiff import TextDiff, TextDiffSettings
@@ -45,7 +48,7 @@ def _batch(seed: int, texts: tuple[str, ...] = ("left", "right", "left", "right"
     images = (images + 0.05 * torch.randn(images.shape, generator=generator)).clamp(-1, 1)
     noise = torch.randn(images.shape, generator=generator)
     presence = torch.full((4, 1), -1)
-    return Batch(images, presence, pixels, noise, torch.rand(4, 4, generator=generator), 0.5, texts)
+    return Batch(images, Targets(presence, pixels, texts), noise, torch.rand(4, 4, generator=generator), 0.5)
 
 
 def _learn(method: TextDiff, texts: tuple[str, ...], steps: int, make: Callable[..., Batch] = _batch) -> None:
@@ -62,8 +65,8 @@ def _learn(method: TextDiff, texts: tuple[str, ...], steps: int, make: Callable[
 
 
 def _dice(method: TextDiff, batch: Batch, text: str) -> float:
-    marked = method.predict(batch.images, None, 0, 4, lambda part: None, text).probabilities[:, 0] > 0.5
-    truth = batch.pixels == 1
+    marked = method.predict(batch.images, Prompt(text=text), Pass(4)).probabilities[:, 0] > 0.5
+    truth = batch.targets.pixels == 1
     return float(2 * (marked & truth).sum() / (marked.sum() + truth.sum()))
 
 
@@ -76,7 +79,7 @@ def test_masks_teach_the_head_and_never_the_diffusion_model() -> None:
 
 
 def test_text_and_head_are_not_fused(pictures: Path, tmp_path: Path) -> None:
-    data = load_slices(pictures, LabelSpace(("nucleus",)), View(64, colour=True), "masks")
+    data = load_slices(pictures, LabelSpace(("nucleus",)), View(64, colour=True), (MASKS,))
     with pytest.raises(WssegError, match="--compile: stage head trains several networks"):
         train(_method(), data, TrainSettings(folder=tmp_path, steps=1, compile=True))
 
@@ -101,7 +104,7 @@ def _sided(seed: int, texts: tuple[str, ...]) -> Batch:
 def test_pictures_of_any_size_come_back_at_their_own(rows: int, columns: int) -> None:
     method = _method(shrink=2).requires_grad_(False).eval()
     told: list[float] = []
-    found = method.predict(torch.zeros(1, 3, rows, columns), None, 0, 3, told.append)
+    found = method.predict(torch.zeros(1, 3, rows, columns), Prompt(), Pass(3, progress=told.append))
     assert found.probabilities.shape == (1, 1, rows, columns)
     assert told == sorted(told)
     assert told[-1] == 1.0
@@ -110,7 +113,7 @@ def test_pictures_of_any_size_come_back_at_their_own(rows: int, columns: int) ->
 def test_windows_agree_however_many_are_computed_at_once() -> None:
     method = _method().requires_grad_(False).eval()
     images = torch.rand(1, 3, 70, 60, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    one, many = (method.predict(images, None, 0, chunk, lambda part: None).probabilities for chunk in (1, 7))
+    one, many = (method.predict(images, Prompt(), Pass(chunk)).probabilities for chunk in (1, 7))
     torch.testing.assert_close(one, many, atol=1e-5, rtol=1e-4)
 
 
@@ -118,9 +121,9 @@ def test_published_dice_is_of_logits_and_the_mended_one_of_probabilities() -> No
     batch = _batch(0)
     for arithmetic in ("mended", "published"):
         method = _method(arithmetic=arithmetic, text_dropout=0.0).eval()
-        logits = method._logits(batch.images, batch.noise, batch.texts)
+        logits = method._logits(batch.images, batch.noise, batch.targets.texts)
         scores = torch.softmax(logits, dim=1) if arithmetic == "mended" else logits
-        truth = torch.stack([batch.pixels != 1, batch.pixels == 1], dim=1)
+        truth = torch.stack([batch.targets.pixels != 1, batch.targets.pixels == 1], dim=1)
         both, squares = (scores * truth).sum((0, 2, 3)), (scores**2).sum((0, 2, 3)) + truth.sum((0, 2, 3))
         expected = 1.5 * (1 - 2 * both / squares).mean()
         torch.testing.assert_close(method.losses(method.stages()[0], batch)["dice"], expected, atol=1e-4, rtol=1e-4)
@@ -131,7 +134,7 @@ def test_the_head_predicts_at_the_resolution_it_learns_at() -> None:
     picture = torch.rand(1, 3, 2 * SIDE, 2 * SIDE, generator=torch.Generator().manual_seed(0)) * 2 - 1
     noise = slice_noise(torch.zeros(1, 3, SIDE, SIDE), torch.zeros(1, dtype=torch.long), 0, 0, 0)
     logits = method._logits(functional.avg_pool2d(picture, 2), noise, ["left"])  # as training has them
-    found = method.predict(picture, None, 0, 1, lambda part: None, "left").probabilities
+    found = method.predict(picture, Prompt(text="left"), Pass(1)).probabilities
     torch.testing.assert_close(found, torch.softmax(logits, dim=1)[:, 1:], atol=1e-5, rtol=1e-4)
 
 
@@ -141,14 +144,14 @@ def test_poses_are_averaged() -> None:
     batch, maps = _batch(1000, ("both",) * 4), []
     for poses in (1, 8):
         method.settings = method.settings.model_copy(update={"poses": poses})
-        maps.append(method.predict(batch.images, None, 0, 4, lambda part: None).probabilities)
+        maps.append(method.predict(batch.images, Prompt(), Pass(4)).probabilities)
         assert _dice(method, batch, "") > 0.8, "discs at different heights would not meet if they stayed turned"
     assert not torch.allclose(*maps, atol=1e-3)
 
 
 def test_presence_that_is_known_is_kept() -> None:
     method = _method().requires_grad_(False).eval()
-    found = method.predict(_batch(0).images, torch.tensor([[0], [1], [-1], [0]]), 0, 4, lambda part: None)
+    found = method.predict(_batch(0).images, Prompt(torch.tensor([[0], [1], [-1], [0]])), Pass(4))
     assert found.presence[:2, 0].tolist() == [0, 1]
     assert not found.probabilities[[0, 3]].any()
     assert found.probabilities[1:3].flatten(1).any(dim=1).all()
@@ -181,7 +184,7 @@ def test_each_pose_is_laid_back(pose: Pose, monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr(method, "_logits", darkness)
     picture = torch.rand(1, 3, 40, 28, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    found = method.predict(picture, None, 0, 2, lambda part: None).probabilities[0, 0]
+    found = method.predict(picture, Prompt(), Pass(2)).probabilities[0, 0]
     torch.testing.assert_close(found, torch.sigmoid(-2 * picture[0, 0]), atol=1e-5, rtol=1e-4)
 
 
@@ -205,4 +208,4 @@ def test_the_backbone_learns_to_denoise_and_refuses_to_segment() -> None:
         optimizer.step()
     assert float(method.losses(stage, _batch(0))["diffusion"].detach()) < 0.6 * first
     with pytest.raises(WssegError, match="segments nothing"):
-        method.predict(torch.zeros(1, 3, SIDE, SIDE), None, 0, 1, lambda part: None)
+        method.predict(torch.zeros(1, 3, SIDE, SIDE), Prompt(), Pass(1))

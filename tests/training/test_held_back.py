@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
-import wsseg.training.loop
 from conftest import SMALL_CAM, SMALL_PCLMIX, small_package
+from wsseg.data.kinds import PRESENCE, SCRIBBLES
 from wsseg.data.preprocess import View
 from wsseg.data.slices import LabelledSlices, held_back_cases, load_slices
 from wsseg.labels.space import LabelSpace
@@ -26,7 +26,7 @@ TUMOR = LabelSpace(("tumor",))
 
 @pytest.fixture(scope="module")
 def slices(phantom_data: Path) -> LabelledSlices:
-    return load_slices(phantom_data, TUMOR, View(32))
+    return load_slices(phantom_data, TUMOR, View(32), (PRESENCE,))
 
 
 def test_the_same_patients_are_held_back_whole() -> None:
@@ -44,16 +44,17 @@ def test_only_some_scans(slices: LabelledSlices) -> None:
     assert part.cases == ("phantom_001", "phantom_003")
     assert part.case.tolist() == [0] * 8 + [1] * 8
     assert torch.equal(part.images[8:], slices.images[24:])
-    assert torch.equal(part.presence[:8], slices.presence[8:16])
+    assert torch.equal(part.targets.presence[:8], slices.targets.presence[8:16])
 
 
 def test_score_is_the_area_under_the_curve_of_presence(slices: LabelledSlices, monkeypatch: pytest.MonkeyPatch) -> None:
     method = CAM(SMALL_CAM, 1)
-    shown = iter(slices.presence[slices.case == case].float() for case in range(4))
+    shown = iter(slices.targets.presence[slices.case == case].float() for case in range(4))
     monkeypatch.setattr(CAM, "presence_probability", lambda self, images, chunk: next(shown))
     assert method.score(slices, 8) == 1.0
     monkeypatch.setattr(CAM, "presence_probability", lambda self, images, chunk: torch.rand(len(images), 1))
-    assert math.isnan(method.score(replace(slices, presence=torch.ones_like(slices.presence)), 8))
+    everywhere = replace(slices.targets, presence=torch.ones_like(slices.targets.presence))
+    assert math.isnan(method.score(replace(slices, targets=everywhere), 8))
 
 
 def test_the_best_average_is_kept(slices: LabelledSlices, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,10 +65,10 @@ def test_the_best_average_is_kept(slices: LabelledSlices, tmp_path: Path, monkey
         seen.append({name: tensor.clone() for name, tensor in method.network.state_dict().items()})
         return next(scores)
 
-    monkeypatch.setattr(wsseg.loop, "held_back_score", score)
-    drawn = torch.zeros_like(slices.pixels)
+    monkeypatch.setattr("wsseg.training.loop.held_back_score", score)
+    drawn = torch.zeros_like(slices.targets.pixels)
     drawn[:, 10:20, 10], drawn[:, 0] = 1, 255
-    scribbled = replace(slices, pixels=drawn, learns_from="scribbles")
+    scribbled = replace(slices.with_pixels(drawn), kinds=(SCRIBBLES,))
     method = PCLMix(SMALL_PCLMIX, 1)
     train(method, scribbled, TrainSettings(folder=tmp_path, steps=10), held=scribbled.only({"phantom_000"}))
     found = method.network.state_dict()
@@ -93,7 +94,7 @@ def test_a_worse_model_is_kept_but_not_published(
     published: bool,
 ) -> None:
     scores = iter([before, after])
-    monkeypatch.setattr("wsseg.train.held_back_score", lambda method, held: next(scores))
+    monkeypatch.setattr("wsseg.training.run.held_back_score", lambda method, held: next(scores))
     settings = TrainSettings(folder=tmp_path / "run", steps=2, held_back=0.25)
     found = train_package(_package(tmp_path), phantom_data, tmp_path / "models", settings)
     assert found.published is published

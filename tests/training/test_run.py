@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from conftest import SMALL_CDM, SMALL_CLDF, MakePackage, small_package
+from wsseg.data.kinds import PRESENCE
 from wsseg.data.preprocess import View
 from wsseg.data.slices import LabelledSlices, load_slices
 from wsseg.errors import WssegError
@@ -32,7 +33,7 @@ TUMOR = LabelSpace(("tumor",))
 
 @pytest.fixture(scope="module")
 def slices(phantom_data: Path) -> LabelledSlices:
-    return load_slices(phantom_data, TUMOR, View(32))
+    return load_slices(phantom_data, TUMOR, View(32), (PRESENCE,))
 
 
 def _method() -> CDM:

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from wsseg.data.targets import Targets
+
 
 @dataclass(frozen=True, kw_only=True)
 class Variety:
@@ -111,12 +113,12 @@ class Augmentation:
 
 
 def augment(
-    images: Tensor, pixels: Tensor, draws: Sequence[Augmentation], variety: Variety = USUAL
-) -> tuple[Tensor, Tensor]:
-    """Apply one augmentation to each slice (batch, channels, size, size) in [-1, 1] and its pixel labels.
+    images: Tensor, targets: Targets, draws: Sequence[Augmentation], variety: Variety = USUAL
+) -> tuple[Tensor, Targets]:
+    """Apply one augmentation to each slice (batch, channels, size, size) in [-1, 1] and what is known of it.
 
     Args:
-        pixels: (batch, size, size) uint8, moved without interpolation; 0 moves in.
+        targets: whose maps are moved without interpolation; 0 moves in.
         variety: what is seen of a slice, and what lies around it.
     """
     side = variety.crop or images.shape[-1]
@@ -130,5 +132,9 @@ def augment(
     exponents = [[draw.gamma * colour for colour in draw.stain] for draw in draws]
     gamma = torch.tensor(exponents, dtype=images.dtype)[:, :, None, None]
     gain = torch.tensor([draw.gain for draw in draws], dtype=images.dtype).view(-1, 1, 1, 1)
-    labels = functional.grid_sample(pixels[:, None].to(images.dtype), grid, mode="nearest", align_corners=False)
-    return (moved.clamp(0, 1) ** gamma * gain).clamp(0, 1) * 2 - 1, labels[:, 0].round().to(torch.uint8)
+
+    def move(planes: Tensor) -> Tensor:
+        moved = functional.grid_sample(planes.to(grid.dtype), grid, mode="nearest", align_corners=False)
+        return moved.round().to(planes.dtype)
+
+    return (moved.clamp(0, 1) ** gamma * gain).clamp(0, 1) * 2 - 1, targets.moved(move)

@@ -3,31 +3,26 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any
 from zlib import crc32
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from wsseg.data.augment import USUAL, Augmentation, Variety, augment
-from wsseg.data.preprocess import Stack, View, prepare
+from wsseg.data.kinds import KINDS, CutScan, Kinds, LabelKind
+from wsseg.data.preprocess import View, prepare
+from wsseg.data.targets import Targets, squares
 from wsseg.errors import WssegError
-from wsseg.images.folder import mask_of, scan_files, scribble_of
-from wsseg.images.formats import case_name
-from wsseg.images.on_grid import check_values, read_drawn, read_mask
+from wsseg.images.folder import scan_files
+from wsseg.images.formats import read_grid
 from wsseg.images.scan import read_scan
-from wsseg.images.volume import Volume
-from wsseg.labels.space import BACKGROUND, NO, UNKNOWN, YES, LabelSpace, Presence
-from wsseg.labels.tables import PRESENCE_FILE, TEXT_FILE, check_length, read_presence, read_texts
-
-LearnsFrom = Literal["presence", "scribbles", "masks", "images"]
-"""Which labels a method cannot do without; "images" asks for none."""
+from wsseg.labels.space import LabelSpace
 
 
 @dataclass(frozen=True)
@@ -40,66 +35,57 @@ class Batch:
     Attributes:
         images: (batch, channels, size, size) in [-1, 1], augmented; one channel,
             or more with the neighbours that the variety asks for.
-        presence: (batch, classes) of 1 yes, 0 no, -1 unknown.
-        pixels: (batch, size, size) uint8 pixel labels, 0 not labelled, 1..N the
-            classes, 255 background; drawn by people or made by the method.
+        targets: what is known of each slice, its maps augmented alike; pixel
+            labels are people's, or made by the method.
         noise: standard normal, shape of ``images``.
         uniform: (batch, 4) in [0, 1).
-        texts: the sentence of each sample's scan, "" where there is none.
         done: part of the stage that lies behind, in [0, 1).
     """
 
     images: Tensor
-    presence: Tensor
-    pixels: Tensor
+    targets: Targets
     noise: Tensor
     uniform: Tensor
     done: float = 0.0
-    texts: Sequence[str] = ()
+
+    def to(self, device: torch.device) -> Batch:
+        """The same on a device, images channels-last."""
+        images = self.images.to(device, memory_format=torch.channels_last)
+        return Batch(images, self.targets.to(device), self.noise.to(device), self.uniform.to(device), self.done)
 
 
 @dataclass(frozen=True)
 class LabelledSlices:
-    """All slices of a data set with their weak labels.
+    """All slices of a data set with whatever labels they bear, of any kinds at once.
 
     Attributes:
         images: (slices, 1, size, size) float32 in [-1, 1]; tiles of colour
             pictures (tiles, 3, size, size).
-        presence: (slices, classes) of 1, 0, -1.
+        targets: what is known of each slice.
         depth_mm: (slices, size, size), under the outline of the tissue.
-        pixels: (slices, size, size) uint8 as in :class:`Batch`.
         cases: names of the scans they come from, in order.
         case: (slices,) index into ``cases``.
-        texts: the sentence of each of ``cases``, "" where there is none.
-        learns_from: the labels that slices are chosen by.
+        kinds: of labels that samples are drawn by; without any all slices are alike.
     """
 
     images: Tensor
-    presence: Tensor
+    targets: Targets
     depth_mm: Tensor
-    pixels: Tensor
     cases: tuple[str, ...]
     case: Tensor
-    texts: tuple[str, ...]
-    learns_from: LearnsFrom = "presence"
+    kinds: tuple[LabelKind[Any], ...] = ()
 
     def check(self, labels: LabelSpace) -> None:
-        """Refuse labels nothing can be learned from.
+        """Refuse labels nothing can be learned from: one of the kinds must be enough by itself.
 
-        Presence needs a yes and a no of every class; scribbles and masks each
-        class and background.
+        Raises:
+            WssegError: with what is missing.
         """
-        if self.learns_from == "images":
-            return
-        if self.learns_from != "presence":
-            for name, value in [*labels.values().items(), ("background", BACKGROUND)]:
-                if not (self.pixels == value).any():
-                    raise WssegError(f"training data: no scan has {name} in its {self.learns_from}")
-            return
-        for column, name in zip(self.presence.T, labels.names, strict=True):
-            for state, word in ((YES, "present"), (NO, "absent")):
-                if not (column == state).any():
-                    raise WssegError(f"training data: no slice has {name} marked {word}, both are needed")
+        _refuse_too_little(self.kinds, [self.targets], labels, "training data")
+
+    def with_pixels(self, pixels: Tensor) -> LabelledSlices:
+        """The same slices under other pixel labels, (slices, size, size) uint8."""
+        return replace(self, targets=replace(self.targets, pixels=pixels))
 
     def batch(
         self,
@@ -109,63 +95,53 @@ class LabelledSlices:
         variety: Variety = USUAL,
         done: float = 0.0,
     ) -> Batch:
-        """The samples of one step.
-
-        Where presence is learned from, half of them show a class and half do
-        not; else all of them bear scribbles or masks, if there are to be any.
+        """The samples of one step, in turn by each kind of label that there is.
 
         Args:
             samples: positions in the step's global batch that are wanted here;
                 every process asks for its own share.
         """
         draws = [np.random.default_rng([seed, step, sample]) for sample in samples]
-        chosen = [self._choose(sample, rng) for sample, rng in zip(samples, draws, strict=True)]
+        chosen = torch.tensor([self._choose(sample, rng) for sample, rng in zip(samples, draws, strict=True)])
         drawn = [Augmentation.draw(rng, variety) for rng in draws]
         seen = self.images[chosen]
         if variety.neighbours:
             seen = self.images[self._with_neighbours(chosen, variety.neighbours), 0]
-        images, pixels = augment(seen, self.pixels[chosen], drawn, variety)
+        images, targets = augment(seen, self.targets.at(chosen), drawn, variety)
         noise = np.stack([rng.standard_normal(images.shape[1:], np.float32) for rng in draws])
         uniform = np.stack([rng.random(4, np.float32) for rng in draws])
-        texts = [self.texts[int(case)] for case in self.case[chosen]]
-        drawn_noise = torch.from_numpy(noise), torch.from_numpy(uniform)
-        return Batch(images, self.presence[chosen], pixels, *drawn_noise, done, texts)
+        return Batch(images, targets, torch.from_numpy(noise), torch.from_numpy(uniform), done)
 
     def _choose(self, sample: int, rng: np.random.Generator) -> int:
-        if self.learns_from == "images":
-            candidates = torch.arange(len(self.images))
-        elif self.learns_from != "presence":
-            candidates = self._drawn_on
-        else:
-            column = self.presence[:, rng.integers(self.presence.shape[1])]
-            candidates = torch.nonzero(column == (YES if sample % 2 else NO))[:, 0]
+        if not self._bearing:
+            return int(rng.integers(len(self.images)))
+        kind, bearing = self._bearing[sample // 2 % len(self._bearing)]  # in pairs: presence draws a yes and a no
+        candidates = kind.candidates(self.targets, bearing, sample, rng)
         return int(candidates[rng.integers(len(candidates))])
 
-    def _with_neighbours(self, chosen: list[int], reach: int) -> Tensor:
+    @cached_property
+    def _bearing(self) -> list[tuple[LabelKind[Any], Tensor]]:
+        """The kinds that there are, and the indices of the slices that bear such a label."""
+        found = [(kind, torch.nonzero(kind.bears(self.targets))[:, 0]) for kind in self.kinds]
+        return [(kind, bearing) for kind, bearing in found if len(bearing)]
+
+    def _with_neighbours(self, chosen: Tensor, reach: int) -> Tensor:
         """Indices (chosen, 1 + 2 reach) of slices and those beside them in the same scan."""
         case = self.case[chosen][:, None]
         first, last = (torch.searchsorted(self.case, case, right=right) for right in (False, True))
-        return neighbouring(torch.tensor(chosen), reach, first, last - 1)
-
-    @cached_property
-    def _drawn_on(self) -> Tensor:
-        """Indices of the slices that bear strokes or a mask."""
-        return torch.nonzero(self.pixels.flatten(1).any(dim=1))[:, 0]
+        return neighbouring(chosen, reach, first, last - 1)
 
     def only(self, cases: Collection[str]) -> LabelledSlices:
         """The slices of some of the scans."""
-        kept = [index for index, name in enumerate(self.cases) if name in cases]
-        rows = torch.isin(self.case, torch.tensor(kept, dtype=self.case.dtype))
-        renumbered = torch.searchsorted(torch.tensor(kept, dtype=self.case.dtype), self.case[rows])
+        kept = torch.tensor([index for index, name in enumerate(self.cases) if name in cases], dtype=self.case.dtype)
+        rows = torch.nonzero(torch.isin(self.case, kept))[:, 0]
         return replace(
             self,
             images=self.images[rows],
-            presence=self.presence[rows],
+            targets=self.targets.at(rows),
             depth_mm=self.depth_mm[rows],
-            pixels=self.pixels[rows],
-            cases=tuple(self.cases[index] for index in kept),
-            texts=tuple(self.texts[index] for index in kept),
-            case=renumbered,
+            cases=tuple(self.cases[int(index)] for index in kept),
+            case=torch.searchsorted(kept, self.case[rows]),
         )
 
 
@@ -188,114 +164,82 @@ def _patient(case: str) -> str:
     return re.sub(r"_frame\d+$", "", case)
 
 
+def check_folder(folder: Path, labels: LabelSpace, kinds: Kinds) -> None:
+    """Refuse what :func:`load_slices` would, without reading the voxels of a scan.
+
+    Raises:
+        WssegError: there are no such labels, or not enough.
+    """
+    scans, known = scan_files(folder), [Targets.unknown(0, len(labels), (0, 0))]
+    for kind in kinds:
+        for case, given in kind.in_folder(folder, scans, labels).items():
+            known.append(kind.stored(given, read_grid(scans[case]), labels))
+    _refuse_too_little(kinds, known, labels, "labels")
+
+
+def _refuse_too_little(kinds: Kinds, targets: list[Targets], labels: LabelSpace, where: str) -> None:
+    missing = [kind.lacking(targets, labels) for kind in kinds]
+    if missing and all(missing):
+        raise WssegError(f"{where}: {', and '.join(first for first, *_ in missing)}")
+
+
 def load_slices(
     folder: Path,
     labels: LabelSpace,
     view: View,
-    learns_from: LearnsFrom = "presence",
+    kinds: Kinds,
+    beside: Kinds = (),
     progress: Callable[[float], None] = lambda part: None,
 ) -> LabelledSlices:
-    """Read every labelled scan of a data folder.
+    """Read every labelled scan of a data folder, with all its labels of the kinds asked for.
 
     A folder holds scans, ``image_labels.csv``, ``text.csv`` and, beside scans,
-    ``<case>_scribble`` and ``<case>_label`` files. Scans without the labels that
-    are learned from are left out; slices without are kept, they are never chosen.
+    ``<case>_scribble`` and ``<case>_label`` files. Slices without a label are
+    kept, they are never chosen.
+
+    Args:
+        kinds: scans without a label of any of these are left out; with none
+            named, no scan is.
+        beside: further kinds that are read where there are.
+
+    Raises:
+        WssegError: there is no such label, or not enough to learn all classes from.
     """
-    table = folder / PRESENCE_FILE
     scans = scan_files(folder)
-    listed = read_presence(table, labels) if learns_from == "presence" or table.exists() else {}
-    known = {
-        "presence": lambda case, file: case in listed,
-        "scribbles": lambda case, file: scribble_of(file) is not None,
-        "masks": lambda case, file: mask_of(file) is not None,
-        "images": lambda case, file: True,
-    }[learns_from]
-    scans = {case: file for case, file in scans.items() if known(case, file)}
+    read = [kind for kind in KINDS.values() if kind in kinds or kind in beside]
+    given = {kind: kind.in_folder(folder, scans, labels) for kind in read}
+    if kinds:
+        scans = {case: file for case, file in scans.items() if any(case in given[kind] for kind in kinds)}
     if not scans:
-        wanted = {"scribbles": "_scribble", "masks": "_label"}.get(learns_from)
-        named = f"{table}: names none of the folder's scans"
-        raise WssegError(f"{folder}: no scan has a {wanted} file beside it" if wanted else named)
-    texts = read_texts(folder / TEXT_FILE) if (folder / TEXT_FILE).exists() else {}
+        raise WssegError("; ".join(kind.nothing_in(folder) for kind in kinds))
     parts = []
     for done, (case, file) in enumerate(scans.items()):
         volume = read_scan(file)
-        stack = prepare(volume, view)
-        drawn = _pixels(stack, volume, labels, file, mask_of if learns_from == "masks" else scribble_of)
-        parts.append(
-            _tiles(stack, drawn, view.size, len(labels))
-            if view.colour
-            else (
-                stack.images,
-                _presence(listed.get(case), stack, volume, labels, file, table),
-                stack.to_network(stack.depth_mm()),
-                drawn,
-            )
-        )
+        scan = CutScan(case, file, volume, prepare(volume, view))
+        known = scan.unknown(labels)
+        for kind in reversed(read):
+            if case in given[kind]:
+                known = kind.targets(given[kind][case], scan, labels, folder).over(known)
+        parts.append(_seen(scan, known, view))
         progress((done + 1) / len(scans))
-    lengths = torch.tensor([len(images) for images, *_ in parts])
-    images, presence, depth, pixels = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
+    images, targets, depth = zip(*parts, strict=True)
+    lengths = torch.tensor([len(part) for part in images])
     found = LabelledSlices(
-        images,
-        presence,
-        depth,
-        pixels,
+        torch.cat(images),
+        Targets.together(targets),
+        torch.cat(depth),
         tuple(scans),
-        torch.arange(len(parts)).repeat_interleave(lengths),
-        tuple(texts.get(case, "") for case in scans),
-        learns_from,
+        torch.arange(len(images)).repeat_interleave(lengths),
+        tuple(kinds),
     )
     found.check(labels)
     return found
 
 
-def _tiles(stack: Stack, drawn: Tensor, side: int, classes: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """A picture (1, 3, rows, columns) and what is drawn on it in the fewest squares that cover it; 0 around it."""
-    _, _, rows, columns = stack.images.shape
-    right, below = max(0, side - columns), max(0, side - rows)
-    images = functional.pad(stack.images, (0, right, 0, below), value=1.0)  # glass is white
-    labels = functional.pad(drawn, (0, right, 0, below))
-    places = [(top, left) for top in _starts(rows, side) for left in _starts(columns, side)]
-    cut = [(slice(top, top + side), slice(left, left + side)) for top, left in places]
-    return (
-        torch.cat([images[:, :, down, across] for down, across in cut]),
-        torch.full((len(cut), classes), UNKNOWN, dtype=torch.int8),
-        torch.zeros(len(cut), side, side),
-        torch.cat([labels[:, down, across] for down, across in cut]),
-    )
-
-
-def _starts(length: int, side: int) -> list[int]:
-    """Where squares begin that cover a length, evenly."""
-    count = max(1, -(-length // side))
-    return np.linspace(0, max(0, length - side), count).round().astype(int).tolist()
-
-
-def _presence(
-    listed: Presence | None, stack: Stack, volume: Volume, labels: LabelSpace, file: Path, table: Path
-) -> Tensor:
-    if listed is None:
-        return torch.full((len(stack.images), len(labels)), UNKNOWN, dtype=torch.int8)
-    return stack.order_presence(check_length(listed, volume.shape[2], case_name(file), table), file)
-
-
-def _pixels(
-    stack: Stack, volume: Volume, labels: LabelSpace, file: Path, drawn_of: Callable[[Path], Path | None]
-) -> Tensor:
-    """A scan's scribbles or mask on the network's grid; none where it has no file of them."""
-    path = drawn_of(file)
-    if path is None:
-        return torch.zeros(len(stack.images), *stack.images.shape[2:], dtype=torch.uint8)
-    complete = drawn_of is mask_of
-    if complete:
-        found = read_mask(path, volume, len(labels))
-    else:
-        found = read_drawn(path, volume).voxels
-        check_values(
-            path,
-            found,
-            [*range(len(labels) + 1), BACKGROUND],
-            f"0 (not annotated), 1 to {len(labels)} and {BACKGROUND} (background);"
-            " `wsseg import` translates those of public releases",
-        )
-    values = np.where(found == 0, BACKGROUND, found) if complete else found
-    return stack.labels_to_network(np.ascontiguousarray(stack.grid.cut(values)).astype(np.uint8))
+def _seen(scan: CutScan, known: Targets, view: View) -> tuple[Tensor, Targets, Tensor]:
+    """Images, what is known of them, and depth; a picture in the fewest squares that cover it."""
+    stack = scan.stack
+    if not view.colour:
+        return stack.images, known, stack.to_network(stack.depth_mm())
+    images = squares(stack.images, view.size, around=1.0)  # glass is white
+    return images, known.in_squares(view.size), torch.zeros(len(images), view.size, view.size)

@@ -22,15 +22,16 @@ def slice_noise(images: Tensor, slices: Tensor, seed: int, step: int, draw: int)
 
 
 def over_noise(
+    map_of: Callable[[Tensor, int], Tensor],
     images: Tensor,
     slices: Tensor,
     schedule: NoiseSchedule,
+    *,
     sigmas: Sequence[float],
     draws: int,
+    classes: int,
     seed: int,
     chunk: int,
-    classes: int,
-    map_of: Callable[[Tensor, int], Tensor],
     progress: Callable[[float], None],
 ) -> Tensor:
     """A map of some slices: its sum over noise levels, its mean over noise draws; on the CPU.
@@ -39,11 +40,11 @@ def over_noise(
     result does not depend on what else is in the batch.
 
     Args:
+        map_of: noisy slices (n, 1, size, size) and their step to maps (n, classes, size, size).
         images: (slices, 1, size, size) in [-1, 1].
         slices: indices into ``images``.
         sigmas: noise levels, each in (0, 1).
         chunk: slices at a time.
-        map_of: noisy slices (n, 1, size, size) and their step to maps (n, classes, size, size).
     """
     total = torch.zeros(len(slices), classes, *images.shape[2:])
     levels = [schedule.step_of(sigma) for sigma in sigmas]

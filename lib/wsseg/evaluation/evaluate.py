@@ -26,6 +26,7 @@ from PIL import Image
 from scipy.stats import rankdata
 from torch import Tensor
 
+from wsseg.data.kinds import PRESENCE
 from wsseg.data.preprocess import View, prepare
 from wsseg.data.slices import load_slices
 from wsseg.errors import WssegError
@@ -39,6 +40,7 @@ from wsseg.inference.segmenter import Segmentation, Segmenter
 from wsseg.labels.space import BACKGROUND, NO, YES, LabelSpace, Presence, presence_of_mask
 from wsseg.labels.tables import PRESENCE_FILE, TEXT_FILE, presence_of, read_texts
 from wsseg.methods.base import Method
+from wsseg.methods.prompt import Pass
 from wsseg.models.package import ModelPackage
 
 Given = Literal["nothing", "presence", "text"]
@@ -217,10 +219,10 @@ def check_pixel_labels(
         folder: scans, ``*_label`` masks and ``image_labels.csv``, which names every scan.
     """
     recipe, labels = package.recipe, package.labels
-    data = load_slices(folder, labels, View.of(recipe))
+    data = load_slices(folder, labels, View.of(recipe), (PRESENCE,))
     truth = torch.cat([_network_truth(case, View.of(recipe)) for case in load_cases(folder, labels)])
     with torch.no_grad():
-        made = method.pixel_labels(method.stages()[0], data, chunk, progress)
+        made = method.pixel_labels(method.stages()[0], data, Pass(chunk, progress=progress))
     return label_quality(made, truth, labels)
 
 

@@ -24,6 +24,7 @@ from wsseg.inference.measure import volumes_ml
 from wsseg.inference.refine import guided_filter
 from wsseg.labels.space import LabelSpace, Presence
 from wsseg.methods.base import Prediction
+from wsseg.methods.prompt import Pass, Progress, Prompt
 from wsseg.methods.registry import load_method
 from wsseg.methods.shared.presence import ImageLabelMethod
 from wsseg.models.package import DEFAULT_MODEL, ModelPackage, Recipe, find_package
@@ -139,13 +140,14 @@ class Segmenter:
         Raises:
             WssegError: the scan or a prompt is none that the model can use.
         """
-        if text and not self._method.reads_text:
-            raise WssegError(f"text: the model {self.package.name} does not read text")
         check_scan(scan, "scan")
         recipe = self.package.recipe
         stack = prepare(scan, View.of(recipe))
-        given = None if presence is None else self._given(stack, presence)
-        predicted = self._predict(stack, given, seed, progress, text)
+        prompt = Prompt(None if presence is None else self._given(stack, presence), text)
+        for kind in prompt.kinds():
+            if kind not in self._method.prompts:
+                raise WssegError(f"{kind.name}: the model {self.package.name} does not read {kind.name}")
+        predicted = self._predict(stack, prompt, seed, progress)
         maps = _refined(stack, stack.to_native(predicted.probabilities.cpu()), recipe)
         best = maps.max(axis=1)
         mask: NDArray[np.uint8] = stack.grid.join(np.where(best > 0.5, maps.argmax(axis=1) + 1, 0).astype(np.uint8))
@@ -178,7 +180,7 @@ class Segmenter:
         features = functional.adaptive_avg_pool2d(stack.images.mean(dim=0), 8).flatten().numpy()
         areas = None
         if mask or not isinstance(self._method, ImageLabelMethod):
-            predicted = self._predict(stack, None, 0, lambda part: None, "")
+            predicted = self._predict(stack, Prompt(), 0, lambda part: None)
             presence = predicted.presence
             areas = _stored(stack, (predicted.probabilities > 0.5).float().mean(dim=(2, 3)))
         else:
@@ -193,15 +195,13 @@ class Segmenter:
             raise WssegError(f"presence: has shape {presence.shape}, expected {expected} (classes, slices)")
         return stack.order_presence(presence, "scan")
 
-    def _predict(
-        self, stack: Stack, given: torch.Tensor | None, seed: int, progress: Callable[[float], None], text: str
-    ) -> Prediction:
+    def _predict(self, stack: Stack, prompt: Prompt, seed: int, progress: Progress) -> Prediction:
         images = stack.images.to(self.device)
 
         def predict(chunk: int) -> Prediction:
             # float32 on every device: bf16 would move a mask's border by rounding alone.
             with torch.no_grad():
-                return self._method.predict(images, given, seed, chunk, progress, text)
+                return self._method.predict(images, prompt, Pass(chunk, seed, progress))
 
         chunk = self._chunk(images)
         if self.device.type == "cpu":

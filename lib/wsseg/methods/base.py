@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
 from wsseg.data.augment import USUAL, Variety
-from wsseg.data.slices import Batch, LabelledSlices, LearnsFrom
+from wsseg.data.kinds import PRESENCE, LabelKind
+from wsseg.data.slices import Batch, LabelledSlices
+from wsseg.methods.prompt import Pass, Prompt
 
 
 class Settings(BaseModel):
@@ -54,16 +56,11 @@ class Prediction:
     presence: Tensor
 
 
-Progress = Callable[[float], None]
-"""Told the finished part of a prediction, in [0, 1]."""
+SettingsType = TypeVar("SettingsType", bound=Settings)
+"""The settings of a method: ``class CDM(Method[CDMSettings])``."""
 
 
-def part_of(progress: Progress, index: int, count: int) -> Progress:
-    """What to tell the progress of one of ``count`` equal steps to."""
-    return lambda part: progress((index + part) / count)
-
-
-class Method(nn.Module, ABC):
+class Method(nn.Module, ABC, Generic[SettingsType]):
     """One published method with its networks.
 
     Holds no loop over data, no file and no device.
@@ -73,24 +70,28 @@ class Method(nn.Module, ABC):
         classes: number of findings, background not counted.
 
     Attributes:
+        settings_type: what settings of packages are checked against.
+        learns_from: kinds of labels of which it needs one or more; scans without any of them are left out.
+        heeds: further kinds that it makes use of where there are.
+        prompts: kinds that a prediction makes use of.
         frozen: modules that are never trained here; they come from other packages.
         training_only: modules that prediction does without; packages leave them out.
-        learns_from: the labels it cannot do without.
-        reads_text: whether a sentence changes what it says.
         variety: how much training slices are varied.
     """
 
-    settings_type: ClassVar[type[Settings]]
+    settings_type: type[SettingsType]
+    learns_from: ClassVar[tuple[LabelKind[Any], ...]]
+    heeds: ClassVar[tuple[LabelKind[Any], ...]] = ()
+    prompts: ClassVar[tuple[LabelKind[Any], ...]] = (PRESENCE,)
     training_only: ClassVar[tuple[str, ...]] = ()
-    learns_from: ClassVar[LearnsFrom] = "presence"
-    reads_text: ClassVar[bool] = False
     frozen: tuple[str, ...] = ()
     variety: Variety = USUAL
-    settings: Any
 
     @abstractmethod
-    def __init__(self, settings: Any, classes: int) -> None:
+    def __init__(self, settings: SettingsType, classes: int) -> None:
         super().__init__()
+        self.settings = settings
+        self.classes = classes
 
     @abstractmethod
     def stages(self) -> Sequence[Stage]:
@@ -114,7 +115,7 @@ class Method(nn.Module, ABC):
             batches: some of the training data, for one pass.
         """
 
-    def pixel_labels(self, stage: Stage, data: LabelledSlices, chunk: int, progress: Progress) -> Tensor:
+    def pixel_labels(self, stage: Stage, data: LabelledSlices, pass_: Pass) -> Tensor:
         """Labels of pixels (slices, size, size) that a stage learns from; by default those that people drew.
 
         Called once before the stage, with the weights as they are then. Must
@@ -122,25 +123,17 @@ class Method(nn.Module, ABC):
 
         Args:
             data: on the CPU, as the result.
-            chunk: slices that fit into the method's device at once.
         """
-        return data.pixels
+        return data.targets.pixels
 
     @abstractmethod
-    def predict(
-        self, images: Tensor, presence: Tensor | None, seed: int, chunk: int, progress: Progress, text: str = ""
-    ) -> Prediction:
+    def predict(self, images: Tensor, prompt: Prompt, pass_: Pass) -> Prediction:
         """Segment the slices of one volume.
 
         Args:
             images: (slices, 1, size, size) in [-1, 1], neighbours in order; or of
                 a colour picture (1, 3, rows, columns).
-            presence: (slices, classes) of 1, 0, -1 (unknown), or None: where it
-                is unknown the method decides by itself.
-            seed: of the noise drawn, if any; each slice draws its own.
-            chunk: slices, or tiles of a picture, that fit into memory at once.
-            progress: called now and then.
-            text: a sentence on the scan, for methods that read one.
+            prompt: where it says nothing the method decides by itself.
         """
 
     def score(self, held: LabelledSlices, chunk: int) -> float:
@@ -148,17 +141,16 @@ class Method(nn.Module, ABC):
 
         Here Dice of the mask over the labelled pixels, mean over classes.
         """
-        values = range(1, held.presence.shape[1] + 1)
+        values = range(1, self.classes + 1)
         hits, marked, right = torch.zeros(3, len(values))
         device = next(self.parameters()).device
+        targets, known = held.targets.known_pixels()
         for case in range(len(held.cases)):
             rows = held.case == case
-            images = held.images[rows].to(device)
-            maps = self.predict(images, None, 0, chunk, lambda part: None).probabilities.cpu()
+            maps = self.predict(held.images[rows].to(device), Prompt(), Pass(chunk)).probabilities.cpu()
             found = torch.where(maps.amax(dim=1) > 0.5, maps.argmax(dim=1) + 1, 0)
-            truth, known = held.pixels[rows].long(), held.pixels[rows] > 0
             for k, value in enumerate(values):
-                own, true = (found == value) & known, truth == value
+                own, true = (found == value) & known[rows], targets[rows] == value
                 hits[k] += (own & true).sum()
                 marked[k] += own.sum()
                 right[k] += true.sum()

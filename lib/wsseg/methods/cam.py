@@ -11,14 +11,15 @@ from torch import Tensor
 
 from wsseg.data.slices import Batch
 from wsseg.losses.presence import presence_loss
-from wsseg.methods.base import Progress, Settings, Stage, part_of
+from wsseg.methods.base import Stage
+from wsseg.methods.prompt import Pass
 from wsseg.methods.shared.gradcam import gradcam_map
 from wsseg.methods.shared.heat import blur, calibrate, evidence
-from wsseg.methods.shared.presence import ImageLabelMethod, mirrored_presence
+from wsseg.methods.shared.presence import ImageLabelMethod, ImageLabelSettings, mirrored_presence
 from wsseg.networks.resnet import resnet18
 
 
-class CAMSettings(Settings):
+class CAMSettings(ImageLabelSettings):
     """Settings of the CAM baseline.
 
     Attributes:
@@ -28,7 +29,6 @@ class CAMSettings(Settings):
         hyperintense: findings are brighter than normal tissue; weight the map
             by how much brighter.
         threshold: "otsu" per slice, or a calibrated value of the map in [0, 1].
-        presence_threshold: probability above which a slice shows the finding.
     """
 
     widths: tuple[int, int, int, int] = (32, 64, 128, 256)
@@ -36,34 +36,29 @@ class CAMSettings(Settings):
     blur: tuple[float, float] = (1.0, 0.0)
     hyperintense: bool = False
     threshold: Annotated[float, Field(gt=0)] | Literal["otsu"] = "otsu"
-    presence_threshold: float = Field(0.5, gt=0, lt=1)
 
 
-class CAM(ImageLabelMethod):
+class CAM(ImageLabelMethod[CAMSettings]):
     """ResNet-18 with group normalisation, and its Grad-CAM++ map."""
 
     settings_type = CAMSettings
 
     def __init__(self, settings: CAMSettings, classes: int) -> None:
         super().__init__(settings, classes)
-        self.settings = settings
-        self.classes = classes
         self.classifier = resnet18(settings.widths, classes)
 
     def stages(self) -> Sequence[Stage]:
         return (Stage("classifier", self.classifier, steps=1000, rate=5e-4, batch=32),)
 
     def losses(self, stage: Stage, batch: Batch) -> dict[str, Tensor]:
-        return {"presence": presence_loss(self.classifier(batch.images), batch.presence)}
+        return {"presence": presence_loss(self.classifier(batch.images), batch.targets.presence)}
 
     def presence_probability(self, images: Tensor, chunk: int) -> Tensor:
         return mirrored_presence(self.classifier, images, chunk)
 
-    def locate(
-        self, images: Tensor, slices: Tensor, shown: Tensor, seed: int, chunk: int, progress: Progress
-    ) -> Tensor:
+    def locate(self, images: Tensor, slices: Tensor, shown: Tensor, pass_: Pass) -> Tensor:
         settings, seen, heat = self.settings, images[slices], []
         for k in range(self.classes):
-            told = part_of(progress, k, self.classes)
-            heat.append(blur(gradcam_map(self.classifier, settings.layer, seen, k, told), *settings.blur))
+            heat_map = gradcam_map(self.classifier, settings.layer, seen, k, pass_.step(k, self.classes).progress)
+            heat.append(blur(heat_map, *settings.blur))
         return calibrate(evidence(torch.stack(heat, dim=1), seen, settings.hyperintense), settings.threshold)

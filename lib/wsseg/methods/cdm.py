@@ -19,16 +19,17 @@ from wsseg.diffusion import derivative
 from wsseg.diffusion.noise import over_noise
 from wsseg.diffusion.schedule import NoiseSchedule
 from wsseg.losses.presence import presence_loss
-from wsseg.methods.base import Progress, Settings, Stage
+from wsseg.methods.base import Stage
+from wsseg.methods.prompt import Pass
 from wsseg.methods.shared.heat import blur, calibrate, evidence
-from wsseg.methods.shared.presence import ImageLabelMethod, mirrored_presence
+from wsseg.methods.shared.presence import ImageLabelMethod, ImageLabelSettings, mirrored_presence
 from wsseg.networks.classifier import NoisyClassifier
 from wsseg.networks.unet import ConditionalUNet
 
 _Sigma = Annotated[float, Field(gt=0, lt=1)]
 
 
-class CDMSettings(Settings):
+class CDMSettings(ImageLabelSettings):
     """Settings of CDM; those of training come first.
 
     Attributes:
@@ -46,7 +47,6 @@ class CDMSettings(Settings):
         hyperintense: findings are brighter than normal tissue; weight the map
             by how much brighter.
         threshold: "otsu" per slice, or a calibrated value of the map.
-        presence_threshold: probability above which a slice shows the finding.
     """
 
     widths: tuple[int, ...] = (32, 64, 128, 128)
@@ -62,7 +62,6 @@ class CDMSettings(Settings):
     blur: tuple[float, float] = (1.0, 0.0)
     hyperintense: bool = False
     threshold: Annotated[float, Field(gt=0)] | Literal["otsu"] = "otsu"
-    presence_threshold: float = Field(0.5, gt=0, lt=1)
 
     @model_validator(mode="after")
     def _fits(self) -> CDMSettings:
@@ -73,7 +72,7 @@ class CDMSettings(Settings):
         return self
 
 
-class CDM(ImageLabelMethod):
+class CDM(ImageLabelMethod[CDMSettings]):
     """A conditional diffusion model and a noise-conditioned classifier.
 
     Args:
@@ -85,8 +84,6 @@ class CDM(ImageLabelMethod):
 
     def __init__(self, settings: CDMSettings, classes: int) -> None:
         super().__init__(settings, classes)
-        self.settings = settings
-        self.classes = classes
         self.schedule = NoiseSchedule()
         self.classifier = NoisyClassifier(settings.classifier_widths, classes)
         self.diffusion = ConditionalUNet(settings.widths, rows=2 * classes + 1)
@@ -108,7 +105,7 @@ class CDM(ImageLabelMethod):
         steps = self.schedule.timesteps_between(low, high, batch.uniform[:, 0])
         steps = torch.where(batch.uniform[:, 1] < 0.5, torch.zeros_like(steps), steps)
         noisy = self.schedule.add_noise(batch.images, batch.noise, steps)
-        return presence_loss(self.classifier(noisy, steps), batch.presence)
+        return presence_loss(self.classifier(noisy, steps), batch.targets.presence)
 
     def _diffusion_loss(self, batch: Batch) -> Tensor:
         """Mean squared error of the velocity under each slice's own label."""
@@ -121,11 +118,11 @@ class CDM(ImageLabelMethod):
 
     def _training_rows(self, batch: Batch) -> Tensor:
         """One table row per sample: a known class and its state, or none (dropout)."""
-        known = batch.presence >= 0
+        known = batch.targets.presence >= 0
         weight = known.float() + 1e-6 * (~known)
         edges = (weight / weight.sum(dim=1, keepdim=True)).cumsum(dim=1)
         chosen = (edges < batch.uniform[:, 1:2]).sum(dim=1).clamp(max=self.classes - 1)
-        state = batch.presence.gather(1, chosen[:, None].long())[:, 0].long()
+        state = batch.targets.presence.gather(1, chosen[:, None].long())[:, 0].long()
         unlabelled = (state < 0) | (batch.uniform[:, 2] < self.settings.condition_dropout)
         return torch.where(unlabelled, 2 * self.classes, 2 * chosen + state.clamp(min=0))
 
@@ -133,17 +130,25 @@ class CDM(ImageLabelMethod):
         """p(y | x_0, t = 0) of slices, (slices, classes)."""
         return mirrored_presence(lambda part: self.classifier(part, part.new_zeros(len(part)).long()), images, chunk)
 
-    def locate(
-        self, images: Tensor, slices: Tensor, shown: Tensor, seed: int, chunk: int, progress: Progress
-    ) -> Tensor:
-        maps = self.derivative_map(images, slices, seed, chunk, progress)
+    def locate(self, images: Tensor, slices: Tensor, shown: Tensor, pass_: Pass) -> Tensor:
+        maps = self.derivative_map(images, slices, pass_)
         return calibrate(evidence(maps, images[slices], self.settings.hyperintense), self.settings.threshold)
 
-    def derivative_map(self, images: Tensor, slices: Tensor, seed: int, chunk: int, progress: Progress) -> Tensor:
+    def derivative_map(self, images: Tensor, slices: Tensor, pass_: Pass) -> Tensor:
         """The condition derivative of some slices, (slices, classes, size, size), smoothed, not yet thresholded."""
         settings = self.settings
-        at = (images, slices, self.schedule, settings.sigmas, settings.draws, seed, chunk, self.classes)
-        total = over_noise(*at, self._derivatives, progress)
+        total = over_noise(
+            self._derivatives,
+            images,
+            slices,
+            self.schedule,
+            sigmas=settings.sigmas,
+            draws=settings.draws,
+            classes=self.classes,
+            seed=pass_.seed,
+            chunk=pass_.chunk,
+            progress=pass_.progress,
+        )
         return torch.stack([blur(total[:, k], *settings.blur) for k in range(self.classes)], dim=1)
 
     def _derivatives(self, noisy: Tensor, step: int) -> Tensor:

@@ -16,18 +16,21 @@ from pydantic import Field, model_validator
 from torch import Tensor
 from torch.nn import functional
 
+from wsseg.data.kinds import SCRIBBLES
 from wsseg.data.slices import Batch, LabelledSlices
+from wsseg.data.targets import first_said
 from wsseg.diffusion.derivative import class_gradient, difference
 from wsseg.diffusion.features import FeatureTaps, noised_features
 from wsseg.diffusion.noise import over_noise, slice_noise
 from wsseg.diffusion.schedule import NoiseSchedule
-from wsseg.labels.space import BACKGROUND, NO, YES
+from wsseg.labels.space import NO, YES
 from wsseg.losses.contrast import contrast_loss, sample_pixels
 from wsseg.losses.pixels import overlap_loss, pixel_cross_entropy
-from wsseg.methods.base import Prediction, Progress, Settings, Stage, part_of
+from wsseg.methods.base import Prediction, Stage
+from wsseg.methods.prompt import Pass, Prompt
 from wsseg.methods.shared.gradcam import gradcam_map
 from wsseg.methods.shared.heat import blur, evidence, mark_something, over_neighbours
-from wsseg.methods.shared.presence import ImageLabelMethod, mirrored_presence, presence_auc
+from wsseg.methods.shared.presence import ImageLabelMethod, ImageLabelSettings, mirrored_presence, presence_auc
 from wsseg.methods.shared.seeds import confident, merge_classes, vote
 from wsseg.networks.classifier import NoisyClassifier
 from wsseg.networks.pixel_decoder import PixelDecoder
@@ -40,7 +43,7 @@ SEEDS = "seeds"
 """The stage that learns from seeds; all others learn from the method's own predictions."""
 
 
-class CLDFSettings(Settings):
+class CLDFSettings(ImageLabelSettings):
     """Settings of CLDF; the frozen networks' come first.
 
     Attributes:
@@ -67,7 +70,6 @@ class CLDFSettings(Settings):
         seed_steps: training on the seeds.
         self_rounds, self_steps: rounds of training on the method's own
             confident predictions as they are before the round, and their length.
-        presence_threshold: probability above which a slice shows the finding.
     """
 
     widths: tuple[int, ...] = (32, 64, 128, 128)
@@ -95,7 +97,6 @@ class CLDFSettings(Settings):
     seed_steps: int = Field(400, ge=1)
     self_rounds: int = Field(1, ge=0)
     self_steps: int = Field(400, ge=1)
-    presence_threshold: float = Field(0.5, gt=0, lt=1)
 
     @model_validator(mode="after")
     def _fits(self) -> CLDFSettings:
@@ -108,7 +109,7 @@ class CLDFSettings(Settings):
         return self
 
 
-class CLDF(ImageLabelMethod):
+class CLDF(ImageLabelMethod[CLDFSettings]):
     """Frozen diffusion features, a pixel decoder, and prototypes of the classes.
 
     Args:
@@ -117,13 +118,12 @@ class CLDF(ImageLabelMethod):
     """
 
     settings_type = CLDFSettings
+    heeds = (SCRIBBLES,)
     frozen = ("diffusion", "classifier", "cam")
     training_only = ("cam",)
 
     def __init__(self, settings: CLDFSettings, classes: int) -> None:
         super().__init__(settings, classes)
-        self.settings = settings
-        self.classes = classes
         self.schedule = NoiseSchedule()
         self.diffusion = ConditionalUNet(settings.widths, rows=2 * classes + 1)
         self.classifier = NoisyClassifier(settings.classifier_widths, classes)
@@ -141,38 +141,38 @@ class CLDF(ImageLabelMethod):
             *(Stage(name, self.decoder, steps=settings.self_steps, rate=1e-3, batch=16) for name in rounds),
         ]
 
-    def pixel_labels(self, stage: Stage, data: LabelledSlices, chunk: int, progress: Progress) -> Tensor:
+    def pixel_labels(self, stage: Stage, data: LabelledSlices, pass_: Pass) -> Tensor:
         """Seeds in the first stage; the method's own confident predictions in the others."""
         per_class = torch.zeros(len(data.images), self.classes, *data.images.shape[2:], dtype=torch.uint8)
         deep = data.depth_mm > self.settings.seed_rim_mm
         if stage.name == SEEDS:
             for k in range(self.classes):
-                slices = torch.nonzero(data.presence[:, k] == YES)[:, 0]
-                maps = self.seed_maps(data.images, slices, k, chunk, part_of(progress, k, self.classes))
+                slices = torch.nonzero(data.targets.presence[:, k] == YES)[:, 0]
+                maps = self.seed_maps(data.images, slices, k, pass_.step(k, self.classes))
                 per_class[slices, k] = vote(maps, deep[slices], self.settings.votes)
         else:
-            slices = torch.nonzero((data.presence == YES).any(dim=1))[:, 0]
-            own = self.locate(data.images, slices, data.presence[slices] != NO, 0, chunk, progress)
+            slices = torch.nonzero((data.targets.presence == YES).any(dim=1))[:, 0]
+            own = self.locate(data.images, slices, data.targets.presence[slices] != NO, pass_)
             for k in range(self.classes):
                 per_class[slices, k] = confident(own[:, k], deep[slices])
-        made = merge_classes(per_class, data.presence)
-        return torch.where(data.pixels > 0, data.pixels, made)  # what people drew wins
+        made = merge_classes(per_class, data.targets.presence)
+        return first_said(data.targets.pixels, made)
 
-    def seed_maps(self, images: Tensor, slices: Tensor, k: int, chunk: int, progress: Progress) -> list[Tensor]:
+    def seed_maps(self, images: Tensor, slices: Tensor, k: int, pass_: Pass) -> list[Tensor]:
         """The heat maps of one class that seeds are voted on by, each (len(slices), size, size), not negative."""
         small, found, kinds = self._small(images), [], self.settings.maps
         for index, kind in enumerate(kinds):
-            plane = self.raw_map(kind, small, slices, k, chunk, part_of(progress, index, len(kinds)))
+            plane = self.raw_map(kind, small, slices, k, pass_.step(index, len(kinds)))
             plane = blur(plane.clamp(min=0), self.settings.seed_blur, 0.0)
             wide = functional.interpolate(plane[:, None], images.shape[2:], mode="bilinear", align_corners=False)
             found.append(evidence(wide, images[slices], self.settings.hyperintense)[:, 0])
         return found
 
-    def raw_map(self, kind: str, small: Tensor, slices: Tensor, k: int, chunk: int, progress: Progress) -> Tensor:
+    def raw_map(self, kind: str, small: Tensor, slices: Tensor, k: int, pass_: Pass) -> Tensor:
         """One heat map of class ``k`` from the frozen networks alone, (len(slices), diffusion_size, diffusion_size)."""
         device = self.decoder.prototypes.device
         if kind == "cam":
-            return gradcam_map(self.cam, self.settings.cam_layer, small[slices].to(device), k, progress)
+            return gradcam_map(self.cam, self.settings.cam_layer, small[slices].to(device), k, pass_.progress)
 
         def derivative(noisy: Tensor, step: int) -> Tensor:
             noisy = noisy.to(device)
@@ -183,23 +183,32 @@ class CLDF(ImageLabelMethod):
             return class_gradient(self.classifier, noisy.to(device), step, k)
 
         map_of = {"derivative": derivative, "gradient": gradient}[kind]
-        at = (small, slices, self.schedule, self.settings.map_sigmas, 1, 0, chunk, 1)
-        return over_noise(*at, map_of, progress)[:, 0]
+        return over_noise(
+            map_of,
+            small,
+            slices,
+            self.schedule,
+            sigmas=self.settings.map_sigmas,
+            draws=1,
+            classes=1,
+            seed=pass_.seed,
+            chunk=pass_.chunk,
+            progress=pass_.progress,
+        )[:, 0]
 
     def losses(self, stage: Stage, batch: Batch) -> dict[str, Tensor]:
         noise = batch.noise[:, :, : self.settings.diffusion_size, : self.settings.diffusion_size]
         embedded = self.decoder(self.features(batch.images, noise), batch.images)
-        labels = batch.pixels.long()
-        target = torch.where(labels == BACKGROUND, 0, labels)
+        target, known = batch.targets.known_pixels()
         contrastive = stage.name == SEEDS and self.settings.loss != "cross-entropy"
         alone = contrastive and self.settings.loss == "contrastive"
         logits = self.decoder.scores(embedded.detach() if alone else embedded) / self.settings.temperature
-        found = {"cross-entropy": pixel_cross_entropy(logits, target, labels > 0, balanced=stage.name == SEEDS)}
+        found = {"cross-entropy": pixel_cross_entropy(logits, target, known, balanced=stage.name == SEEDS)}
         if contrastive:
-            drawn = sample_pixels(embedded, labels, 64, batch.uniform[:, 3])
+            drawn = sample_pixels(embedded, batch.targets.pixels.long(), 64, batch.uniform[:, 3])
             found["contrast"] = contrast_loss(*drawn, self.settings.temperature)
         if stage.name != SEEDS:
-            found["overlap"] = overlap_loss(logits, target, labels > 0)
+            found["overlap"] = overlap_loss(logits, target, known)
         return found
 
     def score(self, held: LabelledSlices, chunk: int) -> float:
@@ -212,18 +221,16 @@ class CLDF(ImageLabelMethod):
         for case in range(len(held.cases)):
             images = held.images[held.case == case].to(device)
             everywhere = torch.ones(len(images), self.classes, dtype=torch.bool)
-            maps = self.locate(images, torch.arange(len(images)), everywhere, 0, chunk, lambda part: None)
+            maps = self.locate(images, torch.arange(len(images)), everywhere, Pass(chunk))
             marked.append(maps.flatten(2).mean(dim=2))
         return presence_auc(held, torch.cat(marked))
 
-    def predict(
-        self, images: Tensor, presence: Tensor | None, seed: int, chunk: int, progress: Progress, text: str = ""
-    ) -> Prediction:
-        found = super().predict(images, presence, seed, chunk, progress, text)
+    def predict(self, images: Tensor, prompt: Prompt, pass_: Pass) -> Prediction:
+        found = super().predict(images, prompt, pass_)
         shown = (found.presence > self.settings.presence_threshold).cpu()
         probabilities = over_neighbours(found.probabilities, shown, self.settings.slice_blur)
-        if presence is not None:
-            probabilities = mark_something(probabilities, presence.cpu() == YES)
+        if prompt.presence is not None:
+            probabilities = mark_something(probabilities, prompt.presence == YES)
         return Prediction(probabilities, found.presence)
 
     def presence_probability(self, images: Tensor, chunk: int) -> Tensor:
@@ -231,16 +238,14 @@ class CLDF(ImageLabelMethod):
         small = self._small(images)
         return mirrored_presence(lambda part: self.classifier(part, part.new_zeros(len(part)).long()), small, chunk)
 
-    def locate(
-        self, images: Tensor, slices: Tensor, shown: Tensor, seed: int, chunk: int, progress: Progress
-    ) -> Tensor:
+    def locate(self, images: Tensor, slices: Tensor, shown: Tensor, pass_: Pass) -> Tensor:
         found, device = [], self.decoder.prototypes.device
         one = torch.zeros(len(images), 1, self.settings.diffusion_size, self.settings.diffusion_size)
-        for part in torch.arange(len(slices)).split(chunk):
+        for part in torch.arange(len(slices)).split(pass_.chunk):
             seen = images[slices[part]].to(device)
-            noise = slice_noise(one, slices[part], seed, 0, 0).to(device)
+            noise = slice_noise(one, slices[part], pass_.seed, 0, 0).to(device)
             found.append(self._read(self.decoder(self.features(seen, noise), seen), shown[part]).cpu())
-            progress((int(part[-1]) + 1) / len(slices))
+            pass_.progress((int(part[-1]) + 1) / len(slices))
         return torch.cat(found)[:, 1:]
 
     def features(self, images: Tensor, noise: Tensor) -> list[Tensor]:
@@ -251,8 +256,7 @@ class CLDF(ImageLabelMethod):
             noise: (batch, 1, diffusion_size, diffusion_size).
         """
         condition = self.diffusion.rows(torch.arange(1, 2 * self.classes, 2, device=images.device)).mean(dim=0)[None]
-        at = (self.taps, self.schedule, self.settings.sigmas)
-        return noised_features(*at, self._small(images), noise, condition)
+        return noised_features(self.taps, self.schedule, self.settings.sigmas, self._small(images), noise, condition)
 
     def _small(self, images: Tensor) -> Tensor:
         size = (self.settings.diffusion_size, self.settings.diffusion_size)

@@ -17,7 +17,8 @@ from wsseg.data.augment import stained_tissue
 from wsseg.data.slices import Batch, LabelledSlices
 from wsseg.diffusion.schedule import NoiseSchedule
 from wsseg.errors import WssegError
-from wsseg.methods.base import Method, Prediction, Progress, Settings, Stage
+from wsseg.methods.base import Method, Prediction, Settings, Stage
+from wsseg.methods.prompt import Pass, Prompt
 from wsseg.networks.unet import DenoisingUNet
 
 _Sigma = Annotated[float, Field(gt=0, lt=1)]
@@ -45,7 +46,7 @@ class DDPMSettings(Settings):
     batch: int = Field(8, ge=1)
 
 
-class DDPM(Method):
+class DDPM(Method[DDPMSettings]):
     """A denoiser of colour pictures.
 
     Args:
@@ -54,11 +55,10 @@ class DDPM(Method):
     """
 
     settings_type = DDPMSettings
-    learns_from = "images"
+    learns_from = ()
 
     def __init__(self, settings: DDPMSettings, classes: int) -> None:
         super().__init__(settings, classes)
-        self.settings = settings
         self.variety = stained_tissue(settings.crop)
         self.schedule = NoiseSchedule()
         self.diffusion = DenoisingUNet(settings.widths, channels=3)
@@ -80,9 +80,7 @@ class DDPM(Method):
         """Cannot be told: there is no mask to compare."""
         return math.nan
 
-    def predict(
-        self, images: Tensor, presence: Tensor | None, seed: int, chunk: int, progress: Progress, text: str = ""
-    ) -> Prediction:
+    def predict(self, images: Tensor, prompt: Prompt, pass_: Pass) -> Prediction:
         """Refused.
 
         Raises:

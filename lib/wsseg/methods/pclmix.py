@@ -33,13 +33,14 @@ from torch.nn import functional
 from torch.optim.swa_utils import update_bn
 
 from wsseg.data.augment import Variety
+from wsseg.data.kinds import SCRIBBLES
 from wsseg.data.slices import Batch, neighbouring
 from wsseg.errors import WssegError
-from wsseg.labels.space import BACKGROUND
 from wsseg.losses.memory_contrast import ClassMemory, believed, choose_anchors, memory_contrast
 from wsseg.losses.mix import Mix
 from wsseg.losses.pixels import pixel_cross_entropy
-from wsseg.methods.base import Method, Prediction, Progress, Settings, Stage
+from wsseg.methods.base import Method, Prediction, Settings, Stage
+from wsseg.methods.prompt import Pass, Prompt
 from wsseg.methods.shared.poses import POSES, Pose, posed, unposed
 from wsseg.networks.shared_unet import SharedUNet
 from wsseg.networks.swin_decoder import SwinDecoder
@@ -104,7 +105,7 @@ class PCLMixSettings(Settings):
         return self
 
 
-class PCLMix(Method):
+class PCLMix(Method[PCLMixSettings]):
     """A U-Net taught by scribbles, with a second decoder while it learns.
 
     Args:
@@ -114,12 +115,10 @@ class PCLMix(Method):
 
     settings_type = PCLMixSettings
     training_only = ("auxiliary", "embed", "memory")
-    learns_from = "scribbles"
+    learns_from = (SCRIBBLES,)
 
     def __init__(self, settings: PCLMixSettings, classes: int) -> None:
         super().__init__(settings, classes)
-        self.settings = settings
-        self.classes = classes
         self.variety = Variety(
             turned=settings.turned,
             angle=0.35,
@@ -158,8 +157,7 @@ class PCLMix(Method):
 
     def losses(self, stage: Stage, batch: Batch) -> dict[str, Tensor]:
         settings, images = self.settings, batch.images
-        labels = batch.pixels.long()
-        known, target = labels > 0, torch.where(labels == BACKGROUND, 0, labels)
+        target, known = batch.targets.known_pixels()
         if not settings.mix:
             return self._plain_losses(batch, target, known)
         if len(images) < 2:
@@ -205,35 +203,30 @@ class PCLMix(Method):
         self.memory.push(embedded, small)
         return loss
 
-    def predict(
-        self, images: Tensor, presence: Tensor | None, seed: int, chunk: int, progress: Progress, text: str = ""
-    ) -> Prediction:
+    def predict(self, images: Tensor, prompt: Prompt, pass_: Pass) -> Prediction:
         """Look at the whole slices, then again at the square around what was found."""
         beside = neighbouring(torch.arange(len(images)), self.settings.neighbours, 0, len(images) - 1)
         images = images[beside.to(images.device), 0]
-        whole = self._probabilities(images, chunk, POSES[:1], lambda part: progress(part / 5))
+        whole = self._probabilities(images, POSES[:1], pass_.part(0, 0.2))
         rows, columns = _box(whole[:, 1:].sum(dim=1), self.settings.crop)
         poses = POSES if self.settings.turned else POSES[:2]
-        near = self._probabilities(images[:, :, rows, columns], chunk, poses, lambda part: progress((1 + 4 * part) / 5))
+        near = self._probabilities(images[:, :, rows, columns], poses, pass_.part(0.2, 1))
         found = torch.zeros_like(whole)
         found[:, 0] = 1.0
         found[:, :, rows, columns] = near
         # Of the class against background: the greatest of several classes may have less than half of a pixel.
         against = found[:, 1:] / (found[:, 1:] + found[:, :1]).clamp(min=1e-6)
         shown = against.flatten(2).amax(dim=2)
-        if presence is not None:
-            shown = torch.where(presence.cpu() < 0, shown, presence.cpu().float())
-            against = against * (presence.cpu() != 0)[:, :, None, None]
-        return Prediction(against, shown)
+        return Prediction(prompt.clear(against), prompt.decide(shown))
 
-    def _probabilities(self, images: Tensor, chunk: int, poses: Sequence[Pose], progress: Progress) -> Tensor:
+    def _probabilities(self, images: Tensor, poses: Sequence[Pose], pass_: Pass) -> Tensor:
         """The network's answers (slices, 1 + classes, ...) on the CPU, the mean over poses of each slice."""
         found = []
-        for part in torch.arange(len(images)).split(chunk):
+        for part in torch.arange(len(images)).split(pass_.chunk):
             seen = images[part].contiguous(memory_format=torch.channels_last)
             answers = [unposed(torch.softmax(self.network(_posed(seen, pose)).float(), dim=1), pose) for pose in poses]
             found.append(torch.stack(answers).mean(dim=0).cpu())
-            progress((int(part[-1]) + 1) / len(images))
+            pass_.progress((int(part[-1]) + 1) / len(images))
         return torch.cat(found)
 
 

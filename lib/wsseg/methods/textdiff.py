@@ -24,14 +24,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from wsseg.data.augment import stained_tissue
+from wsseg.data.kinds import MASKS, PRESENCE, TEXT
 from wsseg.data.slices import Batch
 from wsseg.diffusion.adm import decoder_channels, load_adm
 from wsseg.diffusion.features import FeatureTaps, noised_features
 from wsseg.diffusion.noise import slice_noise
 from wsseg.diffusion.schedule import NoiseSchedule
-from wsseg.labels.space import BACKGROUND, NO, UNKNOWN
 from wsseg.losses.pixels import pixel_cross_entropy, squared_dice
-from wsseg.methods.base import Method, Prediction, Progress, Settings, Stage
+from wsseg.methods.base import Method, Prediction, Settings, Stage
+from wsseg.methods.prompt import Pass, Prompt
 from wsseg.methods.shared.poses import POSES, posed, unposed
 from wsseg.networks.text import HuggingFaceText, TextEncoder, WordEmbedding
 from wsseg.networks.text_head import TextHead
@@ -104,7 +105,7 @@ class TextDiffSettings(Settings):
         return self
 
 
-class TextDiff(Method):
+class TextDiff(Method[TextDiffSettings]):
     """Frozen diffusion features, a text encoder, and the head that joins them.
 
     Args:
@@ -116,12 +117,12 @@ class TextDiff(Method):
     """
 
     settings_type = TextDiffSettings
-    learns_from = "masks"
-    reads_text = True
+    learns_from = (MASKS,)
+    heeds = (TEXT,)
+    prompts = (PRESENCE, TEXT)
 
     def __init__(self, settings: TextDiffSettings, classes: int) -> None:
         super().__init__(settings, classes)
-        self.settings = settings
         self.variety = stained_tissue(settings.crop)
         limit = PUBLISHED_TOKENS if settings.arithmetic == "published" else None
         self.text: TextEncoder = (
@@ -153,21 +154,18 @@ class TextDiff(Method):
         """CE + 1.5 Dice, of all pixels that lie in the picture."""
         settings = self.settings
         withheld = batch.uniform[:, 0] < settings.text_dropout
-        texts = ["" if drop else text for drop, text in zip(withheld.tolist(), batch.texts, strict=True)]
+        texts = ["" if drop else text for drop, text in zip(withheld.tolist(), batch.targets.texts, strict=True)]
         images = functional.avg_pool2d(batch.images, settings.shrink)
         noise = batch.noise[:, :, : images.shape[2], : images.shape[3]]
         logits = self._logits(images, noise, texts).float()
-        labels = batch.pixels.long()
-        known, target = labels > 0, torch.where(labels == BACKGROUND, 0, labels)
+        target, known = batch.targets.known_pixels()
         scores = logits if settings.arithmetic == "published" else torch.softmax(logits, dim=1)
         return {
             "cross-entropy": pixel_cross_entropy(logits, target, known, balanced=False),
             "dice": settings.dice * squared_dice(scores, target, known),
         }
 
-    def predict(
-        self, images: Tensor, presence: Tensor | None, seed: int, chunk: int, progress: Progress, text: str = ""
-    ) -> Prediction:
+    def predict(self, images: Tensor, prompt: Prompt, pass_: Pass) -> Prediction:
         """Overlapping windows, blended by Gaussian weights; one noise for all of a pose, as published."""
         shrink, side = self.settings.shrink, self.settings.crop // self.settings.shrink
         small, done = functional.avg_pool2d(images, shrink, ceil_mode=True), 0
@@ -175,18 +173,18 @@ class TextDiff(Method):
 
         def classify(windows: Tensor, noise: Tensor) -> Tensor:
             nonlocal done
-            logits = self._logits(windows, noise.expand_as(windows), [text] * len(windows))
+            logits = self._logits(windows, noise.expand_as(windows), [prompt.text] * len(windows))
             done += len(windows)
-            progress(min(1.0, done / total))
+            pass_.progress(min(1.0, done / total))
             return torch.softmax(logits.float(), dim=1)
 
         answers = []
         for index, pose in enumerate(POSES[: self.settings.poses]):
-            noise = slice_noise(torch.zeros(1, 3, side, side), torch.zeros(1, dtype=torch.long), seed, 0, index)
+            noise = slice_noise(torch.zeros(1, 3, side, side), torch.zeros(1, dtype=torch.long), pass_.seed, 0, index)
             answer = sliding_window_inference(
                 posed(small, pose),
                 roi_size=(side, side),
-                sw_batch_size=chunk,
+                sw_batch_size=pass_.chunk,
                 predictor=classify,
                 overlap=OVERLAP,
                 mode="gaussian",
@@ -197,10 +195,7 @@ class TextDiff(Method):
             answers.append(unposed(cast(Tensor, answer), pose))
         probabilities = torch.stack(answers).mean(dim=0)[:, 1:, : images.shape[2], : images.shape[3]]
         shown = probabilities.flatten(2).amax(dim=2)
-        if presence is not None:
-            shown = torch.where(presence.cpu() == UNKNOWN, shown, presence.cpu().float())
-            probabilities = probabilities * (presence.cpu() != NO)[:, :, None, None]
-        return Prediction(probabilities, shown)
+        return Prediction(prompt.clear(probabilities), prompt.decide(shown))
 
     def _logits(self, images: Tensor, noise: Tensor, texts: Sequence[str]) -> Tensor:
         """Logits (batch, 1 + classes, ...) at the picture's own pixels, of shrunken images (batch, 3, ...).

@@ -6,7 +6,7 @@ import json
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -27,6 +27,7 @@ from wsseg.files import whole_file
 from wsseg.inference.segmenter import slices_per_pass
 from wsseg.labels.space import YES
 from wsseg.methods.base import Method, Stage
+from wsseg.methods.prompt import Pass
 
 CHECKPOINT = "checkpoint.pt"
 
@@ -209,7 +210,7 @@ def train(
         length = settings.steps or stage.steps
         if index >= first:
             resumed = saved if saved and index == first and saved["step"] else None
-            run.data = replace(data, pixels=_pixel_labels(run, stage, data, resumed is not None, preparing))
+            run.data = data.with_pixels(_pixel_labels(run, stage, data, resumed is not None, preparing))
             _train_stage(run, index, stage, length, resumed)
         run.done += length
     method.requires_grad_(False).eval().cpu()
@@ -221,7 +222,7 @@ def train(
 def _pixel_labels(run: _Run, stage: Stage, data: LabelledSlices, resumed: bool, preparing: Preparing) -> Tensor:
     """What a stage learns from; on a resume what it began with, as the weights have changed since."""
     if type(run.method).pixel_labels is Method.pixel_labels:
-        return data.pixels
+        return data.targets.pixels
     file = run.settings.folder / LABELS
     if resumed:
         try:
@@ -231,7 +232,9 @@ def _pixel_labels(run: _Run, stage: Stage, data: LabelledSlices, resumed: bool, 
     run.method.requires_grad_(False).eval()
     chunk = slices_per_pass(run.accelerator.device, data.images.shape[-1])
     with torch.no_grad():
-        pixels = run.method.pixel_labels(stage, data, chunk, partial(preparing, f"labels for {stage.name}"))
+        pixels = run.method.pixel_labels(
+            stage, data, Pass(chunk, progress=partial(preparing, f"labels for {stage.name}"))
+        )
     if run.accelerator.is_main_process:
         with whole_file(file) as part:
             save_file({"pixels": pixels}, part)
@@ -252,7 +255,7 @@ def load_checkpoint(path: Path) -> dict[str, Any] | None:
 def _plan(run: _Run) -> dict[str, Any]:
     """What must not change between the parts of an interrupted run."""
     stages = {stage.name: run.settings.steps or stage.steps for stage in run.method.stages()}
-    positive = int((run.data.presence == YES).sum())
+    positive = int((run.data.targets.presence == YES).sum())
     frozen = {part: words for part, words in run.settings.facts.items() if part.startswith("frozen ")}
     return {
         "seed": run.settings.seed,
@@ -307,7 +310,7 @@ def _train_stage(run: _Run, index: int, stage: Stage, length: int, saved: dict[s
     seed, variety = _stage_seed(run.settings.seed, index), run.method.variety
     settle = partial(_settle, run, stage, seed, min(SETTLING, length))
     for step in range(begin, length):
-        batch = _to_device(run.data.batch(seed, step, share, variety, step / length), run.accelerator)
+        batch = run.data.batch(seed, step, share, variety, step / length).to(run.accelerator.device)
         for group in optimizer.param_groups:
             group["lr"] = stage.rate * min(1.0, (step + 1) / WARM_UP)
         losses = objective(batch)
@@ -354,7 +357,7 @@ def _state_of(module: nn.Module) -> list[Tensor]:
 def _settle(run: _Run, stage: Stage, seed: int, count: int) -> None:
     """Let the method measure its running statistics anew, with the same batches in every process."""
     batches = (run.data.batch(seed, step, range(stage.batch), run.method.variety) for step in range(count))
-    run.method.settle(_to_device(batch, run.accelerator) for batch in batches)
+    run.method.settle(batch.to(run.accelerator.device) for batch in batches)
 
 
 def _try_average(
@@ -400,14 +403,6 @@ def _mean_losses(run: _Run, losses: dict[str, Tensor], stage: Stage, step: int) 
     if not all(map(math.isfinite, values.values())):
         raise WssegError(f"training diverged in stage {stage.name}, step {step}: the losses are {values}")
     return values
-
-
-def _to_device(batch: Batch, accelerator: Accelerator) -> Batch:
-    device = accelerator.device
-    images = batch.images.to(device, memory_format=torch.channels_last)
-    others = (batch.presence, batch.pixels, batch.noise, batch.uniform)
-    presence, pixels, noise, uniform = (tensor.to(device) for tensor in others)
-    return Batch(images, presence, pixels, noise, uniform, batch.done, batch.texts)
 
 
 def _save(run: _Run, stage: int, step: int, optimizer: Any, average: EMAModel | None, best: _Best) -> None:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from wsseg.data.slices import LearnsFrom
 from wsseg.errors import WssegError
 from wsseg.labels.space import Code, Label, LabelSpace
 from wsseg.models.card import model_card
@@ -29,7 +28,7 @@ TISSUE = Code(scheme="SCT", value="85756007", meaning="Tissue")
 
 YOURS = "yours to choose"
 
-_METHODS: dict[LearnsFrom, dict[str, Any]] = {
+_METHODS: dict[str, dict[str, Any]] = {
     "presence": {"method": "cdm", "size": 64},
     "scribbles": {"method": "pclmix", "size": 192, "settings": {"crop": 192}, "largest_component": True},
     "masks": {
@@ -44,7 +43,7 @@ pictures, over the backbone of stained tissue."""
 
 
 def new_package(
-    name: str, labels: Sequence[str], modality: str, models: Path, learns_from: LearnsFrom = "presence"
+    name: str, labels: Sequence[str], modality: str, models: Path, learns_from: str = "presence"
 ) -> ModelPackage:
     """Write a package without weights, ready to be labelled for and trained.
 

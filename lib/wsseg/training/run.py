@@ -14,14 +14,15 @@ import torch
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 
+from wsseg.data.kinds import Kinds
 from wsseg.data.preprocess import View
 from wsseg.data.slices import LabelledSlices, held_back_cases, load_slices
 from wsseg.errors import WssegError
 from wsseg.evaluation.evaluate import check_pixel_labels
 from wsseg.files import PART, make_folder
 from wsseg.inference.segmenter import slices_per_pass
-from wsseg.labels.space import YES
-from wsseg.methods.base import Method, Progress, Stage
+from wsseg.methods.base import Method, Stage
+from wsseg.methods.prompt import Progress
 from wsseg.methods.registry import adopt_parents, create_method, load_method, stored_weights
 from wsseg.models.card import model_card
 from wsseg.models.package import (
@@ -104,7 +105,7 @@ def train_package(
     adopted = adopt_parents(method, package, method.frozen if scratch else _stale_parts(method, package))
     facts = settings.facts | _frozen_facts(package) | {f"frozen {part}": words for part, words in adopted.items()}
     reading = partial(preparing, "reading scans")
-    slices = load_slices(data, package.labels, View.of(recipe), method.learns_from, reading)
+    slices = load_slices(data, package.labels, View.of(recipe), method.learns_from, method.heeds, reading)
     slices, held = _hold_back(slices, settings.held_back, package)
     if check:
         facts |= _checked(method, package, check, partial(preparing, "checking labels"))
@@ -219,7 +220,7 @@ def _trained_metadata(
     content |= {
         "version": version,
         "changelog": {**package.metadata.changelog, version: f"trained from {outcome.origin}"},
-        "data_source": f"{len(data.cases)} scans named to `wsseg train`, learned from {method.learns_from}.",
+        "data_source": f"{len(data.cases)} scans named to `wsseg train`, learned from {_names(data.kinds)}.",
         "known_failures": "Not examined.",
         "ablation": "",
     }
@@ -244,11 +245,11 @@ def _trained_metadata(
 
 
 def _label_counts(data: LabelledSlices) -> dict[str, int]:
-    if data.learns_from in ("scribbles", "masks"):
-        return {f"slices with {data.learns_from}": int(data.pixels.flatten(1).any(dim=1).sum())}
-    if data.learns_from == "images":
-        return {}
-    return {"positive slices": int((data.presence == YES).any(dim=1).sum())}
+    return {f"slices with {kind.name}": int(kind.bears(data.targets).sum()) for kind in data.kinds}
+
+
+def _names(kinds: Kinds) -> str:
+    return ", ".join(kind.name for kind in kinds) or "images alone"
 
 
 def _score_facts(before: float | None, score: float | None) -> dict[str, float]:

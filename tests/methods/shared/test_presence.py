@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import torch
 
-from wsseg.methods.shared.presence import decide_presence, smooth_over_slices
+from wsseg.methods.prompt import Prompt
+from wsseg.methods.shared.presence import smooth_over_slices
 
 
 def test_neighbours_outvote_a_single_slice() -> None:
@@ -13,5 +14,5 @@ def test_neighbours_outvote_a_single_slice() -> None:
 
 def test_given_presence_wins_where_known() -> None:
     probability = torch.tensor([[0.9], [0.9], [0.9]])
-    decided = decide_presence(probability, torch.tensor([[1], [0], [-1]]))
+    decided = Prompt(torch.tensor([[1], [0], [-1]])).decide(probability)
     torch.testing.assert_close(decided, torch.tensor([[1.0], [0.0], [0.9]]))

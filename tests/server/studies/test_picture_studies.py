@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from conftest import MakePackage, small_package, tissue
+from wsseg.data.kinds import MASKS, TEXT
 from wsseg.data.preprocess import View
 from wsseg.data.slices import load_slices
 from wsseg.errors import UnavailableError, WssegError
@@ -135,8 +136,8 @@ def test_a_snapshot_holds_pictures_masks_and_sentences(labels: Labels, package: 
     assert written == {"a.png", "b.JPG", "e.TIFF", *masks, "text.csv", "image_labels.csv"}
     for name in masks:
         assert np.array_equal(read_volume(tmp_path / "data" / name).voxels[:, :, 0].T, mask)
-    found = load_slices(tmp_path / "data", package.labels, View.of(package.recipe), "masks")
-    assert (found.cases, found.texts) == (("a", "e"), ("", 'The "e".'))
+    found = load_slices(tmp_path / "data", package.labels, View.of(package.recipe), (MASKS,), (TEXT,))
+    assert (found.cases, found.targets.texts) == (("a", "e"), ("", 'The "e".'))
 
 
 def test_labels_that_teach_a_head_nothing(labels: Labels, package: ModelPackage, tmp_path: Path) -> None:

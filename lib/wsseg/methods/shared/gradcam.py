@@ -9,7 +9,7 @@ import torch
 from monai.visualize import GradCAMpp
 from torch import Tensor, nn
 
-from wsseg.methods.base import Progress
+from wsseg.methods.prompt import Progress
 
 
 def gradcam_map(classifier: nn.Module, layer: str, images: Tensor, k: int, progress: Progress) -> Tensor:

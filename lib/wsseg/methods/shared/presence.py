@@ -5,36 +5,47 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Callable
+from typing import TypeVar
 
 import numpy as np
 import torch
 from monai.metrics import compute_roc_auc
+from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
+from wsseg.data.kinds import PRESENCE
 from wsseg.data.slices import LabelledSlices
 from wsseg.labels.space import NO, YES
-from wsseg.methods.base import Method, Prediction, Progress
+from wsseg.methods.base import Method, Prediction, Settings
+from wsseg.methods.prompt import Pass, Prompt
 
 
-class ImageLabelMethod(Method):
-    """A method learned from "this slice shows it: yes / no".
+class ImageLabelSettings(Settings):
+    """What the settings of all such methods hold.
 
     Attributes:
-        classes: number of findings.
+        presence_threshold: probability above which a slice shows the finding.
     """
 
-    classes: int
+    presence_threshold: float = Field(0.5, gt=0, lt=1)
 
-    def predict(
-        self, images: Tensor, presence: Tensor | None, seed: int, chunk: int, progress: Progress, text: str = ""
-    ) -> Prediction:
-        decided = decide_presence(self.presence_probability(images, chunk), presence)
+
+ImageLabelSettingsType = TypeVar("ImageLabelSettingsType", bound=ImageLabelSettings)
+
+
+class ImageLabelMethod(Method[ImageLabelSettingsType]):
+    """A method learned from "this slice shows it: yes / no"."""
+
+    learns_from = (PRESENCE,)
+
+    def predict(self, images: Tensor, prompt: Prompt, pass_: Pass) -> Prediction:
+        decided = prompt.decide(self.presence_probability(images, pass_.chunk))
         shown = decided > self.settings.presence_threshold
         slices = torch.nonzero(shown.any(dim=1))[:, 0]
         probabilities = torch.zeros(len(images), self.classes, *images.shape[2:])
         if len(slices):
-            probabilities[slices] = self.locate(images, slices, shown[slices], seed, chunk, progress)
+            probabilities[slices] = self.locate(images, slices, shown[slices], pass_)
         return Prediction(probabilities * shown[:, :, None, None], decided)
 
     def score(self, held: LabelledSlices, chunk: int) -> float:
@@ -48,9 +59,7 @@ class ImageLabelMethod(Method):
         """Probability that slices show a class, (slices, classes) on the CPU."""
 
     @abstractmethod
-    def locate(
-        self, images: Tensor, slices: Tensor, shown: Tensor, seed: int, chunk: int, progress: Progress
-    ) -> Tensor:
+    def locate(self, images: Tensor, slices: Tensor, shown: Tensor, pass_: Pass) -> Tensor:
         """Where the classes are in some slices.
 
         Args:
@@ -69,7 +78,7 @@ def presence_auc(held: LabelledSlices, said: Tensor) -> float:
         said: (slices, classes), greater where a slice rather shows the class.
     """
     areas = []
-    for truth, value in zip(held.presence.T, said.T, strict=True):
+    for truth, value in zip(held.targets.presence.T, said.T, strict=True):
         if (truth == YES).any() and (truth == NO).any():
             areas.append(compute_roc_auc(value[truth >= 0], truth[truth >= 0]))
     return float(np.mean(areas)) if areas else math.nan
@@ -95,10 +104,3 @@ def mirrored_presence(classifier: Callable[[Tensor], Tensor], images: Tensor, ch
     """
     logits = [(classifier(part) + classifier(part.flip(2))) / 2 for part in images.split(chunk)]
     return torch.sigmoid(smooth_over_slices(torch.cat(logits)))
-
-
-def decide_presence(probability: Tensor, given: Tensor | None) -> Tensor:
-    """Presence (slices, classes): as given where it is known, else as estimated."""
-    if given is None:
-        return probability
-    return torch.where(given < 0, probability, given.to(probability))

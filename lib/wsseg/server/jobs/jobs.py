@@ -16,15 +16,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import numpy as np
 import psutil
 import torch
 
+from wsseg.data.slices import check_folder
 from wsseg.errors import WssegError, naming
 from wsseg.files import home
-from wsseg.images.formats import read_volume
-from wsseg.labels.space import BACKGROUND, NO, YES
-from wsseg.labels.tables import PRESENCE_FILE, read_presence
 from wsseg.methods.registry import BACKBONES, method_class
 from wsseg.models.package import ModelPackage, find_package, versions
 from wsseg.server.jobs.job_folder import STEPS, JobFolder, Plan, Status, all_jobs
@@ -305,21 +302,7 @@ def check_labels(data: Path, package: ModelPackage) -> None:
         WssegError: a class is present nowhere, or absent nowhere; or it, or
             background, is in nobody's scribbles or finished mask.
     """
-    learns_from = method_class(package.recipe.method).learns_from
-    kinds = {"scribbles": ("scribble", BACKGROUND, "scribble"), "masks": ("label", 0, "finished mask")}
-    if learns_from in kinds:
-        kind, background, words = kinds[learns_from]
-        drawn = {int(value) for file in data.glob(f"*_{kind}.*") for value in np.unique(read_volume(file).voxels)}
-        for name, value in [*package.labels.values().items(), ("background", background)]:
-            if value not in drawn:
-                raise WssegError(f"labels: no scan has a {words} of {name}")
-        return
-    listed = read_presence(data / PRESENCE_FILE, package.labels).values()
-    for row, name in enumerate(package.labels.names):
-        states = {int(state) for presence in listed for state in presence[row]}
-        for state, word in ((YES, "present"), (NO, "absent")):
-            if state not in states:
-                raise WssegError(f"labels: no slice has {name} marked {word}, both are needed")
+    check_folder(data, package.labels, method_class(package.recipe.method).learns_from)
 
 
 def _trained_since(model: str, moment: datetime) -> bool:

@@ -1,0 +1,273 @@
+"""What a kind of label is: where it is kept, how it is read, what is enough of it, what it becomes in a batch.
+
+Every kind is one object of :data:`KINDS`. Whoever handles labels looks kinds
+up there and calls them; nothing asks which kind one is.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from wsseg.data.preprocess import Stack
+from wsseg.data.targets import Targets
+from wsseg.errors import WssegError
+from wsseg.images.folder import mask_of, scribble_of
+from wsseg.images.on_grid import check_values, read_drawn, read_mask
+from wsseg.images.volume import Volume
+from wsseg.labels.space import BACKGROUND, NO, YES, LabelSpace, Presence
+from wsseg.labels.tables import PRESENCE_FILE, TEXT_FILE, check_length, read_presence, read_texts
+
+Given = TypeVar("Given")
+"""What a data folder holds of a kind for one scan: rows of a table, or a file."""
+
+
+@dataclass(frozen=True)
+class CutScan:
+    """A scan of a data folder, cut into the slices that a network sees.
+
+    Attributes:
+        case: its name.
+        file: where it lies.
+        volume: as stored.
+        stack: as cut.
+    """
+
+    case: str
+    file: Path
+    volume: Volume
+    stack: Stack
+
+    def unknown(self, labels: LabelSpace) -> Targets:
+        """Nothing known of any slice."""
+        return Targets.unknown(len(self.stack.images), len(labels), self.stack.images.shape[2:])
+
+
+class LabelKind(ABC, Generic[Given]):
+    """One kind of label.
+
+    Attributes:
+        name: one word, as in ``--use presence`` and in packages.
+        words: what such labels are to people, as in "no scan has strokes of liver".
+    """
+
+    name: str
+    words: str
+
+    @abstractmethod
+    def in_folder(self, folder: Path, scans: Mapping[str, Path], labels: LabelSpace) -> dict[str, Given]:
+        """What a data folder holds of it, by scan; empty where there is nothing.
+
+        Raises:
+            WssegError: a table is damaged.
+        """
+
+    @abstractmethod
+    def nothing_in(self, folder: Path) -> str:
+        """The sentence that tells that no scan of a folder has such a label."""
+
+    @abstractmethod
+    def stored(self, given: Given, grid: Volume, labels: LabelSpace) -> Targets:
+        """What it says, on the scan's own grid and in the order of the file.
+
+        Args:
+            grid: of its scan, without voxels.
+
+        Raises:
+            WssegError: it holds what means nothing.
+        """
+
+    @abstractmethod
+    def targets(self, given: Given, scan: CutScan, labels: LabelSpace, source: Path) -> Targets:
+        """What it says of the slices of its scan.
+
+        Args:
+            source: the data folder, for messages.
+
+        Raises:
+            WssegError: it does not fit the scan, or holds what means nothing.
+        """
+
+    @abstractmethod
+    def bears(self, targets: Targets) -> Tensor:
+        """Which slices bear such a label, (slices,) bool."""
+
+    @abstractmethod
+    def lacking(self, targets: Iterable[Targets], labels: LabelSpace) -> list[str]:
+        """What is missing to learn all classes from such labels alone, a sentence each; none is enough."""
+
+    def candidates(self, targets: Targets, bearing: Tensor, sample: int, rng: np.random.Generator) -> Tensor:
+        """Slices to draw one sample of a batch from, by their indices.
+
+        Args:
+            bearing: indices of all slices that bear such a label.
+            sample: its position in the batch.
+        """
+        return bearing
+
+
+class _PresenceKind(LabelKind[Presence]):
+    """A class is on a slice, or is not."""
+
+    name, words = "presence", "slices marked present and absent"
+
+    def in_folder(self, folder: Path, scans: Mapping[str, Path], labels: LabelSpace) -> dict[str, Presence]:
+        table = folder / PRESENCE_FILE
+        listed = read_presence(table, labels) if table.exists() else {}
+        return {case: presence for case, presence in listed.items() if case in scans}
+
+    def nothing_in(self, folder: Path) -> str:
+        return f"{folder / PRESENCE_FILE}: is missing, or names none of the folder's scans"
+
+    def stored(self, given: Presence, grid: Volume, labels: LabelSpace) -> Targets:
+        unknown = Targets.unknown(given.shape[1], len(labels), (0, 0))
+        return replace(unknown, presence=torch.from_numpy(given.T.copy()))
+
+    def targets(self, given: Presence, scan: CutScan, labels: LabelSpace, source: Path) -> Targets:
+        if scan.volume.colour:  # a picture is seen in squares, of which nobody said anything
+            return scan.unknown(labels)
+        slices = scan.volume.shape[2]
+        presence = scan.stack.order_presence(check_length(given, slices, scan.case, source / PRESENCE_FILE), scan.file)
+        return replace(scan.unknown(labels), presence=presence)
+
+    def bears(self, targets: Targets) -> Tensor:
+        return (targets.presence >= 0).any(dim=1)
+
+    def lacking(self, targets: Iterable[Targets], labels: LabelSpace) -> list[str]:
+        presence = torch.cat([each.presence for each in targets])
+        return [
+            f"no slice has {name} marked {word}, both are needed"
+            for column, name in zip(presence.T, labels.names, strict=True)
+            for state, word in ((YES, "present"), (NO, "absent"))
+            if not (column == state).any()
+        ]
+
+    def candidates(self, targets: Targets, bearing: Tensor, sample: int, rng: np.random.Generator) -> Tensor:
+        """Half of the samples show a class, and half do not."""
+        column = targets.presence[:, rng.integers(targets.presence.shape[1])]
+        return torch.nonzero(column == (YES if sample % 2 else NO))[:, 0]
+
+
+class _DrawnKind(LabelKind[Path]):
+    """Something drawn on a scan, in a file of its own beside it."""
+
+    @abstractmethod
+    def file_of(self, scan: Path) -> Path | None:
+        """Where it would be drawn, None if nothing is."""
+
+    @abstractmethod
+    def pixel_labels(self, file: Path, grid: Volume, labels: LabelSpace) -> NDArray[np.uint8]:
+        """Its voxels as pixel labels: 0 not labelled, 1..N the classes, 255 background."""
+
+    def in_folder(self, folder: Path, scans: Mapping[str, Path], labels: LabelSpace) -> dict[str, Path]:
+        found = {case: self.file_of(file) for case, file in scans.items()}
+        return {case: file for case, file in found.items() if file is not None}
+
+    def stored(self, given: Path, grid: Volume, labels: LabelSpace) -> Targets:
+        pixels = torch.from_numpy(np.moveaxis(self.pixel_labels(given, grid, labels), 2, 0).copy())
+        return replace(Targets.unknown(len(pixels), len(labels), pixels.shape[1:]), pixels=pixels)
+
+    def targets(self, given: Path, scan: CutScan, labels: LabelSpace, source: Path) -> Targets:
+        cut = scan.stack.grid.cut(self.pixel_labels(given, scan.volume, labels))
+        pixels = scan.stack.labels_to_network(np.ascontiguousarray(cut))
+        return replace(scan.unknown(labels), pixels=pixels)
+
+    def bears(self, targets: Targets) -> Tensor:
+        return targets.pixels.flatten(1).any(dim=1)
+
+    def lacking(self, targets: Iterable[Targets], labels: LabelSpace) -> list[str]:
+        drawn = {int(value) for each in targets for value in each.pixels.unique()}
+        wanted = [*labels.values().items(), ("background", BACKGROUND)]
+        return [f"no scan has {self.words} of {name}" for name, value in wanted if value not in drawn]
+
+
+class _ScribbleKind(_DrawnKind):
+    """A few strokes of each class and of background."""
+
+    name, words = "scribbles", "scribbles"
+
+    def file_of(self, scan: Path) -> Path | None:
+        return scribble_of(scan)
+
+    def nothing_in(self, folder: Path) -> str:
+        return f"{folder}: no scan has a _scribble file beside it"
+
+    def pixel_labels(self, file: Path, grid: Volume, labels: LabelSpace) -> NDArray[np.uint8]:
+        found = read_drawn(file, grid).voxels
+        meaning = (
+            f"0 (not annotated), 1 to {len(labels)} and {BACKGROUND} (background);"
+            " `wsseg import` translates those of public releases"
+        )
+        check_values(file, found, [*range(len(labels) + 1), BACKGROUND], meaning)
+        return found.astype(np.uint8)
+
+
+class _MaskKind(_DrawnKind):
+    """A complete mask: what is no class is background."""
+
+    name, words = "masks", "a finished mask"
+
+    def file_of(self, scan: Path) -> Path | None:
+        return mask_of(scan)
+
+    def nothing_in(self, folder: Path) -> str:
+        return f"{folder}: no scan has a _label file beside it"
+
+    def pixel_labels(self, file: Path, grid: Volume, labels: LabelSpace) -> NDArray[np.uint8]:
+        found = read_mask(file, grid, len(labels))
+        return np.where(found == 0, np.uint8(BACKGROUND), found)
+
+
+class _TextKind(LabelKind[str]):
+    """A sentence on a scan."""
+
+    name, words = "text", "a sentence"
+
+    def in_folder(self, folder: Path, scans: Mapping[str, Path], labels: LabelSpace) -> dict[str, str]:
+        table = folder / TEXT_FILE
+        found = read_texts(table) if table.exists() else {}
+        return {case: text for case, text in found.items() if case in scans}
+
+    def nothing_in(self, folder: Path) -> str:
+        return f"{folder / TEXT_FILE}: is missing, or names none of the folder's scans"
+
+    def stored(self, given: str, grid: Volume, labels: LabelSpace) -> Targets:
+        return replace(Targets.unknown(1, len(labels), (0, 0)), texts=(given,))
+
+    def targets(self, given: str, scan: CutScan, labels: LabelSpace, source: Path) -> Targets:
+        unknown = scan.unknown(labels)
+        return replace(unknown, texts=(given,) * len(unknown.texts))
+
+    def bears(self, targets: Targets) -> Tensor:
+        return torch.tensor([bool(text) for text in targets.texts])
+
+    def lacking(self, targets: Iterable[Targets], labels: LabelSpace) -> list[str]:
+        return [] if any(any(each.texts) for each in targets) else ["no scan has a sentence"]
+
+
+MASKS, SCRIBBLES, PRESENCE, TEXT = _MaskKind(), _ScribbleKind(), _PresenceKind(), _TextKind()
+
+KINDS: dict[str, LabelKind[Any]] = {kind.name: kind for kind in (MASKS, SCRIBBLES, PRESENCE, TEXT)}
+"""All kinds by name, those that say most of a pixel first: where two speak, the first is believed."""
+
+Kinds = Sequence[LabelKind[Any]]
+
+
+def kinds_named(names: Iterable[str]) -> list[LabelKind[Any]]:
+    """Kinds by their names, in the order of :data:`KINDS`.
+
+    Raises:
+        WssegError: there is no such kind.
+    """
+    wanted = set(names)
+    if unknown := wanted - KINDS.keys():
+        raise WssegError(f'label kind "{sorted(unknown)[0]}" is unknown, known are: {", ".join(KINDS)}')
+    return [kind for name, kind in KINDS.items() if name in wanted]

@@ -1,0 +1,121 @@
+"""What labels of any kind say of slices, on the network's grid: the form in which a method learns from them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from wsseg.labels.space import BACKGROUND, UNKNOWN
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What is known of some slices, however it was told; unknown where nothing was.
+
+    A new field is carried through all of the below by itself: tensors of three
+    axes or more are maps that move with the image, others do not.
+
+    Attributes:
+        presence: (slices, classes) int8 of 1 yes, 0 no, -1 unknown.
+        pixels: (slices, size, size) uint8; 0 not labelled, 1..N the classes,
+            255 background. A slice with a complete mask has no 0.
+        texts: the sentence on each slice's scan, "" where there is none.
+    """
+
+    presence: Tensor
+    pixels: Tensor
+    texts: tuple[str, ...]
+
+    @classmethod
+    def unknown(cls, slices: int, classes: int, size: Sequence[int]) -> Targets:
+        """Nothing known of so many slices of that size (rows, columns)."""
+        return Targets(
+            presence=torch.full((slices, classes), UNKNOWN, dtype=torch.int8),
+            pixels=torch.zeros(slices, *size, dtype=torch.uint8),
+            texts=("",) * slices,
+        )
+
+    @classmethod
+    def together(cls, parts: Sequence[Targets]) -> Targets:
+        """Those of several scans, one after the other."""
+        return Targets(
+            **{name: torch.cat([getattr(part, name) for part in parts]) for name in _TENSORS},
+            texts=sum((part.texts for part in parts), ()),
+        )
+
+    def over(self, other: Targets) -> Targets:
+        """What these say, and what the others say where these are silent."""
+        return Targets(
+            presence=torch.where(self.presence == UNKNOWN, other.presence, self.presence),
+            pixels=first_said(self.pixels, other.pixels),
+            texts=tuple(own or given for own, given in zip(self.texts, other.texts, strict=True)),
+        )
+
+    def at(self, rows: Tensor) -> Targets:
+        """Those of some slices, by their indices (n,)."""
+        return self._each(lambda tensor: tensor[rows], tuple(self.texts[int(row)] for row in rows))
+
+    def to(self, device: torch.device) -> Targets:
+        """The same on a device."""
+        return self._each(lambda tensor: tensor.to(device), self.texts)
+
+    def moved(self, move: Callable[[Tensor], Tensor]) -> Targets:
+        """With all maps, each as (slices, planes, size, size), put elsewhere by a function."""
+        return self._each(lambda tensor: _map(tensor, move) if tensor.ndim > 2 else tensor, self.texts)
+
+    def in_squares(self, side: int) -> Targets:
+        """Those of a picture, which is one slice, for each of the squares that cover it."""
+        count = len(squares(self.pixels[:, None], side, around=0))
+
+        def cut(tensor: Tensor) -> Tensor:
+            if tensor.ndim > 2:
+                return _map(tensor, lambda planes: squares(planes, side, around=0))
+            return tensor.expand(count, *tensor.shape[1:])
+
+        return self._each(cut, self.texts * count)
+
+    def _each(self, change: Callable[[Tensor], Tensor], texts: tuple[str, ...]) -> Targets:
+        return Targets(**{name: change(getattr(self, name)) for name in _TENSORS}, texts=texts)
+
+    def known_pixels(self) -> tuple[Tensor, Tensor]:
+        """Class indices (slices, size, size) with background as 0, and where they are known at all."""
+        return pixel_target(self.pixels)
+
+
+_TENSORS = tuple(field.name for field in fields(Targets) if field.type == "Tensor")
+
+
+def _map(tensor: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:
+    """A map (slices, ..., rows, columns) changed as (slices, planes, rows, columns)."""
+    found = change(tensor.flatten(1, -3) if tensor.ndim > 3 else tensor[:, None])
+    return found.reshape(len(found), *tensor.shape[1:-2], *found.shape[-2:])
+
+
+def pixel_target(pixels: Tensor) -> tuple[Tensor, Tensor]:
+    """Pixel labels (..., uint8) as class indices with background as 0, and where they are known at all."""
+    labels = pixels.long()
+    return torch.where(labels == BACKGROUND, 0, labels), labels > 0
+
+
+def first_said(first: Tensor, second: Tensor) -> Tensor:
+    """Pixel labels of the first, of the second where it has none: what people gave wins over what is made."""
+    return torch.where(first > 0, first, second)
+
+
+def squares(maps: Tensor, side: int, around: float) -> Tensor:
+    """Maps (1, planes, rows, columns) of a picture in the fewest squares that cover it."""
+    rows, columns = maps.shape[-2:]
+    padded = functional.pad(maps, (0, max(0, side - columns), 0, max(0, side - rows)), value=around)
+    tops, lefts = _starts(rows, side), _starts(columns, side)
+    return torch.cat([padded[..., top : top + side, left : left + side] for top in tops for left in lefts])
+
+
+def _starts(length: int, side: int) -> list[int]:
+    """Where squares begin that cover a length, evenly."""
+    count = max(1, -(-length // side))
+    last = max(0, length - side)
+    return [round(last * index / max(1, count - 1)) for index in range(count)]

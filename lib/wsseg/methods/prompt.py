@@ -1,0 +1,68 @@
+"""What a prediction is given: what people said of the scan, and how the computing is done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from wsseg.data.kinds import PRESENCE, TEXT, LabelKind
+from wsseg.labels.space import NO, UNKNOWN
+
+Progress = Callable[[float], None]
+"""Called with the finished part of something, in [0, 1]."""
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What people said of the slices that are to be segmented; where nothing was said, the method decides.
+
+    Attributes:
+        presence: (slices, classes) of 1, 0, -1 (unknown), on the CPU; None where nothing is known.
+        text: a sentence on the scan, "" for none.
+    """
+
+    presence: Tensor | None = None
+    text: str = ""
+
+    def kinds(self) -> list[LabelKind]:
+        """The kinds of labels that are given."""
+        given = ((PRESENCE, self.presence is not None), (TEXT, bool(self.text)))
+        return [kind for kind, there in given if there]
+
+    def decide(self, shown: Tensor) -> Tensor:
+        """Presence (slices, classes) in [0, 1]: as given where it is known, else as estimated."""
+        if self.presence is None:
+            return shown
+        return torch.where(self.presence == UNKNOWN, shown, self.presence.to(shown))
+
+    def clear(self, probabilities: Tensor) -> Tensor:
+        """Probabilities (slices, classes, ...) with 0 where a slice is said not to show a class."""
+        if self.presence is None:
+            return probabilities
+        return probabilities * (self.presence != NO)[:, :, None, None]
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One run of a method over slices.
+
+    Attributes:
+        chunk: slices, or tiles of a picture, that fit into memory at once.
+        seed: of the noise drawn, if any; each slice draws its own.
+        progress: called now and then.
+    """
+
+    chunk: int
+    seed: int = 0
+    progress: Progress = lambda part: None
+
+    def part(self, begin: float, end: float) -> Pass:
+        """The same for a part of the work, whose progress runs from ``begin`` to ``end``."""
+        return replace(self, progress=lambda part: self.progress(begin + (end - begin) * part))
+
+    def step(self, index: int, count: int) -> Pass:
+        """The same for one of ``count`` equal steps."""
+        return self.part(index / count, (index + 1) / count)
