@@ -13,6 +13,8 @@ import pytest
 from conftest import REPOSITORY
 from wsseg.files import home
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -42,7 +44,9 @@ def test_models_app_and_page_are_in_the_wheel(wheel: Path) -> None:
         "apps/wsseg/main.py",
     ):
         assert f"wsseg/bundled/{part}" in names
-    assert {"wsseg/app/page/index.html", "wsseg/app/page/main.js"} <= names
+    assert {"wsseg/server/page/index.html", "wsseg/server/page/main.js", "wsseg/py.typed"} <= names
+    modules = {str(path.relative_to(REPOSITORY / "lib")) for path in (REPOSITORY / "lib").rglob("*.py")}
+    assert modules <= names, "setup.cfg lists every package of lib/"
     assert not any(name.startswith("tests/") for name in names)
 
 
@@ -52,7 +56,7 @@ def test_installed_wheel_segments_elsewhere(wheel: Path, phantom_data: Path, tmp
     install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(site), str(wheel)]
     subprocess.run(install, check=True)
     environment = {**os.environ, "PYTHONPATH": str(site), "WSSEG_HOME": str(home())}
-    where = "import wsseg, wsseg.package as p; print(wsseg.__file__); print(p.bundled('model'))"
+    where = "import wsseg, wsseg.models.package as p; print(wsseg.__file__); print(p.bundled('model'))"
     found = _run([sys.executable, "-c", where], environment, tmp_path).split()
     assert all(Path(path).is_relative_to(site) for path in found)
     scan = next(phantom_data.glob("*[0-9].nii.gz"))
@@ -65,7 +69,7 @@ def test_the_library_works_without_monailabel(phantom_data: Path, tmp_path: Path
     scan = next(phantom_data.glob("*[0-9].nii.gz"))
     code = (
         "import sys; sys.modules['monailabel'] = None\n"
-        "import wsseg.train, wsseg.evaluate, wsseg.dicom\n"
+        "import wsseg.training.run, wsseg.evaluation.evaluate, wsseg.images.dicom.series\n"
         f"sys.argv = ['wsseg', 'segment', {str(scan)!r}, 'mask.nrrd']\n"
         "from wsseg.cli import main; main()\n"
     )

@@ -35,6 +35,7 @@ def scribbled(phantom_data: Path, tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.long
 def test_rows_differ_in_their_settings_and_are_kept_by_them(
     benchmark: ModuleType, scribbled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -23,6 +23,7 @@ def simulation(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return pytest.importorskip("active_learning", reason="matplotlib is not installed")
 
 
+@pytest.mark.long
 def test_it_plays_the_annotator_and_goes_on_where_it_was(
     simulation: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -27,6 +27,7 @@ def test_shuffled_is_never_the_true_sentence(benchmark: ModuleType) -> None:
     assert list(benchmark.sentences(texts, "true", 0)) == texts
 
 
+@pytest.mark.long
 def test_scores_are_kept_by_steps_and_model(
     benchmark: ModuleType, nuclei: ModelPackage, pictures: Path, tmp_path: Path
 ) -> None:

@@ -111,6 +111,7 @@ def test_models_are_listed_with_licence_and_figures() -> None:
         assert word in listed
 
 
+@pytest.mark.long
 def test_train_then_segment_with_what_was_trained(
     published: str, phantom_data: Path, scan: Path, tmp_path: Path
 ) -> None:
