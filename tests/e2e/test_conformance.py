@@ -83,7 +83,7 @@ STORED = {"image": "labelled", "label": "labelled"}
 ROWS = (
     # /, what it is
     Row("GET /", reply=HTML),
-    Row("GET /docs", reply=HTML),
+    Row("GET /docs", 404, "Not Found"),
     Row("GET /openapi.json", reply={"openapi": str, "paths": {"/infer/{model}": dict, "/train/{model}": dict}}),
     Row("GET /favicon.ico", reply="image/x-icon"),
     Row("GET /nothing", 404, "Not Found"),
@@ -239,9 +239,10 @@ ROWS = (
     Row("DELETE /session/{session}", reply=SESSION),
     Row("DELETE /session/{session}", 404, "Not Found"),
     # /logs
-    Row("GET /logs/", reply=HTML),
+    Row("GET /logs/", reply=TEXT),
     Row("GET /logs/?text=true", reply=TEXT),
     Row("GET /logs/?lines=0", reply=TEXT),
+    Row("GET /logs/?lines=-1", 422, "query.lines"),
     Row("GET /logs/?lines=few", 422, "query.lines"),
     Row("GET /logs/gpu", reply=TEXT) if which("nvidia-smi") else Row("GET /logs/gpu", 404, "no nvidia-smi"),
     # /proxy and /ohif

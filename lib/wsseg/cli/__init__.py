@@ -39,7 +39,7 @@ from wsseg.models.package import (
     package_names,
     roll_back,
 )
-from wsseg.server.settings import DEFAULT_MAX_UPLOAD_MB
+from wsseg.server.defaults import DEFAULT_MAX_UPLOAD_MB
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 

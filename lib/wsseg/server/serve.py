@@ -12,7 +12,8 @@ from wsseg.errors import NotFoundError, WssegError
 from wsseg.files import home
 from wsseg.labels.engine import open_store
 from wsseg.models.package import bundled
-from wsseg.server.settings import DEFAULT_MAX_UPLOAD_MB, LOCAL_ONLY, MAX_UPLOAD_MB, TOKEN, check_host, read_token
+from wsseg.server.defaults import DEFAULT_MAX_UPLOAD_MB
+from wsseg.server.settings import ServerSettings, check_host, read_token
 from wsseg.server.tasks.offered import offered_packages
 
 REMOTE = ("http://", "https://")
@@ -66,13 +67,9 @@ def serve(
     open_store().close()
     app = app_folder()
     print(_welcome(source, host, port, bool(token)), flush=True)
-    os.environ |= {
-        TOKEN: token,
-        LOCAL_ONLY: "" if guarded else "yes",
-        MAX_UPLOAD_MB: str(max_upload_mb),
-        "FORWARDED_ALLOW_IPS": PROXIES if behind_proxy else "",  # uvicorn's
-    }
-    _run(["--app", str(app), "--studies", source, "--host", host, "--port", str(port)], models)
+    ServerSettings(token=token, local_only=not guarded, max_upload_mb=max_upload_mb).to_environment()
+    trusted = PROXIES if behind_proxy else ""
+    _run(["--app", str(app), "--studies", source, "--host", host, "--port", str(port)], models, trusted)
 
 
 def check_port(host: str, port: int) -> None:
@@ -139,20 +136,38 @@ def _welcome(studies: str, host: str, port: int, closed: bool) -> str:
         f"studies    {studies}",
         f"3D Slicer  module MONAI Label, server {server}",
         f"OHIF       {ohif}",
-        f"browser    {server}/annotate/ labels scans and trains models, {server}/ describes the interface",
+        f"browser    {server}/annotate/ labels scans and trains models, {server}/openapi.json describes the interface",
         *(["log in     with the token, in 3D Slicer as the password of any user"] if closed else []),
         "The server is ready in about ten seconds; Ctrl-C stops it.",
     )
     return "\n".join(lines)
 
 
-def _run(arguments: list[str], models: list[str]) -> None:
+def _run(arguments: list[str], models: list[str], trusted: str) -> None:
+    """MONAI Label's ``start_server`` with a protocol of ours, which ends connections that do nothing."""
     for name, value in _SETTINGS.items():
         os.environ.setdefault(name, value)
     if models:
         arguments += ["--conf", "models", ",".join(models)]
+    import uvicorn
     from monailabel.main import Main  # reads the settings above as it is imported
+    from monailabel.utils.others.generic import init_log_config
+
+    from wsseg.server.security.patience import PatientProtocol
 
     main = Main(logging.WARNING)
-    command = ["start_server", *arguments, "--uvicorn_app", "wsseg.server.asgi:app", "--verbose", "WARNING"]
-    main.action_start_server(main.args_parser().parse_args(command))
+    given = main.args_parser().parse_args(["start_server", *arguments, "--verbose", "WARNING"])
+    main.start_server_validate_args(given)
+    main.start_server_init_settings(given)
+    uvicorn.run(
+        "wsseg.server.asgi:app",
+        host=given.host,
+        port=given.port,
+        http=PatientProtocol,
+        log_level=given.log_level,
+        log_config=init_log_config(given.log_config, given.app, "app.log", given.verbose),
+        use_colors=True,
+        access_log=False,
+        forwarded_allow_ips=trusted,
+        server_header=False,
+    )

@@ -10,22 +10,59 @@ import os
 import re
 from pathlib import Path
 
-from wsseg.errors import WssegError
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
-TOKEN = "WSSEG_TOKEN"
-"""The environment's variable with the token."""
+from wsseg.errors import WssegError
+from wsseg.server.defaults import DEFAULT_MAX_UPLOAD_MB
+
+PREFIX = "WSSEG_"
+"""How names of the environment's variables begin."""
 
 SHORTEST = 16
-"""Characters of a token; one that long needs no limit on how often it may be guessed."""
+"""Characters of a token."""
 
-LOCAL_ONLY = "WSSEG_LOCAL_ONLY"
-"""The environment's variable that is not empty where neither a token nor a proxy tells who comes."""
 
-MAX_UPLOAD_MB = "WSSEG_MAX_UPLOAD_MB"
-"""The environment's variable with the largest upload."""
+class ServerSettings(BaseSettings):
+    """What the environment says, each under its name after ``WSSEG_``.
 
-DEFAULT_MAX_UPLOAD_MB = 2048
-"""A CT of the whole body, 512 x 512 x 2000 voxels of 16 bits, is 1 GB; a mask on its grid may come with it."""
+    Attributes:
+        token: that clients must know; "" where none is asked for.
+        local_only: whether neither a token nor a proxy tells who comes.
+        max_upload_mb: the largest upload.
+    """
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, extra="ignore", frozen=True)
+
+    token: str = ""
+    local_only: bool = False
+    max_upload_mb: int = Field(default=DEFAULT_MAX_UPLOAD_MB, ge=1, le=1 << 20)
+
+    def to_environment(self) -> None:
+        """Put them into the environment, where :meth:`from_environment` finds them."""
+        os.environ |= {
+            f"{PREFIX}TOKEN": self.token,
+            f"{PREFIX}LOCAL_ONLY": str(self.local_only),
+            f"{PREFIX}MAX_UPLOAD_MB": str(self.max_upload_mb),
+        }
+
+    @classmethod
+    def from_environment(cls) -> ServerSettings:
+        """Those of the environment.
+
+        Raises:
+            WssegError: a variable holds what it cannot.
+        """
+        try:
+            return cls()
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise WssegError(f"{PREFIX}{str(first['loc'][0]).upper()}: {first['msg']}") from error
+
+
+def forget_token() -> None:
+    """Take the token out of the environment, which trainers and other commands inherit."""
+    os.environ.pop(f"{PREFIX}TOKEN", None)
 
 
 def read_token(file: Path | None) -> str:
@@ -35,7 +72,7 @@ def read_token(file: Path | None) -> str:
         WssegError: the file cannot be read, or what is given is no token.
     """
     if file is None:
-        token = os.environ.get(TOKEN, "")
+        token = ServerSettings.from_environment().token
         if not token:
             return ""
     else:
@@ -44,7 +81,7 @@ def read_token(file: Path | None) -> str:
         except (OSError, UnicodeDecodeError) as error:
             raise WssegError(f"--token-file {file}: cannot be read ({getattr(error, 'strerror', error)})") from error
     if not re.fullmatch(f"[!-~]{{{SHORTEST},}}", token):
-        source = f"--token-file {file}" if file else TOKEN
+        source = f"--token-file {file}" if file else f"{PREFIX}TOKEN"
         raise WssegError(
             f"{source}: a token has at least {SHORTEST} characters and no spaces, `openssl rand -hex 32` makes one"
         )
@@ -66,8 +103,3 @@ def is_this_machine(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
-
-
-def max_upload_mb() -> int:
-    """The largest upload."""
-    return int(os.environ.get(MAX_UPLOAD_MB, DEFAULT_MAX_UPLOAD_MB))

@@ -20,7 +20,6 @@ from monailabel.utils.sessions import Sessions
 from wsseg.server.routes import sessions
 from wsseg.server.routes.dependencies import served
 from wsseg.server.routes.replies import answer_errors
-from wsseg.server.settings import MAX_UPLOAD_MB
 from wsseg.server.studies import unpack
 
 Put = Callable[..., Response]
@@ -33,7 +32,7 @@ END_OF_ZIP = b"PK\5\6" + bytes(18)
 def put(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Put:
     """Make a session of archives, by name, where uploads may have 1 MB."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setenv(MAX_UPLOAD_MB, "1")
+    monkeypatch.setenv("WSSEG_MAX_UPLOAD_MB", "1")
     server = SimpleNamespace(sessions=lambda: Sessions(str(tmp_path / "sessions")))
     app = FastAPI()
     app.include_router(sessions.router)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,11 +17,13 @@ from starlette.websockets import WebSocketDisconnect
 
 from wsseg.errors import WssegError
 from wsseg.server.routes.replies import answer_errors
-from wsseg.server.security import access
+from wsseg.server.security import access, cookies, guesses, limits, patience
 from wsseg.server.security.access import Access, require_token
+from wsseg.server.security.cookies import SHIFT_SECONDS, Cookies
+from wsseg.server.security.guesses import AT_ONCE, Guesses, GuessingError
 from wsseg.server.security.limits import LOGIN, SizeLimit
 from wsseg.server.security.request_log import RequestLog
-from wsseg.server.settings import TOKEN, check_host, read_token
+from wsseg.server.settings import check_host, read_token
 
 SECRET = "0123456789abcdef0123"
 BEARER = {"authorization": f"Bearer {SECRET}"}
@@ -34,6 +37,10 @@ def app() -> FastAPI:
 
     @app.post("/scans/{scan}")
     async def echo(scan: str, request: Request) -> int:
+        return len(await request.body())
+
+    @app.put("/datastore/image")
+    async def store(request: Request) -> int:
         return len(await request.body())
 
     @app.get("/scans/{scan}")
@@ -50,9 +57,9 @@ def client(app: FastAPI) -> TestClient:
 
 
 def test_token_of_a_file_or_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(TOKEN, raising=False)
+    monkeypatch.delenv("WSSEG_TOKEN", raising=False)
     assert read_token(None) == ""
-    monkeypatch.setenv(TOKEN, SECRET)
+    monkeypatch.setenv("WSSEG_TOKEN", SECRET)
     assert read_token(None) == SECRET
     file = tmp_path / "token"
     file.write_text(f"{SECRET[::-1]}\n")
@@ -83,27 +90,43 @@ def test_a_network_is_let_in_only_where_somebody_guards(host: str) -> None:
 
 
 def test_cookie_ends_and_cannot_be_made_without_the_token(monkeypatch: pytest.MonkeyPatch) -> None:
-    def allowed(cookie: str) -> bool:
-        return Access(SECRET).allows(access.Headers({"cookie": f"{access.COOKIE}={cookie}"}))
+    mine = Access(SECRET)
 
-    cookie = Access(SECRET).cookie()
+    def allowed(cookie: str) -> bool:
+        return mine.allows(access.Headers({"cookie": f"{access.COOKIE}={cookie}"}), "10.0.0.1")
+
+    cookie = mine.cookies.make()
     assert SECRET not in cookie
     assert allowed(cookie)
-    ends, proof = cookie.split(".")
-    assert not allowed(f"{int(ends) + 1}.{proof}")
-    assert not allowed(Access(SECRET[::-1]).cookie())
-    for nonsense in ("", ".", "a.b", f"{ends}.", f".{proof}", f"{ends}.ä", '"', SECRET):
+    number, ends, proof = cookie.split(".")
+    assert not allowed(f"{number}.{ends.swapcase()}.{proof}")
+    assert not allowed(f"{number}A.{ends}.{proof}")
+    assert not allowed(Access(SECRET[::-1]).cookies.make())
+    for nonsense in ("", ".", "a.b", f"{ends}.", f".{proof}", f"{number}.{ends}.ä", '"', SECRET):
         assert not allowed(nonsense)
-    monkeypatch.setattr(access.time, "time", lambda: int(ends) + 1)
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + SHIFT_SECONDS + 2)
     assert not allowed(cookie)
+
+
+def test_logout_ends_one_cookie(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cookies, "LOGGED_OUT", 3)
+    kept = Cookies(SECRET)
+    made = [kept.make() for _ in range(5)]
+    kept.end(made[0])
+    assert [kept.is_valid(cookie) for cookie in made] == [False, True, True, True, True]
+    kept.end("nonsense")
+    for cookie in made:
+        kept.end(cookie)
+    assert len(kept._ended) == 3
 
 
 @pytest.mark.parametrize("other", ['other={"a":1}', "a[]=1", "=", "odd", 'half="', "wsseg2=1"])
 def test_cookies_of_other_servers_on_the_host_lock_nobody_out(other: str) -> None:
-    mine = f"{access.COOKIE}={Access(SECRET).cookie()}"
-    for cookies in (f"{other}; {mine}", f"{mine}; {other}"):
-        assert Access(SECRET).allows(access.Headers({"cookie": cookies}))
-    assert not Access(SECRET).allows(access.Headers({"cookie": other}))
+    mine = f"{access.COOKIE}={Access(SECRET).cookies.make()}"
+    for sent in (f"{other}; {mine}", f"{mine}; {other}"):
+        assert Access(SECRET).allows(access.Headers({"cookie": sent}), "10.0.0.1")
+    assert not Access(SECRET).allows(access.Headers({"cookie": other}), "10.0.0.1")
 
 
 def test_token_is_needed_for_more_than_http(app: FastAPI) -> None:
@@ -151,21 +174,79 @@ def test_login_leads_only_to_this_server(app: FastAPI, asked: str, reached: str)
         assert word in cookie
 
 
+def test_logout_closes_the_server_to_the_browser(app: FastAPI) -> None:
+    require_token(app, SECRET)
+    client = TestClient(app, base_url="https://wsseg.example", follow_redirects=False)
+    client.post("/login", data={"token": SECRET})
+    stolen = client.cookies[access.COOKIE]
+    assert client.post("/scans/a").status_code == 200
+    done = client.post("/logout")
+    assert (done.status_code, done.headers["location"]) == (303, "/login")
+    assert access.COOKIE not in client.cookies
+    client.cookies.set(access.COOKIE, stolen)
+    assert client.post("/scans/a").status_code == 401, "a copy of the cookie is still good"
+    assert client.post("/logout").status_code == 303
+
+
+@pytest.mark.parametrize("way", ["header", "page", "slicer"])
+def test_guesses_are_slowed_down_for_who_guesses(app: FastAPI, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = time.monotonic()
+    monkeypatch.setattr(guesses.time, "monotonic", lambda: now)
+    require_token(app, SECRET)
+    guesser = TestClient(app, client=("10.0.0.1", 1), follow_redirects=False)
+    other = TestClient(app, client=("10.0.0.2", 1), follow_redirects=False)
+    browser = TestClient(app, client=("10.0.0.1", 2), follow_redirects=False, base_url="https://wsseg.example")
+    browser.post("/login", data={"token": SECRET})
+
+    def send(client: TestClient, token: str) -> int:
+        if way == "header":
+            return client.post("/scans/a", headers={"authorization": f"Bearer {token}"}).status_code
+        if way == "page":
+            return client.post("/login", data={"token": token}).status_code
+        return client.post("/auth/token", data={"username": "a", "password": token}).status_code
+
+    assert [send(guesser, "wrong") for _ in range(AT_ONCE)] == [401] * AT_ONCE
+    assert send(guesser, "wrong") == 429
+    assert send(guesser, SECRET) == 429, "the right one is told from wrong ones at full speed"
+    assert send(other, SECRET) in (200, 303)
+    assert browser.post("/scans/a").status_code == 200, "a browser that has logged in before is locked out"
+    now += guesses.EVERY_SECONDS
+    assert send(guesser, SECRET) in (200, 303), "it is locked out for longer than that"
+
+
+def test_a_network_of_ipv6_is_one_guesser_and_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guesses, "ADDRESSES", 5)
+    counted = Guesses()
+    for host in range(AT_ONCE):
+        counted.check("2001:db8::5")
+        counted.wrong(f"2001:db8::{host + 1:x}")
+    with pytest.raises(GuessingError, match="too many wrong tokens"):
+        counted.check("2001:db8::ffff")
+    counted.check("2001:db8:0:1::1")
+    for host in range(20):
+        counted.wrong(f"10.0.0.{host}")
+    assert len(counted._made_up) == 5
+
+
 def test_requests_that_are_too_large_are_refused_while_they_arrive(app: FastAPI, client: TestClient) -> None:
-    app.add_middleware(SizeLimit, max_upload_mb=1)
+    app.add_middleware(SizeLimit, max_upload_mb=8)
     require_token(app, SECRET)
     upload = {"content-type": "multipart/form-data; boundary=edge", **BEARER}
 
     def pieces(count: int) -> Iterator[bytes]:
         return iter([MEGABYTE] * count)
 
-    assert client.post("/scans/a", content=MEGABYTE, headers=upload).json() == len(MEGABYTE)
-    for body in (MEGABYTE + b"x", pieces(2)):
-        refused = client.post("/scans/a", content=body, headers=upload)
+    assert client.put("/datastore/image", content=MEGABYTE, headers=upload).json() == len(MEGABYTE)
+    for body in (8 * MEGABYTE + b"x", pieces(9)):
+        refused = client.put("/datastore/image", content=body, headers=upload)
         assert refused.status_code == 413
-        assert "larger than 1 MB" in refused.json()["detail"]
-    assert client.post("/scans/a", content=pieces(16), headers=BEARER).json() == 16 << 20
-    assert "larger than 16 MB" in client.post("/scans/a", content=pieces(17), headers=BEARER).json()["detail"]
+        assert "larger than 8 MB" in refused.json()["detail"]
+    for kind in ("application/json", "multipart/json", "multipart/form-data; boundary=edge", "text/plain"):
+        sent = {"content-type": kind, **BEARER}
+        assert client.post("/scans/a", content=pieces(4), headers=sent).json() == 4 << 20
+        assert "larger than 4 MB" in client.post("/scans/a", content=pieces(5), headers=sent).json()["detail"]
+    held = {"content-type": "application/x-www-form-urlencoded", **BEARER}
+    assert client.put("/datastore/image", content=pieces(5), headers=held).status_code == 413
     assert "larger than 64 KB" in client.post("/login", content=b"x" * (LOGIN + 1), headers=upload).json()["detail"]
     length = {"content-length": str(1 << 40), **BEARER}
     assert client.get("/scans/a", headers=length).status_code == 500, "refused for a length that a GET does not have"
@@ -188,6 +269,43 @@ def test_a_request_without_end_is_cut_off(app: FastAPI, length: str) -> None:
         finally:
             server.should_exit = True
             thread.join()
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"",
+        b"GET /sca",
+        b"GET /scans/a HTTP/1.1\r\nhost: a\r\n",
+        b"POST /login HTTP/1.1\r\nhost: a\r\ncontent-type: application/x-www-form-urlencoded\r\n"
+        b"content-length: 9\r\n\r\ntok",
+        b"GET /login HTTP/1.1\r\nhost: a\r\n\r\n",
+        b"GET /login HTTP/1.1\r\nhost: a\r\n\r\nGET /lo",
+    ],
+    ids=["nothing", "part of a line", "part of a head", "part of a body", "no second request", "part of a second"],
+)
+def test_connections_that_wait_come_to_an_end(app: FastAPI, sent: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patience, "REQUEST_SECONDS", 0.5)
+    monkeypatch.setattr(limits, "START_SECONDS", 0.5)
+    app.add_middleware(SizeLimit, max_upload_mb=1)
+    require_token(app, SECRET)
+    config = uvicorn.Config(app, log_level="error", http=patience.PatientProtocol, timeout_keep_alive=1)
+    server = uvicorn.Server(config)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=server.run, args=([listening],))
+        thread.start()
+        try:
+            with socket.create_connection(listening.getsockname(), timeout=20) as client:
+                client.sendall(sent)
+                answer = b""
+                while piece := client.recv(1 << 16):
+                    answer += piece
+        finally:
+            server.should_exit = True
+            thread.join()
+    if b"content-length: 9" in sent:
+        assert b" 408 " in answer
+        assert b"slower than 4 KB a second" in answer
 
 
 def send_without_end(client: socket.socket) -> None:

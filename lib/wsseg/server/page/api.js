@@ -58,6 +58,9 @@ export const cancelTraining = () => ask("train", "DELETE");
 export const versions = (model) => ask(`models/${name(model)}/versions`);
 export const publish = (model, version) => ask(`models/${name(model)}/versions/${name(version)}/publish`, "POST");
 
+/** Whether people log in here, and so may log out. */
+export const hasLogout = () => ask("logout");
+
 /** Store one write, see `Labels`. */
 export function store(write) {
   const { annotator } = write;

@@ -38,6 +38,7 @@ async function start() {
   rename();
   listen();
   labels.saving.run();
+  api.hasLogout().then((has) => ($("logout").hidden = !has), () => {}); // of no use without a server
   [models, strategies] = await Promise.all([api.models(), api.strategies()]);
   $("model").replaceChildren(...models.map(({ name, version, trained }) => choice(name, trained ? `${name} ${version}` : `${name} (untrained)`)));
   $("strategy").replaceChildren(...strategies.map(({ name }) => choice(name, name)));

@@ -1,19 +1,24 @@
-"""What whoever runs the server asks for: models, GPUs, a second look at both."""
+"""What whoever runs the server asks for: its log, its GPUs, and what must not be changed from outside."""
 
 from __future__ import annotations
 
 import shutil
 import subprocess
-from typing import Any
+from collections import deque
+from pathlib import Path
+from typing import Annotated, Any
 
-from fastapi import APIRouter, HTTPException
-from fastapi.responses import Response
+from fastapi import APIRouter, HTTPException, Query
+from fastapi.responses import PlainTextResponse, Response
 
 from wsseg.errors import NotFoundError, UnavailableError
 from wsseg.server.routes.dependencies import ADMIN, App
 
 GPU_SECONDS = 20.0
 """For nvidia-smi, which waits without end for a driver that is stuck."""
+
+LINES = 10_000
+"""Of the log, at most."""
 
 router = APIRouter(tags=["Others"], dependencies=[ADMIN])
 
@@ -25,6 +30,16 @@ def change_model(app: App, model: str) -> None:
     app.package(model)
     reason = "versions of a model are never changed: train it for a new one, or roll back to an older one"
     raise HTTPException(405, f"{model}: {reason}", {"allow": "GET"})
+
+
+@router.get("/logs/", summary="The last lines of the log")
+def log(app: App, lines: Annotated[int, Query(ge=0, le=LINES)] = 300) -> PlainTextResponse:
+    """As text, with 0 all that may be asked for; MONAI Label's page for it runs scripts of public networks."""
+    file = Path(app.app_dir) / "logs" / "app.log"
+    if not file.is_file():
+        raise NotFoundError("this server keeps no log in a file")
+    with file.open(encoding="utf-8", errors="replace") as opened:
+        return PlainTextResponse("".join(deque(opened, lines or LINES)))
 
 
 @router.get("/logs/gpu", summary="What nvidia-smi says")

@@ -22,6 +22,9 @@ AsAnnotator = Annotated[User, ANNOTATOR]
 scans_in_memory = CapacityLimiter(4)
 """Requests beyond wait without a thread, so that however many there are, the server's other threads stay free."""
 
+thumbnails = CapacityLimiter(2)
+"""Pictures of scans that are made at a time, beside those that are segmented: they take a moment each."""
+
 
 async def served() -> WssegApp:
     """The application, which MONAI Label made at the start."""

@@ -44,12 +44,17 @@ def sentence(status: int, detail: str) -> JSONResponse:
     return JSONResponse({"detail": detail}, status)
 
 
+def refusal(error: WssegError) -> JSONResponse:
+    """One of our errors as clients expect it."""
+    return sentence(error.status, str(error))
+
+
 def answer_errors(app: FastAPI) -> None:
     """Make every error of the application a status and a sentence, never a stack trace."""
 
     @app.exception_handler(WssegError)
     async def ours(request: Request, error: WssegError) -> Response:
-        return sentence(error.status, str(error))
+        return refusal(error)
 
     @app.exception_handler(MONAILabelException)
     async def theirs(request: Request, error: MONAILabelException) -> Response:

@@ -16,7 +16,7 @@ from wsseg.errors import NotFoundError, WssegError
 from wsseg.server.app import WssegApp
 from wsseg.server.routes.dependencies import USER, App
 from wsseg.server.routes.forms import saved
-from wsseg.server.settings import max_upload_mb
+from wsseg.server.settings import ServerSettings
 from wsseg.server.studies.unpack import unpack
 
 router = APIRouter(prefix="/session", tags=["Session"], dependencies=[USER])
@@ -28,7 +28,7 @@ def create(
 ) -> dict[str, Any]:
     """Keep one file, a series of files, or with ``uncompress`` an archive of one, for ``expiry`` seconds."""
     sessions = _sessions(app)
-    room = max_upload_mb() << 20
+    room = ServerSettings.from_environment().max_upload_mb << 20
     with tempfile.TemporaryDirectory(prefix="wsseg-") as folder:
         series = Path(folder) / "series"
         series.mkdir()

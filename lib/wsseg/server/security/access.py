@@ -6,11 +6,9 @@ own setting, so that any user's name will do.
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import html
 import re
-import time
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -24,14 +22,14 @@ from starlette.requests import cookie_parser
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
-from wsseg.server.routes.replies import sentence
+from wsseg.server.routes.replies import refusal, sentence
+from wsseg.server.security.cookies import SHIFT_SECONDS, Cookies
+from wsseg.server.security.guesses import Guesses, GuessingError
 
 COOKIE = "wsseg"
-SHIFT_SECONDS = 12 * 3600
-"""How long a browser stays logged in."""
 
-OPEN = ("/login", "/auth/", "/auth/token")
-"""Paths that need no token, since one is given there."""
+OPEN = ("/login", "/logout", "/auth/", "/auth/token")
+"""Paths that need no token, since one is given or taken back there."""
 
 PAGE = Path(__file__).parents[1] / "page" / "login.html"
 HOME = "/annotate/"
@@ -53,32 +51,39 @@ class Access:
 
     def __init__(self, token: str) -> None:
         self._token = token.encode()
+        self._guesses = Guesses()
+        self.cookies = Cookies(token)
 
-    def knows(self, given: str) -> bool:
-        """Whether this is the token, in a time that tells nothing of it."""
-        return hmac.compare_digest(given.encode(), self._token)
+    def knows(self, given: str, client: str) -> bool:
+        """Whether this is the token, in a time that tells nothing of it.
 
-    def cookie(self) -> str:
-        """What a browser keeps instead of the token: when it ends, and a proof that the server said so."""
-        ends = str(int(time.time()) + SHIFT_SECONDS)
-        return f"{ends}.{self._proof(ends)}"
+        Raises:
+            GuessingError: that client has guessed too often.
+        """
+        given = given.strip()
+        if not given:
+            return False
+        self._guesses.check(client)
+        right = hmac.compare_digest(given.encode(), self._token)
+        if not right:
+            self._guesses.wrong(client)
+        return right
 
-    def _proof(self, ends: str) -> str:
-        return hmac.new(self._token, f"cookie {ends}".encode(), hashlib.sha256).hexdigest()
+    def allows(self, headers: Headers, client: str) -> bool:
+        """Whether a request shows a cookie made with the token, or the token.
 
-    def _is_valid(self, cookie: str) -> bool:
-        ends, _, proof = cookie.partition(".")
-        right = hmac.compare_digest(proof.encode(), self._proof(ends).encode())
-        return right and time.time() < int(ends)
-
-    def allows(self, headers: Headers) -> bool:
-        """Whether a request shows the token or a cookie made with it."""
-        scheme, _, given = headers.get("authorization", "").partition(" ")
-        if scheme.lower() == "bearer" and self.knows(given.strip()):
+        Raises:
+            GuessingError: see :meth:`knows`.
+        """
+        if self.cookies.is_valid(_cookie(headers)):
             return True
-        # Python's own SimpleCookie knows none of them where one, of any server on the same host, is odd.
-        cookie = cookie_parser(headers.get("cookie", "")).get(COOKIE, "")
-        return self._is_valid(cookie)
+        scheme, _, given = headers.get("authorization", "").partition(" ")
+        return scheme.lower() == "bearer" and self.knows(given, client)
+
+
+def _cookie(headers: Headers) -> str:
+    # Python's own SimpleCookie knows none of them where one, of any server on the same host, is odd.
+    return cookie_parser(headers.get("cookie", "")).get(COOKIE, "")
 
 
 class TokenNeeded:
@@ -92,10 +97,17 @@ class TokenNeeded:
         """Pass on what is allowed."""
         if scope["type"] == "websocket":
             await WebSocketClose(1008)(scope, receive, send)  # no route speaks it
-        elif scope["type"] == "lifespan" or scope["path"] in OPEN or self.access.allows(Headers(scope=scope)):
-            await self.app(scope, receive, send)
-        else:
-            await _ask(scope)(scope, receive, send)
+            return
+        try:
+            passes = scope["type"] == "lifespan" or scope["path"] in OPEN or self._knows(scope)
+        except GuessingError as error:
+            await refusal(error)(scope, receive, send)
+            return
+        await (self.app if passes else _ask(scope))(scope, receive, send)
+
+    def _knows(self, scope: Scope) -> bool:
+        client = scope.get("client") or ("", 0)
+        return self.access.allows(Headers(scope=scope), client[0])
 
 
 def _ask(scope: Scope) -> Response:
@@ -112,8 +124,8 @@ def _ask(scope: Scope) -> Response:
 def require_token(app: FastAPI, token: str) -> None:
     """Close all routes of an application to those who do not know a token, and add those to log in."""
     access = Access(token)
-    app.include_router(_login(access))
-    app.include_router(_auth(access))
+    for router in (_login(access), _logout(access), _auth(access)):
+        app.include_router(router)
     app.add_middleware(TokenNeeded, access=access)
 
 
@@ -127,14 +139,37 @@ def _login(access: Access) -> APIRouter:
 
     @router.post("")
     def log_in(request: Request, token: Annotated[str, Form()] = "", next: Annotated[str, Form()] = HOME) -> Response:
-        if not access.knows(token.strip()):
+        try:
+            known = access.knows(token, _client(request))
+        except GuessingError as error:
+            return _page(next, f"{error}.", error.status)
+        if not known:
             return _page(next, "That is not this server's token.", 401)
         reply = RedirectResponse(_local(next), 303, headers=_HEADERS)
         secure = request.url.scheme == "https"
-        reply.set_cookie(COOKIE, access.cookie(), SHIFT_SECONDS, secure=secure, httponly=True, samesite="strict")
+        reply.set_cookie(COOKIE, access.cookies.make(), SHIFT_SECONDS, secure=secure, httponly=True, samesite="strict")
         return reply
 
     return router
+
+
+def _logout(access: Access) -> APIRouter:
+    """What the annotation page's button asks for."""
+    router = APIRouter(prefix="/logout", include_in_schema=False)
+
+    @router.post("")
+    def log_out(request: Request) -> Response:
+        access.cookies.end(_cookie(request.headers))
+        # Pictures of scans that the browser has kept go too, where it listens: with TLS, and on this machine.
+        reply = RedirectResponse("/login", 303, headers={**_HEADERS, "clear-site-data": '"cache"'})
+        reply.delete_cookie(COOKIE, secure=request.url.scheme == "https", httponly=True, samesite="strict")
+        return reply
+
+    return router
+
+
+def _client(request: Request) -> str:
+    return request.client.host if request.client else ""
 
 
 def _page(next: str, error: str = "", status: int = 200) -> Response:
@@ -156,8 +191,8 @@ def _auth(access: Access) -> APIRouter:
         return {"enabled": True, "client_id": "wsseg", "realm": ""}
 
     @router.post("/token", summary="Log in")
-    def token(form: Annotated[OAuth2PasswordRequestForm, Depends()]) -> dict[str, str]:
-        if not access.knows(form.password.strip()):
+    def token(request: Request, form: Annotated[OAuth2PasswordRequestForm, Depends()]) -> dict[str, str]:
+        if not access.knows(form.password, _client(request)):
             raise HTTPException(401, "the password is not this server's token", _CHALLENGE)
         return {"access_token": form.password.strip(), "token_type": "bearer"}
 

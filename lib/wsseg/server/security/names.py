@@ -64,9 +64,36 @@ def _is_local(scope: Scope) -> bool:
 
 
 def _is_foreign(scope: Scope) -> bool:
-    """Whether a browser says that a page of another origin asks for a change; forms need nobody's leave to try."""
-    site = dict(scope["headers"]).get(b"sec-fetch-site", b"")
-    return scope["method"] not in ("GET", "HEAD", "OPTIONS") and site in (b"cross-site", b"same-site")
+    """Whether a browser says that a page of another origin asks for a change; forms need nobody's leave to try.
+
+    Browsers say so in Sec-Fetch-Site where the server is reached by TLS or is
+    this machine, and in Origin everywhere. Other programs send neither.
+    """
+    if scope["method"] in ("GET", "HEAD", "OPTIONS"):
+        return False
+    headers = Headers(scope=scope)
+    site = headers.get("sec-fetch-site", "").strip().lower()
+    origin = headers.get("origin")
+    if site in ("cross-site", "same-site"):
+        return True
+    return origin is not None and not _is_own(origin, headers.get("host", ""), with_port=not site)
+
+
+def _is_own(origin: str, host: str, with_port: bool) -> bool:
+    """Whether a page of an origin is one of this server.
+
+    Args:
+        origin: of the page; "null" where the browser keeps it to itself.
+        host: that the browser asked.
+        with_port: false where a proxy may have dropped the port and the browser says that it is the same.
+    """
+    try:
+        page, server = urlsplit(origin), urlsplit(f"//{host}")
+        usual = {"http": 80, "https": 443}.get(page.scheme)
+        same_port = (page.port or usual) == (server.port or usual)
+    except ValueError:
+        return False
+    return page.hostname is not None and page.hostname == server.hostname and (same_port or not with_port)
 
 
 def _unknown(scope: Scope) -> str | None:

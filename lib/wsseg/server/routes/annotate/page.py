@@ -10,6 +10,7 @@ from fastapi.staticfiles import StaticFiles
 from starlette.types import Scope
 
 from wsseg.server.routes.annotate import labels, models, next_scan, predictions, scans, training
+from wsseg.server.routes.dependencies import USER
 
 PAGE = Path(__file__).parents[2] / "page"
 
@@ -28,11 +29,21 @@ class _Page(StaticFiles):
         return reply
 
 
-def serve_page(app: FastAPI) -> None:
-    """Add the page and its routes to an application."""
+def serve_page(app: FastAPI, with_logout: bool) -> None:
+    """Add the page and its routes to an application.
+
+    Args:
+        app: that is served.
+        with_logout: whether people log in, and so may log out.
+    """
     for part in PARTS:
         app.include_router(part.router, prefix="/annotate/api", tags=["Annotate"])
 
+    @app.get("/annotate/api/logout", tags=["Annotate"], summary="Whether people log out here", dependencies=[USER])
+    def logout() -> bool:
+        return with_logout
+
+    @app.get("/", include_in_schema=False)
     @app.get("/annotate", include_in_schema=False)
     def annotate() -> RedirectResponse:
         return RedirectResponse("/annotate/")

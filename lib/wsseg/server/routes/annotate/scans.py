@@ -15,7 +15,7 @@ from wsseg.errors import naming
 from wsseg.images.scan import read_scan
 from wsseg.labels.space import BACKGROUND, LabelSpace
 from wsseg.labels.store import Scribbles
-from wsseg.server.routes.dependencies import USER, App, scans_in_memory
+from wsseg.server.routes.dependencies import USER, App, thumbnails
 from wsseg.server.studies.labels import states_json
 from wsseg.server.studies.sprites import Sprite
 
@@ -77,7 +77,7 @@ async def sprite(app: App, scan: str, if_none_match: Annotated[str, Header()] = 
     headers = {"etag": tag, "cache-control": "private, no-cache"}
     if tag in if_none_match:
         return Response(status_code=304, headers=headers)
-    picture = await run_sync(_picture, scan, path, limiter=scans_in_memory)
+    picture = await run_sync(_picture, scan, path, limiter=thumbnails)
     return Response(picture, media_type="image/jpeg", headers=headers)
 
 

@@ -6,17 +6,19 @@ and stops every other request while the archive thinks.
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from functools import lru_cache
+from typing import IO
 
 import requests
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
 from monailabel.config import settings
-from monailabel.endpoints.user.auth import RBAC
 from starlette.concurrency import run_in_threadpool
 
 from wsseg.errors import NotFoundError
+from wsseg.server.routes.dependencies import USER
 from wsseg.server.studies.pacs.client import explained, prefix, session
 
 SERVICES = ("qido", "wado", "stow")
@@ -27,11 +29,7 @@ PIECE = 1 << 20
 _ASKED = ("accept", "content-type")
 _ANSWERED = ("content-type", "content-length", "content-encoding")
 
-router = APIRouter(
-    prefix="/proxy/dicom",
-    include_in_schema=False,
-    dependencies=[Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_USER))],
-)
+router = APIRouter(prefix="/proxy/dicom", include_in_schema=False, dependencies=[USER])
 
 
 @router.api_route("/{path:path}", methods=["GET", "POST"])
@@ -48,7 +46,12 @@ async def pass_on(path: str, request: Request) -> StreamingResponse:
     if request.url.query:
         address += f"?{request.url.query}"
     headers = {name: request.headers[name] for name in _ASKED if name in request.headers}
-    answer = await run_in_threadpool(_ask, archive, request.method, address, headers, await request.body())
+    with tempfile.SpooledTemporaryFile(PIECE) as body:
+        async for piece in request.stream():
+            await run_in_threadpool(body.write, piece)
+        sent = body if body.tell() else None  # of an empty one, requests would announce pieces that never come
+        body.seek(0)
+        answer = await run_in_threadpool(_ask, archive, request.method, address, headers, sent)
     passed = {name: answer.headers[name] for name in _ANSWERED if name in answer.headers}
     return StreamingResponse(_pieces(answer), answer.status_code, passed)
 
@@ -58,7 +61,7 @@ def _pieces(answer: requests.Response) -> Iterator[bytes]:
         yield from answer.raw.stream(PIECE, decode_content=False)
 
 
-def _ask(archive: str, method: str, address: str, headers: dict[str, str], body: bytes) -> requests.Response:
+def _ask(archive: str, method: str, address: str, headers: dict[str, str], body: IO[bytes] | None) -> requests.Response:
     try:
         return _session().request(method, address, headers=headers, data=body, stream=True)
     except requests.RequestException as error:
