@@ -25,7 +25,8 @@ _OHIF = ("/ohif/", "/static/ohif/")
 
 _ALWAYS = {
     "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
+    # Addresses hold names of scans. Without any referrer browsers keep the Origin of a form to themselves too.
+    "referrer-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
     "cross-origin-opener-policy": "same-origin",
 }

@@ -1,1 +1,4 @@
-"""What the annotation page asks of the server, under ``/annotate/api/``, one file a subject."""
+"""What the annotation page asks of the server, one file a subject."""
+
+API = "/annotate/api"
+"""Under which all of it stands."""

@@ -9,10 +9,11 @@ from pydantic import Field
 
 from wsseg.labels.space import UNKNOWN
 from wsseg.labels.store import Mark
+from wsseg.server.routes.annotate import API
 from wsseg.server.routes.annotate.bodies import Body
 from wsseg.server.routes.dependencies import App, AsAnnotator, annotator
 
-router = APIRouter()
+router = APIRouter(prefix=API)
 
 
 class _Mark(Body):

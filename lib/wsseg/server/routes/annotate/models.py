@@ -11,9 +11,10 @@ from wsseg.errors import naming
 from wsseg.files import home
 from wsseg.methods.registry import METHODS, method_class
 from wsseg.models.package import publish, versions
+from wsseg.server.routes.annotate import API
 from wsseg.server.routes.dependencies import ADMIN, USER, App
 
-router = APIRouter(prefix="/models")
+router = APIRouter(prefix=f"{API}/models")
 
 
 @router.get("", dependencies=[USER], summary="Models that scans can be labelled for")

@@ -6,12 +6,13 @@ from typing import Any
 
 from fastapi import APIRouter
 
+from wsseg.server.routes.annotate import API
 from wsseg.server.routes.annotate.bodies import Body
 from wsseg.server.routes.dependencies import USER, App
 
 ALL_LABELLED = "every scan is labelled"
 
-router = APIRouter(dependencies=[USER])
+router = APIRouter(prefix=API, dependencies=[USER])
 
 
 class _Next(Body):

@@ -9,7 +9,7 @@ from fastapi.responses import RedirectResponse, Response
 from fastapi.staticfiles import StaticFiles
 from starlette.types import Scope
 
-from wsseg.server.routes.annotate import labels, models, next_scan, predictions, scans, training
+from wsseg.server.routes.annotate import API, labels, models, next_scan, predictions, scans, training
 from wsseg.server.routes.dependencies import USER
 
 PAGE = Path(__file__).parents[2] / "page"
@@ -37,9 +37,9 @@ def serve_page(app: FastAPI, with_logout: bool) -> None:
         with_logout: whether people log in, and so may log out.
     """
     for part in PARTS:
-        app.include_router(part.router, prefix="/annotate/api", tags=["Annotate"])
+        app.include_router(part.router, tags=["Annotate"])
 
-    @app.get("/annotate/api/logout", tags=["Annotate"], summary="Whether people log out here", dependencies=[USER])
+    @app.get(f"{API}/logout", tags=["Annotate"], summary="Whether people log out here", dependencies=[USER])
     def logout() -> bool:
         return with_logout
 

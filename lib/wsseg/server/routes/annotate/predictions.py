@@ -15,13 +15,14 @@ from wsseg.images.scan import read_scan
 from wsseg.models.package import ModelPackage
 from wsseg.server.app import WssegApp
 from wsseg.server.compute import devices
+from wsseg.server.routes.annotate import API
 from wsseg.server.routes.dependencies import USER, App, scans_in_memory
 from wsseg.server.studies.sprites import Sprite
 
 KEPT = 64
 """Pictures of masks in memory."""
 
-router = APIRouter(prefix="/scans/{scan}", dependencies=[USER])
+router = APIRouter(prefix=f"{API}/scans/{{scan}}", dependencies=[USER])
 
 
 class _Masks:

@@ -15,11 +15,12 @@ from wsseg.errors import naming
 from wsseg.images.scan import read_scan
 from wsseg.labels.space import BACKGROUND, LabelSpace
 from wsseg.labels.store import Scribbles
+from wsseg.server.routes.annotate import API
 from wsseg.server.routes.dependencies import USER, App, thumbnails
 from wsseg.server.studies.labels import states_json
 from wsseg.server.studies.sprites import Sprite
 
-router = APIRouter(prefix="/scans", dependencies=[USER])
+router = APIRouter(prefix=f"{API}/scans", dependencies=[USER])
 
 
 @router.get("", summary="Scans of the studies")

@@ -6,10 +6,11 @@ from typing import Any
 
 from fastapi import APIRouter
 
+from wsseg.server.routes.annotate import API
 from wsseg.server.routes.annotate.bodies import Body
 from wsseg.server.routes.dependencies import ADMIN, USER, App
 
-router = APIRouter(prefix="/train")
+router = APIRouter(prefix=f"{API}/train")
 
 
 class _Train(Body):
