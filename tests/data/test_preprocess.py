@@ -104,3 +104,9 @@ def test_networks_see_pictures_upright_and_maps_come_back_to_where_they_were() -
     back = stack.to_native(torch.from_numpy(mask)[None, None])[:, 0]
     assert np.array_equal(stack.grid.join(back), stored)
     assert stack.native.shape == stack.tissue.shape == cut.shape
+
+
+def test_a_window_of_more_pixels_than_fit_is_refused() -> None:
+    fine = Volume(_head(), np.diag([0.01, 0.01, 5.0, 1.0]))
+    with pytest.raises(WssegError, match=r"6 slices of which the model looks at 64000 x 64000 pixels"):
+        prepare(fine, View(32, pixel_mm=20.0))

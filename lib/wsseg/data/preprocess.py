@@ -33,6 +33,10 @@ FLAIR glioma lies at 1.4 to 2.2 medians, so this keeps it inside the range.
 """
 
 
+MOST_PIXELS = 1 << 30
+"""Native pixels of a whole scan's windows, 4 GiB; 1,024 slices of 1,024 pixels a side."""
+
+
 @dataclass(frozen=True)
 class View:
     """How a network wants to see a scan.
@@ -136,7 +140,8 @@ def prepare(volume: Volume, view: View) -> Stack:
     """Cut, scale, crop and resample a volume to the squares that a network sees; leave pictures as they are.
 
     Raises:
-        WssegError: colour for a network that reads grey values, or the other way round.
+        WssegError: colour for a network that reads grey values, or the other way
+            round; or a window of more pixels than :data:`MOST_PIXELS`.
     """
     if volume.colour != view.colour:
         kinds = ("grey values", "colour pictures")
@@ -151,6 +156,11 @@ def prepare(volume: Volume, view: View) -> Stack:
         box = _middle(tissue.shape[1:], (down, right), view.size * view.pixel_mm)
     else:
         box = _window(tissue, (down, right))
+    if len(slices) * box.height * box.width > MOST_PIXELS:
+        raise WssegError(
+            f"the scan has {len(slices)} slices of which the model looks at {box.height} x {box.width} pixels:"
+            f" more than {MOST_PIXELS / 1e9:.1f} billion, check its spacing and the model's pixel_mm"
+        )
     window = functional.pad(torch.from_numpy(scaled)[:, None], _padding(box, tissue.shape[1:]), value=-1.0)
     images = functional.interpolate(
         window, size=(view.size, view.size), mode="bilinear", antialias=True, align_corners=False

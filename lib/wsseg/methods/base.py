@@ -5,10 +5,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Annotated, Any, ClassVar, Generic, TypeVar
 
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from wsseg.data.augment import USUAL, Variety
@@ -55,6 +55,32 @@ class Prediction:
     probabilities: Tensor
     presence: Tensor
 
+
+# What settings are made of. All are bounded: a package from elsewhere may ask for no more than a machine has.
+Sigma = Annotated[float, Field(gt=0, lt=1)]
+"""A noise level: the part of noise in a noised slice."""
+
+Sigmas = Annotated[tuple[Sigma, ...], Field(min_length=1, max_length=32)]
+Width = Annotated[int, Field(ge=1, le=2048)]
+"""Channels of a layer."""
+
+Widths = Annotated[tuple[Width, ...], Field(min_length=1, max_length=8)]
+"""Channels per level, finest first."""
+
+Side = Annotated[int, Field(ge=16, le=2048)]
+"""Pixels along a square."""
+
+Count = Annotated[int, Field(ge=1, le=1024)]
+Steps = Annotated[int, Field(ge=1, le=1_000_000)]
+Rate = Annotated[float, Field(gt=0, le=1)]
+Weight = Annotated[float, Field(ge=0, le=1000)]
+"""Of a loss beside others."""
+
+Blur = Annotated[float, Field(ge=0, le=50)]
+"""Sigma of a Gaussian, in pixels or slices."""
+
+Temperature = Annotated[float, Field(gt=0, le=100)]
+Threshold = Annotated[float, Field(gt=0, le=1e6)]
 
 SettingsType = TypeVar("SettingsType", bound=Settings)
 """The settings of a method: ``class CDM(Method[CDMSettings])``."""

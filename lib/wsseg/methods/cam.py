@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from wsseg.data.slices import Batch
 from wsseg.losses.presence import presence_loss
-from wsseg.methods.base import Stage
+from wsseg.methods.base import Blur, Stage, Threshold, Width
 from wsseg.methods.prompt import Pass
 from wsseg.methods.shared.gradcam import gradcam_map
 from wsseg.methods.shared.heat import blur, calibrate, evidence
@@ -31,11 +30,11 @@ class CAMSettings(ImageLabelSettings):
         threshold: "otsu" per slice, or a calibrated value of the map in [0, 1].
     """
 
-    widths: tuple[int, int, int, int] = (32, 64, 128, 256)
+    widths: tuple[Width, Width, Width, Width] = (32, 64, 128, 256)
     layer: Literal["layer1", "layer2", "layer3", "layer4"] = "layer3"
-    blur: tuple[float, float] = (1.0, 0.0)
+    blur: tuple[Blur, Blur] = (1.0, 0.0)
     hyperintense: bool = False
-    threshold: Annotated[float, Field(gt=0)] | Literal["otsu"] = "otsu"
+    threshold: Threshold | Literal["otsu"] = "otsu"
 
 
 class CAM(ImageLabelMethod[CAMSettings]):

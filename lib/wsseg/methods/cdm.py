@@ -19,14 +19,12 @@ from wsseg.diffusion import derivative
 from wsseg.diffusion.noise import over_noise
 from wsseg.diffusion.schedule import NoiseSchedule
 from wsseg.losses.presence import presence_loss
-from wsseg.methods.base import Stage
+from wsseg.methods.base import Blur, Count, Sigma, Sigmas, Stage, Threshold, Weight, Widths
 from wsseg.methods.prompt import Pass
 from wsseg.methods.shared.heat import blur, calibrate, evidence
 from wsseg.methods.shared.presence import ImageLabelMethod, ImageLabelSettings, mirrored_presence
 from wsseg.networks.classifier import NoisyClassifier
 from wsseg.networks.unet import ConditionalUNet
-
-_Sigma = Annotated[float, Field(gt=0, lt=1)]
 
 
 class CDMSettings(ImageLabelSettings):
@@ -49,19 +47,19 @@ class CDMSettings(ImageLabelSettings):
         threshold: "otsu" per slice, or a calibrated value of the map.
     """
 
-    widths: tuple[int, ...] = (32, 64, 128, 128)
-    classifier_widths: tuple[int, ...] = (24, 48, 96, 128, 128)
-    sigma_range: tuple[_Sigma, _Sigma] = (0.15, 0.98)
+    widths: Widths = (32, 64, 128, 128)
+    classifier_widths: Widths = (24, 48, 96, 128, 128)
+    sigma_range: tuple[Sigma, Sigma] = (0.15, 0.98)
     condition_dropout: float = Field(0.0, ge=0, lt=1)
 
-    sigmas: tuple[_Sigma, ...] = Field((0.5, 0.6, 0.7, 0.8, 0.9), min_length=1)
-    draws: int = Field(2, ge=1)
+    sigmas: Sigmas = (0.5, 0.6, 0.7, 0.8, 0.9)
+    draws: Count = 2
     tau: Annotated[float, Field(ge=0, lt=1)] | Literal["exact"] = 0.0
     trajectory: int = Field(0, ge=0, le=50)
-    guidance: float = Field(0.0, ge=0)
-    blur: tuple[float, float] = (1.0, 0.0)
+    guidance: Weight = 0.0
+    blur: tuple[Blur, Blur] = (1.0, 0.0)
     hyperintense: bool = False
-    threshold: Annotated[float, Field(gt=0)] | Literal["otsu"] = "otsu"
+    threshold: Threshold | Literal["otsu"] = "otsu"
 
     @model_validator(mode="after")
     def _fits(self) -> CDMSettings:

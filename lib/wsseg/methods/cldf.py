@@ -26,7 +26,7 @@ from wsseg.diffusion.schedule import NoiseSchedule
 from wsseg.labels.space import NO, YES
 from wsseg.losses.contrast import contrast_loss, sample_pixels
 from wsseg.losses.pixels import overlap_loss, pixel_cross_entropy
-from wsseg.methods.base import Prediction, Stage
+from wsseg.methods.base import Blur, Count, Prediction, Side, Sigmas, Stage, Steps, Temperature, Width, Widths
 from wsseg.methods.prompt import Pass, Prompt
 from wsseg.methods.shared.gradcam import gradcam_map
 from wsseg.methods.shared.heat import blur, evidence, mark_something, over_neighbours
@@ -36,8 +36,6 @@ from wsseg.networks.classifier import NoisyClassifier
 from wsseg.networks.pixel_decoder import PixelDecoder
 from wsseg.networks.resnet import resnet18
 from wsseg.networks.unet import ConditionalUNet
-
-_Sigma = Annotated[float, Field(gt=0, lt=1)]
 
 SEEDS = "seeds"
 """The stage that learns from seeds; all others learn from the method's own predictions."""
@@ -72,31 +70,33 @@ class CLDFSettings(ImageLabelSettings):
             confident predictions as they are before the round, and their length.
     """
 
-    widths: tuple[int, ...] = (32, 64, 128, 128)
-    classifier_widths: tuple[int, ...] = (24, 48, 96, 128, 128)
-    cam_widths: tuple[int, int, int, int] = (32, 64, 128, 256)
+    widths: Widths = (32, 64, 128, 128)
+    classifier_widths: Widths = (24, 48, 96, 128, 128)
+    cam_widths: tuple[Width, Width, Width, Width] = (32, 64, 128, 256)
     cam_layer: Literal["layer1", "layer2", "layer3", "layer4"] = "layer3"
-    diffusion_size: int = Field(64, ge=16)
+    diffusion_size: Side = 64
 
-    sigmas: tuple[_Sigma, ...] = Field((0.2, 0.4, 0.6), min_length=1)
-    levels: tuple[Annotated[int, Field(ge=0)], ...] = Field((0, 1, 2, 3), min_length=1)
-    width: int = Field(48, ge=8, multiple_of=8)
-    embedding: int = Field(32, ge=2)
+    sigmas: Sigmas = (0.2, 0.4, 0.6)
+    levels: tuple[Annotated[int, Field(ge=0, le=7)], ...] = Field((0, 1, 2, 3), min_length=1, max_length=8)
+    width: int = Field(48, ge=8, le=1024, multiple_of=8)
+    embedding: int = Field(32, ge=2, le=1024)
     native: bool = True
 
-    maps: tuple[Literal["derivative", "gradient", "cam"], ...] = Field(("derivative", "gradient", "cam"), min_length=1)
-    map_sigmas: tuple[_Sigma, ...] = Field((0.2, 0.3, 0.4, 0.5, 0.6), min_length=1)
-    votes: int = Field(2, ge=1)
+    maps: tuple[Literal["derivative", "gradient", "cam"], ...] = Field(
+        ("derivative", "gradient", "cam"), min_length=1, max_length=3
+    )
+    map_sigmas: Sigmas = (0.2, 0.3, 0.4, 0.5, 0.6)
+    votes: Count = 2
     hyperintense: bool = False
-    seed_blur: float = Field(2.5, ge=0)
-    seed_rim_mm: float = Field(0.0, ge=0)
+    seed_blur: Blur = 2.5
+    seed_rim_mm: float = Field(0.0, ge=0, le=100)
     loss: Literal["contrastive", "cross-entropy", "both"] = "both"
-    temperature: float = Field(0.1, gt=0)
+    temperature: Temperature = 0.1
     readout: Literal["prototypes", "clusters"] = "prototypes"
-    slice_blur: float = Field(1.0, ge=0)
-    seed_steps: int = Field(400, ge=1)
-    self_rounds: int = Field(1, ge=0)
-    self_steps: int = Field(400, ge=1)
+    slice_blur: Blur = 1.0
+    seed_steps: Steps = 400
+    self_rounds: int = Field(1, ge=0, le=20)
+    self_steps: Steps = 400
 
     @model_validator(mode="after")
     def _fits(self) -> CLDFSettings:

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Annotated
 
-from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
@@ -17,11 +15,9 @@ from wsseg.data.augment import stained_tissue
 from wsseg.data.slices import Batch, LabelledSlices
 from wsseg.diffusion.schedule import NoiseSchedule
 from wsseg.errors import WssegError
-from wsseg.methods.base import Method, Prediction, Settings, Stage
+from wsseg.methods.base import Count, Method, Prediction, Rate, Settings, Side, Sigma, Stage, Steps, Widths
 from wsseg.methods.prompt import Pass, Prompt
 from wsseg.networks.unet import DenoisingUNet
-
-_Sigma = Annotated[float, Field(gt=0, lt=1)]
 
 
 class DDPMSettings(Settings):
@@ -37,13 +33,13 @@ class DDPMSettings(Settings):
         batch: squares a step.
     """
 
-    widths: tuple[int, ...] = (32, 64, 128, 128)
-    shrink: int = Field(2, ge=1)
-    crop: int = Field(128, ge=16)
-    sigma_range: tuple[_Sigma, _Sigma] = (0.03, 0.95)
-    steps: int = Field(2400, ge=1)
-    rate: float = Field(4e-4, gt=0)
-    batch: int = Field(8, ge=1)
+    widths: Widths = (32, 64, 128, 128)
+    shrink: Count = 2
+    crop: Side = 128
+    sigma_range: tuple[Sigma, Sigma] = (0.03, 0.95)
+    steps: Steps = 2400
+    rate: Rate = 4e-4
+    batch: Count = 8
 
 
 class DDPM(Method[DDPMSettings]):

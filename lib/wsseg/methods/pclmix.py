@@ -24,7 +24,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Self
 
 import torch
 from pydantic import Field, model_validator
@@ -39,7 +39,7 @@ from wsseg.errors import WssegError
 from wsseg.losses.memory_contrast import ClassMemory, believed, choose_anchors, memory_contrast
 from wsseg.losses.mix import Mix
 from wsseg.losses.pixels import pixel_cross_entropy
-from wsseg.methods.base import Method, Prediction, Settings, Stage
+from wsseg.methods.base import Count, Method, Prediction, Rate, Settings, Stage, Steps, Temperature, Weight, Width
 from wsseg.methods.prompt import Pass, Prompt
 from wsseg.methods.shared.poses import POSES, Pose, posed, unposed
 from wsseg.networks.shared_unet import SharedUNet
@@ -47,6 +47,9 @@ from wsseg.networks.swin_decoder import SwinDecoder
 
 MULTIPLE = 16
 """The U-Net halves four times, so sides are multiples of this."""
+
+
+_Part = Annotated[float, Field(ge=0, le=1)]
 
 
 class PCLMixSettings(Settings):
@@ -78,23 +81,23 @@ class PCLMixSettings(Settings):
         batch: slices a step.
     """
 
-    widths: tuple[int, int, int, int, int] = (24, 48, 96, 160, 256)
+    widths: tuple[Width, Width, Width, Width, Width] = (24, 48, 96, 160, 256)
     encoder: str = ""
-    crop: int = Field(128, ge=MULTIPLE, multiple_of=MULTIPLE)
-    neighbours: int = Field(1, ge=0)
+    crop: int = Field(128, ge=MULTIPLE, le=2048, multiple_of=MULTIPLE)
+    neighbours: int = Field(1, ge=0, le=8)
     turned: bool = True
     mix: bool = True
-    contrast: float = Field(0.15, ge=0)
-    consistency: float = Field(1.0, ge=0)
-    auxiliary: float = Field(0.4, ge=0)
-    doubt: tuple[float, float] = (0.375, 0.5)
-    embedding: int = Field(64, ge=2)
-    memory: int = Field(500, ge=1)
-    anchors: int = Field(64, ge=2)
-    temperature: float = Field(0.07, gt=0)
-    steps: int = Field(3000, ge=1)
-    rate: float = Field(1e-3, gt=0)
-    batch: int = Field(8, ge=1)
+    contrast: Weight = 0.15
+    consistency: Weight = 1.0
+    auxiliary: Weight = 0.4
+    doubt: tuple[_Part, _Part] = (0.375, 0.5)
+    embedding: int = Field(64, ge=2, le=1024)
+    memory: int = Field(500, ge=1, le=100_000)
+    anchors: int = Field(64, ge=2, le=10_000)
+    temperature: Temperature = 0.07
+    steps: Steps = 3000
+    rate: Rate = 1e-3
+    batch: Count = 8
 
     @model_validator(mode="after")
     def _parts_have_what_they_need(self) -> Self:

@@ -31,14 +31,12 @@ from wsseg.diffusion.features import FeatureTaps, noised_features
 from wsseg.diffusion.noise import slice_noise
 from wsseg.diffusion.schedule import NoiseSchedule
 from wsseg.losses.pixels import pixel_cross_entropy, squared_dice
-from wsseg.methods.base import Method, Prediction, Settings, Stage
+from wsseg.methods.base import Count, Method, Prediction, Rate, Settings, Side, Sigmas, Stage, Steps, Weight, Widths
 from wsseg.methods.prompt import Pass, Prompt
 from wsseg.methods.shared.poses import POSES, posed, unposed
 from wsseg.networks.text import HuggingFaceText, TextEncoder, WordEmbedding
 from wsseg.networks.text_head import TextHead
 from wsseg.networks.unet import DenoisingUNet
-
-_Sigma = Annotated[float, Field(gt=0, lt=1)]
 
 PUBLISHED_TOKENS = 10
 """After so many the published code cuts a sentence."""
@@ -48,6 +46,9 @@ ADM_BLOCKS = (6, 8, 12, 16)
 
 ADM_LEAST = 32
 """Sides that it can halve as often as it does are multiples of this."""
+
+
+_Hidden = Annotated[int, Field(ge=8, le=1024, multiple_of=8)]
 
 
 class TextDiffSettings(Settings):
@@ -79,23 +80,23 @@ class TextDiffSettings(Settings):
         batch: squares a step.
     """
 
-    widths: tuple[int, ...] = (32, 64, 128, 128)
+    widths: Widths = (32, 64, 128, 128)
     adm: str = ""
-    adm_width: int = Field(256, ge=32, multiple_of=32)
-    sigmas: tuple[_Sigma, ...] = Field((0.1, 0.4), min_length=1)
-    shrink: int = Field(2, ge=1)
-    crop: int = Field(256, ge=16)
+    adm_width: int = Field(256, ge=32, le=1024, multiple_of=32)
+    sigmas: Sigmas = (0.1, 0.4)
+    shrink: Count = 2
+    crop: Side = 256
     poses: int = Field(1, ge=1, le=len(POSES))
     text_model: str = ""
-    text_width: int = Field(64, ge=2)
+    text_width: int = Field(64, ge=2, le=4096)
     text_dropout: float = Field(0.2, ge=0, le=1)
-    width: int = Field(64, ge=32, multiple_of=32)
-    hidden: tuple[Annotated[int, Field(ge=8, multiple_of=8)], Annotated[int, Field(ge=8, multiple_of=8)]] = (64, 32)
+    width: int = Field(64, ge=32, le=1024, multiple_of=32)
+    hidden: tuple[_Hidden, _Hidden] = (64, 32)
     arithmetic: Literal["published", "mended"] = "mended"
-    dice: float = Field(1.5, ge=0)
-    steps: int = Field(800, ge=1)
-    rate: float = Field(1e-3, gt=0)
-    batch: int = Field(4, ge=1)
+    dice: Weight = 1.5
+    steps: Steps = 800
+    rate: Rate = 1e-3
+    batch: Count = 4
 
     @model_validator(mode="after")
     def _square_can_be_halved(self) -> Self:

@@ -63,9 +63,9 @@ class Figure(Strict):
     """
 
     what: str
-    value: float
-    spread: float
-    seeds: int
+    value: float = Field(ge=-1e6, le=1e6)
+    spread: float = Field(ge=0, le=1e6)
+    seeds: int = Field(ge=1, le=10_000)
 
 
 class Parent(Strict):
@@ -116,11 +116,11 @@ class Recipe(Strict):
     size: int = Field(ge=16, le=1024)
     axis: Literal[0, 1, 2] = 2
     colour: bool = False
-    pixel_mm: float = Field(0.0, ge=0)
-    bright: float = Field(2.5, gt=0)
+    pixel_mm: float = Field(0.0, ge=0, le=20)
+    bright: float = Field(2.5, gt=0, le=1000)
     modality: str
-    rim_mm: float = Field(0.0, ge=0)
-    edge_mm: float = Field(0.0, ge=0)
+    rim_mm: float = Field(0.0, ge=0, le=100)
+    edge_mm: float = Field(0.0, ge=0, le=50)
     largest_component: bool = False
     licence: str
     trained: dict[str, Any] = {}
