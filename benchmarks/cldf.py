@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from wsseg.data.slices import LabelledSlices, load_slices
 from wsseg.evaluation.evaluate import evaluate
 from wsseg.inference.segmenter import Segmenter
 from wsseg.methods.cldf import CLDF
+from wsseg.methods.prompt import Pass
 from wsseg.methods.registry import adopt_parents, create_method, stored_weights
 from wsseg.models.package import ModelPackage, find_package, read_package, write_package
 from wsseg.training.loop import TrainSettings, train
@@ -105,11 +107,12 @@ def _share_maps(method: CLDF) -> None:
     """Let all rows use the maps that the first one computed: they come from the frozen parts alone."""
     compute = method.raw_map
 
-    def shared(kind: str, small: Tensor, slices: Tensor, k: int, chunk: int, progress: Any) -> Tensor:
+    def shared(kind: str, small: Tensor, slices: Tensor, k: int, pass_: Pass) -> Tensor:
         if (kind, k) not in _maps:
             with Progress(transient=True) as bar:
                 task = bar.add_task(f"{kind} maps", total=1.0)
-                _maps[kind, k] = compute(kind, small, slices, k, chunk, lambda part: bar.update(task, completed=part))
+                told = replace(pass_, progress=lambda part: bar.update(task, completed=part))
+                _maps[kind, k] = compute(kind, small, slices, k, told)
         return _maps[kind, k]
 
     method.raw_map = shared  # type: ignore[method-assign]

@@ -31,6 +31,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -117,6 +118,10 @@ class Bench:
         """How far the job says that it is."""
         return int(self.jobs.status()["step"])
 
+    def is_past(self, step: int) -> bool:
+        """Whether the job has come further."""
+        return self.step() > step
+
     def saved(self) -> int:
         """The step at which the newest job's checkpoint goes on, 0 where there is none yet."""
         job = self.jobs.newest()
@@ -165,7 +170,7 @@ def kill_anywhere(bench: Bench, kills: int, chance: random.Random) -> Tally:
     for number in range(kills):
         reached = bench.step()
         if number % 5 != 4:
-            wait_for("the next step", lambda reached=reached: bench.step() > reached)
+            wait_for("the next step", partial(bench.is_past, reached))
         time.sleep(chance.uniform(0, 1))
         bench.kill()
         began = time.monotonic()
@@ -190,7 +195,7 @@ def kill_at_the_switch(bench: Bench, kills: int) -> Tally:
         there = {version.version for version in versions(MODEL)}
         bench.jobs.start(MODEL, {"steps": "2"})
         moment = MOMENTS[number % len(MOMENTS)]
-        wait_for(moment, lambda moment=moment, there=there, before=before: _is_at(moment, there, before), every=0)
+        wait_for(moment, partial(_is_at, moment, there, before), every=0)
         bench.kill()
         began = time.monotonic()
         in_use = bench.look(tally)

@@ -275,7 +275,6 @@ def measure(
         from wsseg.images.scan import read_any, write_any
         from wsseg.inference.measure import ejections, phases, volumes_ml
         from wsseg.inference.segmenter import Segmenter
-        from wsseg.methods.base import part_of
 
     segmenter = Segmenter(model, device)
     package = segmenter.package
@@ -288,7 +287,7 @@ def measure(
     volumes, confidences = [], []
     with _bar("segmenting") as progress:
         for index, source in enumerate(sources):
-            result = segmenter(source.volume, progress=part_of(progress, index, 2))
+            result = segmenter(source.volume, progress=_part_of(progress, index, 2))
             volumes.append(volumes_ml(result.mask, package.labels))
             confidences.append(round(result.confidence, 4))
             if out is not None:
@@ -451,6 +450,11 @@ def _bar(description: str) -> Iterator[Callable[[float], None]]:
         yield told
     finally:
         _stop(bars)
+
+
+def _part_of(progress: Callable[[float], None], index: int, count: int) -> Callable[[float], None]:
+    """What to tell the progress of one of ``count`` equal steps to."""
+    return lambda part: progress((index + part) / count)
 
 
 if __name__ == "__main__":
