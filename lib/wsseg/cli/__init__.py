@@ -250,7 +250,8 @@ def evaluate(
     segmenter = Segmenter(name, device)
     with _bar("evaluating") as progress:
         found = score(segmenter, data, given, seeds, out, progress)
-    table = Table(title=f"{segmenter.package.name} {segmenter.package.metadata.version}, given {given}, {seeds} seeds")
+    many = "1 seed" if seeds == 1 else f"{seeds} seeds"
+    table = Table(title=f"{segmenter.package.name} {segmenter.package.metadata.version}, given {given}, {many}")
     for column in ("figure", "mean", "spread"):
         table.add_column(column)
     for row in found.table():
