@@ -161,7 +161,9 @@ def _mask(client: _Poster, address: str, model: str) -> requests.Response:
 def _train(address: str, model: str) -> None:
     """Label the slices of the scan, half of them as showing each class, and train for longer than the load lasts."""
     api = f"{address}/annotate/api"
-    scan = requests.get(f"{api}/scans/{SCAN}?model={model}", timeout=60).json()
+    reply = requests.get(f"{api}/scans/{SCAN}?model={model}", timeout=60)
+    reply.raise_for_status()
+    scan = reply.json()
     for name in scan["presence"]:
         marks = [{"slice": index, "state": index % 2} for index in range(scan["slices"])]
         body = {"label": name, "marks": marks, "annotator": "load"}

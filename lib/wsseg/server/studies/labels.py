@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from wsseg.data.kinds import TEXT
 from wsseg.errors import UnavailableError, WssegError
 from wsseg.files import make_folder, whole_file
 from wsseg.images.formats import case_name, check_extension, write_mask
@@ -101,7 +102,7 @@ class Labels:
             scan: "" for one that is not of the studies.
             text: given for this once, in place of the one that is known.
         """
-        if not method_class(package.recipe.method).reads_text:
+        if TEXT not in method_class(package.recipe.method).prompts:
             return ""
         if text or not scan:
             return text

@@ -7,6 +7,7 @@ from typing import Any
 
 from fastapi import APIRouter
 
+from wsseg.data.kinds import TEXT
 from wsseg.errors import naming
 from wsseg.files import home
 from wsseg.methods.registry import METHODS, method_class
@@ -27,7 +28,7 @@ def models(app: App) -> list[dict[str, Any]]:
             "method": package.recipe.method,
             "trained": package.trained,
             "trainable": package.recipe.method in METHODS,
-            "reads_text": method_class(package.recipe.method).reads_text,
+            "reads_text": TEXT in method_class(package.recipe.method).prompts,
             "labels": [{"name": name, "color": list(look.color)} for name, look in package.recipe.labels.items()],
         }
         for package in app.packages()
