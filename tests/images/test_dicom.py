@@ -321,7 +321,18 @@ BAD: dict[str, tuple[Callable[[list[FileDataset]], list[FileDataset]], str]] = {
                    "same position"),
     "two series": (lambda s: s + series(GEOMETRIES["oblique"]), r"2 image series, .*: 1\.2.*6 files.*, 1\.2"),
     "other orientation": (lambda s: change(s, 2, ImageOrientationPatient=[1, 0, 0, 0, 0, -1]), "another orientation"),
-    "other size": (lambda s: change(s, 2, Rows=ROWS - 1), "another size"),
+    **{
+        f"slope {slope!r}": (lambda s, slope=slope: change(s, 2, RescaleSlope=slope), "RescaleSlope is")
+        for slope in (0, "", [1, 2])
+    },
+    "bits beyond the pixels": (lambda s: change(s, 2, BitsAllocated=8), "BitsStored|BitsAllocated"),
+    "12 bits": (lambda s: change(s, 2, BitsAllocated=12), "BitsAllocated is 12"),
+    "a high bit elsewhere": (lambda s: change(s, 2, HighBit=3), "HighBit 3"),
+    "a sign of 2": (lambda s: change(s, 2, PixelRepresentation=2), "PixelRepresentation is 2"),
+    "three samples of grey": (lambda s: change(s, 2, SamplesPerPixel=3), "SamplesPerPixel is 3"),
+    "a mosaic": (lambda s: change(s, 2, ImageType=["ORIGINAL", "PRIMARY", "M", "MOSAIC"]), "Siemens MOSAIC"),
+    "a spacing of nanometres": (lambda s: change(s, 2, PixelSpacing=[1e-9, 1e-9]), "PixelSpacing says 1e-09 mm"),
+    "other size": (lambda s: change(s, 2, Rows=ROWS - 1), "Rows and Columns say"),
     "other pixel spacing": (lambda s: change(s, 2, PixelSpacing=[1, 1]), "another size or pixel spacing"),
     "colour": (lambda s: change(s, 2, SamplesPerPixel=3, PhotometricInterpretation="RGB"), "is a colour image .'RGB'"),
     "palette": (lambda s: change(s, 2, PhotometricInterpretation="PALETTE COLOR"), "is a colour image"),
@@ -330,10 +341,10 @@ BAD: dict[str, tuple[Callable[[list[FileDataset]], list[FileDataset]], str]] = {
     "no position": (lambda s: without(s, "ImagePositionPatient"), "ImagePositionPatient is missing"),
     "no orientation": (lambda s: without(s, "ImageOrientationPatient"), "ImageOrientationPatient is missing"),
     "no spacing": (lambda s: without(s, "PixelSpacing"), "PixelSpacing is missing"),
-    "no series": (lambda s: without(s, "SeriesInstanceUID"), "not a whole DICOM file"),
+    "no series": (lambda s: without(s, "SeriesInstanceUID"), "SeriesInstanceUID is missing"),
     "no pixels": (lambda s: without(s, "PixelData"), "pixels are not all there"),
     "short pixels": (lambda s: change(s, 2, PixelData=s[2].PixelData[:-2]), "pixels are not all there"),
-    "spacing of 0": (lambda s: change(s, 2, PixelSpacing=[0, 1]), "PixelSpacing must be positive"),
+    "spacing of 0": (lambda s: change(s, 2, PixelSpacing=[0, 1]), "PixelSpacing says 0 mm"),
     "skew axes": (lambda s: change(s, 2, ImageOrientationPatient=[1, 0, 0, 1, 0, 0]), "perpendicular"),
 }  # fmt: skip
 
@@ -379,7 +390,7 @@ def test_file_cut_off_anywhere_is_refused(compressed: bool, tmp_path: Path) -> N
     last = folder / f"IM{(7 * 5) % 11:04d}"
     whole = last.read_bytes()
     ending = 4 if compressed else 0  # the delimiter's length, always 0
-    for length in {*range(0, len(whole) - ending, 23), 1, 127, 128, 130, 131, 132, len(whole) - ending - 1}:
+    for length in {*range(23, len(whole) - ending, 23), 1, 127, 128, 130, 131, 132, len(whole) - ending - 1}:
         last.write_bytes(whole[:length])
         with pytest.raises(WssegError):
             read_series(folder)
@@ -602,3 +613,81 @@ def test_mask_of_a_series_can_be_another_format(ending: str, tmp_path: Path) -> 
     again = read_volume(tmp_path / f"mask.{ending}")
     np.testing.assert_array_equal(again.voxels, mask.voxels)
     np.testing.assert_allclose(again.affine, mask.affine, atol=1e-4)
+
+
+@pytest.mark.parametrize("beside", ["", "rtstruct.dcm", "empty.dcm", "notes.txt"])
+def test_a_series_without_preambles_is_read_whatever_lies_beside_it(beside: str, tmp_path: Path) -> None:
+    folder = write(series(GEOMETRIES["axial"]), tmp_path)
+    expected = read_series(folder).volume
+    for file in folder.iterdir():
+        file.write_bytes(file.read_bytes()[132:])
+    if beside == "rtstruct.dcm":
+        other = series(GEOMETRIES["axial"])[0]
+        other.SOPClassUID = other.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.481.3"
+        del other.PixelData
+        other.save_as(folder / beside)
+    elif beside:
+        (folder / beside).write_bytes(b"" if beside == "empty.dcm" else b"seen by nobody")
+    found = read_series(folder).volume
+    assert np.array_equal(found.voxels, expected.voxels)
+    assert np.array_equal(found.affine, expected.affine)
+
+
+@pytest.mark.parametrize(
+    ("step", "sentence"), [((1000, 0, 5), "sideways"), ((0, 0, 0.002), "ImagePositionPatient says 0.002 mm")]
+)
+def test_slices_that_no_scanner_makes(step: tuple[float, ...], sentence: str, tmp_path: Path) -> None:
+    images = series(GEOMETRIES["axial"])
+    for index, image in enumerate(images):
+        image.ImagePositionPatient = [index * part for part in step]
+    with pytest.raises(WssegError, match=sentence):
+        read_series(write(images, tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value"),
+    [
+        *(("PatientBirthDate", "00000000"), ("StudyDate", "2024-02-29"), ("StudyDate", "20241399")),
+        *(("StudyTime", "10:15:30"), ("LossyImageCompression", "01"), ("PatientSex", "X"), ("StudyTime", "996199")),
+    ],
+)
+def test_a_seg_is_written_whatever_an_archive_says_of_the_patient(
+    keyword: str, value: str, package: ModelPackage, tmp_path: Path
+) -> None:
+    images = series(GEOMETRIES["axial"])
+    for image in images:
+        setattr(image, keyword, value)
+    scan = read_series(write(images, tmp_path))
+    mask = mask_of(scan, [1, 2])
+    write_seg(tmp_path / "seg.dcm", mask, scan, package.segments)
+    seg = dcmread(tmp_path / "seg.dcm")
+    assert str(seg.get(keyword) or "") in (value, "")
+    assert seg.StudyInstanceUID == images[0].StudyInstanceUID
+
+
+def test_no_library_tells_a_name(package: ModelPackage, tmp_path: Path) -> None:
+    """In a process of its own, since pytest takes the place of the streams."""
+    images = series(GEOMETRIES["axial"])
+    for image in images:
+        image.PatientName = "Doe^Jane=======x" + "y" * 80
+        image.PatientBirthDate = "Doe-1970"
+        image.SpecificCharacterSet = "ISO_IR 999"
+    folder = write(images, tmp_path / "series")
+    script = """
+import sys
+from pathlib import Path
+from wsseg.errors import WssegError
+from wsseg.images.dicom.seg import write_seg
+from wsseg.images.dicom.series import read_series
+from wsseg.models.package import find_package
+scan = read_series(Path(sys.argv[1]))
+try:
+    mask = scan.volume.like((scan.volume.voxels * 0).astype("uint8"))
+    write_seg(Path(sys.argv[2]), mask, scan, find_package("cldf-glioma-flair").segments)
+except WssegError as error:
+    print(error)
+"""
+    command = [sys.executable, "-c", script, str(folder), str(tmp_path / "seg.dcm")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert "Doe" not in done.stdout + done.stderr

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -31,6 +32,8 @@ from rich.table import Table
 from wsseg import __version__
 from wsseg.errors import WssegError
 from wsseg.files import home
+from wsseg.images.limits import DEFAULT_MAX_SCAN_GB, MAX_SCAN_GB
+from wsseg.images.limits import max_scan_gb as limit
 from wsseg.labels.tables import presence_of
 from wsseg.models.package import (
     DEFAULT_MODEL,
@@ -52,8 +55,21 @@ _UsageError: Any = typer.BadParameter.__bases__[0]
 HEART = "pclmix-cardiac-cine"
 """What measures where no model is named."""
 
+MaxScanGb = Annotated[
+    float | None,
+    typer.Option(help=f"Largest scan in GiB at 4 bytes a voxel; ${MAX_SCAN_GB}, or {DEFAULT_MAX_SCAN_GB:g}."),
+]
+"""How large a scan may be before it is refused unread."""
+
 _errors = Console(stderr=True)
 _out = Console(width=None if sys.stdout.isatty() else 160)
+
+
+def _allow(max_scan_gb: float | None) -> None:
+    """Raise the limit for this process and for those that it starts."""
+    if max_scan_gb is not None:
+        os.environ[MAX_SCAN_GB] = str(max_scan_gb)
+        limit()
 
 
 def main() -> None:
@@ -100,10 +116,12 @@ def serve(
         bool, typer.Option("--behind-proxy", help="A proxy on this machine lets clients in; believe its headers.")
     ] = False,
     max_upload_mb: Annotated[int, typer.Option(min=1, help="Largest request that is taken.")] = DEFAULT_MAX_UPLOAD_MB,
+    max_scan_gb: MaxScanGb = None,
 ) -> None:
     """Serve the models to 3D Slicer, OHIF and MITK; makes a demo study where none are named."""
     from wsseg.server.serve import serve as run
 
+    _allow(max_scan_gb)
     run(studies, host, port, [name for name in models.split(",") if name], token_file, behind_proxy, max_upload_mb)
 
 
@@ -118,6 +136,7 @@ def segment(
     preview: Annotated[Path | None, typer.Option(help="PNG of slices with the mask.")] = None,
     uncertainty: Annotated[Path | None, typer.Option(help="Volume of doubt per voxel, percent.")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Facts about the result.")] = None,
+    max_scan_gb: MaxScanGb = None,
 ) -> None:
     """Segment a scan; the mask comes on the scan's own grid."""
     with _errors.status("loading"):
@@ -126,6 +145,7 @@ def segment(
         from wsseg.images.scan import read_any, write_any
         from wsseg.inference.segmenter import Segmenter
 
+    _allow(max_scan_gb)
     if uncertainty is not None:
         check_extension(uncertainty)
     started = time.perf_counter()

@@ -100,7 +100,7 @@ def unpacked(file: BinaryIO, path: Path) -> Iterator[BinaryIO]:
         with gzip.GzipFile(fileobj=file) as stream:
             yield cast(BinaryIO, stream)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise WssegError(f"{path}: its compressed data are damaged or cut off ({error})") from error
+        raise WssegError(f"{path}: cannot be read as an image, its gzip is damaged or cut off ({error})") from error
 
 
 def skip(stream: BinaryIO, count: int, path: Path) -> None:
@@ -108,7 +108,7 @@ def skip(stream: BinaryIO, count: int, path: Path) -> None:
     while count:
         passed = len(stream.read(min(count, _CHUNK)))
         if not passed:
-            raise WssegError(f"{path}: ends before its voxels, it is cut off or its header is wrong")
+            raise WssegError(f"{path}: cannot be read as an image, it is cut off before its voxels")
         count -= passed
 
 
@@ -122,7 +122,9 @@ def read_last(stream: BinaryIO, count: int, path: Path) -> bytearray:
     while len(found) < count and (part := stream.read(min(count - len(found), _CHUNK))):
         found += part
     if len(found) < count:
-        raise WssegError(f"{path}: holds {len(found)} bytes of voxels, its header says {count}, it is cut off")
+        raise WssegError(
+            f"{path}: cannot be read as an image, it is cut off: {len(found)} bytes of voxels, its header says {count}"
+        )
     if stream.read(1):
         raise WssegError(f"{path}: goes on after its {count} bytes of voxels, so its header is wrong")
     return found

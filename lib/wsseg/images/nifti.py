@@ -111,17 +111,17 @@ def _read_header(stream: BinaryIO, path: Path) -> nib.Nifti1Header:
     orders = ("little", "big")
     length = next((n for order in orders if (n := int.from_bytes(start, order)) in _KINDS), None)  # type: ignore[arg-type]
     if length is None:
-        raise WssegError(f"{path}: cannot be read as NIfTI, it may be damaged (sizeof_hdr is neither 348 nor 540)")
+        raise WssegError(f"{path}: cannot be read as an image, it may be damaged (sizeof_hdr is neither 348 nor 540)")
     block = start + stream.read(length - 4)
     if len(block) < length:
-        raise WssegError(f"{path}: is cut off within its header")
+        raise WssegError(f"{path}: cannot be read as an image, it is cut off within its header")
     try:
         _KINDS[length](block)  # nibabel's own checks; what it mends in silence is looked at below
         header = _KINDS[length](block, check=False)
         kind = header.get_data_dtype()
     except (HeaderDataError, WrapStructError, ValueError, OverflowError, KeyError) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise WssegError(f"{path}: cannot be read as NIfTI, it may be damaged ({reason})") from error
+        raise WssegError(f"{path}: cannot be read as an image, it may be damaged ({reason})") from error
     if not header["magic"].item().startswith(b"n+"):
         raise WssegError(f"{path}: magic is not that of a NIfTI file with its voxels in it")
     if kind.fields is not None:

@@ -139,7 +139,7 @@ def _read_header(file: BinaryIO, path: Path) -> _Header:
 
     def needed(name: str) -> str:
         if name not in fields:
-            raise WssegError(f"{path}: cannot be read as NRRD, {name} is missing")
+            raise WssegError(f"{path}: cannot be read as an image, {name} is missing")
         return fields[name]
 
     name, encoding = needed("type").lower(), needed("encoding").lower()
@@ -169,7 +169,7 @@ def _read_header(file: BinaryIO, path: Path) -> _Header:
 def _fields(file: BinaryIO, path: Path) -> dict[str, str]:
     """The fields before the first empty line, by their names in lower case; comments and keys of users left out."""
     if not re.fullmatch(rb"NRRD000[1-5]\s*", file.readline(_LINE)):
-        raise WssegError(f"{path}: cannot be read as NRRD, it does not begin as such a file")
+        raise WssegError(f"{path}: cannot be read as an image, it does not begin as such a file")
     fields: dict[str, str] = {}
     for _ in range(_LINES):
         line = file.readline(_LINE).decode("utf-8", "replace").rstrip("\r\n")
@@ -182,10 +182,10 @@ def _fields(file: BinaryIO, path: Path) -> dict[str, str]:
         if name == "data file":
             raise WssegError(f"{path}: its voxels are in another file ({name}), save the scan as a single .nrrd file")
         if not colon or name not in _READ | _DESCRIPTIVE:
-            raise WssegError(f"{path}: cannot be read as NRRD, its header holds {line[:40]!r}, which is no known field")
+            raise WssegError(f"{path}: cannot be read as an image, {line[:40]!r} is no known field")
         if fields.setdefault(name, value) != value:
-            raise WssegError(f"{path}: cannot be read as NRRD, {name} is given twice")
-    raise WssegError(f"{path}: cannot be read as NRRD, its header does not end")
+            raise WssegError(f"{path}: cannot be read as an image, {name} is given twice")
+    raise WssegError(f"{path}: cannot be read as an image, its header does not end")
 
 
 def _check_kinds(kinds: str, sizes: list[int], path: Path) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from copy import copy
 from pathlib import Path
 
@@ -12,11 +13,13 @@ from highdicom import AlgorithmIdentificationSequence
 from highdicom.color import CIELabColor
 from highdicom.seg import Segmentation, SegmentDescription
 from numpy.typing import NDArray
-from pydicom import Dataset
+from pydicom import DataElement, Dataset
+from pydicom.datadict import dictionary_has_tag, dictionary_VR
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
+from pydicom.tag import BaseTag
 from pydicom.uid import generate_uid
-from pydicom.valuerep import DS
+from pydicom.valuerep import DA, DS, DT, TM
 from skimage.color import rgb2lab
 
 from wsseg.errors import WssegError
@@ -37,6 +40,10 @@ _MAY_BE_EMPTY = (
     "StudyTime",
 )
 """Attributes that a SEG must have, though perhaps without a value (type 2)."""
+
+
+_READ_AS: Mapping[str, Callable[[str], object]] = {"DA": DA, "TM": TM, "DT": DT}
+"""How values of dates and times are checked."""
 
 
 def write_seg(path: Path, mask: Volume, scan: DicomScan, segments: Segments) -> None:
@@ -65,7 +72,7 @@ def write_seg(path: Path, mask: Volume, scan: DicomScan, segments: Segments) -> 
     number = np.zeros(len(names) + 1, np.uint8)
     number[shown] = range(1, len(shown) + 1)
     seg = _segmentation(number[frames], [names[value - 1] for value in shown], scan, segments)
-    with whole_file(path) as part:
+    with whole_file(path) as part, _named(scan):
         seg.save_as(part, write_like_original=False)
 
 
@@ -80,11 +87,25 @@ def _frames(mask: Volume, scan: DicomScan) -> NDArray[np.integer]:
     return voxels.T
 
 
+@contextmanager
+def _named(scan: DicomScan) -> Iterator[None]:
+    """One sentence for what a header sets off, whose values are decoded only here and checked by highdicom."""
+    try:
+        yield
+    except (OSError, WssegError):  # of the file that is written
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise WssegError(
+            f"series {scan.series_uid}: a DICOM SEG cannot refer to it ({reason}), write .nii.gz or .nrrd instead"
+        ) from error
+
+
 def _segmentation(voxels: NDArray[np.uint8], names: Sequence[str], scan: DicomScan, segments: Segments) -> Segmentation:
     """The SEG of segment numbers (slices, rows, columns), 0 for none."""
     author, version = segments.author, segments.version
     descriptions = [_description(k + 1, name, segments) for k, name in enumerate(names)]
-    try:
+    with _named(scan):
         sources = _citable(scan)
         seg = Segmentation(
             source_images=sources,
@@ -103,11 +124,6 @@ def _segmentation(voxels: NDArray[np.uint8], names: Sequence[str], scan: DicomSc
             content_label="SEGMENTATION",
             omit_empty_frames=False,
         )
-    except Exception as error:  # a header's values are decoded only here, and highdicom checks them
-        reason = " ".join(str(error).split()).rstrip(".")
-        raise WssegError(
-            f"series {scan.series_uid}: a DICOM SEG cannot refer to it ({reason}), write .nii.gz or .nrrd instead"
-        ) from error
     seg.SeriesDate, seg.SeriesTime = seg.ContentDate, seg.ContentTime  # by which viewers order series
     seg.SpecificCharacterSet = "ISO_IR 192"  # highdicom copies names, but not how they are encoded
     return seg
@@ -116,15 +132,30 @@ def _segmentation(voxels: NDArray[np.uint8], names: Sequence[str], scan: DicomSc
 def _citable(scan: DicomScan) -> list[Dataset]:
     """The headers, the first with what highdicom reads of it and archives leave out."""
     first = copy(scan.sources[0])
+    for tag in list(first.keys()):
+        _empty_if_wrong(first, tag)
     for keyword in _MAY_BE_EMPTY:
         first.setdefault(keyword, "")
     if first.PatientSex not in ("M", "F", "O"):
         first.PatientSex = ""
+    if first.get("LossyImageCompression") == "01":
+        for keyword in ("LossyImageCompressionRatio", "LossyImageCompressionMethod"):
+            first.setdefault(keyword, "")
     # Measured, since the header's may be missing, rounded or another quantity.
     first.SpacingBetweenSlices = DS(scan.volume.spacing[2], auto_format=True)
     if not len(numbers(first, "SliceThickness")):
         first.SliceThickness = first.SpacingBetweenSlices
     return [first, *scan.sources[1:]]
+
+
+def _empty_if_wrong(header: Dataset, tag: BaseTag) -> None:
+    """Leave out the value of an attribute that is not as DICOM wants it, as highdicom refuses the whole SEG for it."""
+    try:
+        element = header[tag]
+        if element.VR in _READ_AS and element.value:
+            _READ_AS[element.VR](str(element.value))
+    except Exception:  # whatever a value sets off when it is decoded
+        header[tag] = DataElement(tag, dictionary_VR(tag) if dictionary_has_tag(tag) else "LO", "")
 
 
 def _description(number: int, name: str, segments: Segments) -> SegmentDescription:

@@ -12,7 +12,11 @@ from pydicom import Dataset
 
 from wsseg.errors import NotFoundError, WssegError
 from wsseg.images.dicom.slice import Slice, read_header
+from wsseg.images.limits import check_size, check_spacing
 from wsseg.images.volume import LPS, Volume
+
+UPRIGHT = 0.7
+"""Least part of the step from slice to slice that leads out of their plane: a gantry tilted by 45 degrees."""
 
 UNEVEN = 0.01
 """Steps from slice to slice may differ by this part of the usual one."""
@@ -54,6 +58,7 @@ def read_series(folder: Path) -> DicomScan:
     first = slices[0]
     for other in slices[1:]:
         _check_alike(first, other)
+    check_size((*first.shape, len(slices)), 4, folder)
     slices.sort(key=lambda s: float(s.position @ first.normal))
     affine = np.eye(4)
     affine[:3, :2] = (first.axes * first.spacing[:, None]).T
@@ -112,4 +117,10 @@ def _step(slices: Sequence[Slice], folder: Path) -> NDArray[np.float64]:
             f"{folder}: slices are missing or unevenly spaced, {gap:.4g} mm between {one} and {two}, "
             f"{common:.4g} mm is usual"
         )
-    return steps.mean(axis=0)
+    step = steps.mean(axis=0)
+    if abs(step @ first.normal) < UPRIGHT * np.linalg.norm(step):
+        raise WssegError(
+            f"{folder}: ImagePositionPatient shifts each slice sideways by more than it rises, no gantry tilts so far"
+        )
+    check_spacing([float(np.linalg.norm(step))], "ImagePositionPatient", first.path)
+    return step

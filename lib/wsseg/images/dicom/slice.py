@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,10 +15,16 @@ import SimpleITK as sitk  # noqa: N813  (its own documentation's name)
 from numpy.typing import NDArray
 from pydicom import Dataset, dcmread
 from pydicom.dataelem import RawDataElement
+from pydicom.filereader import read_file_meta_info
+from pydicom.multival import MultiValue
 from pydicom.tag import Tag
-from pydicom.uid import UID
+from pydicom.uid import UID, ImplicitVRLittleEndian
 
 from wsseg.errors import WssegError
+from wsseg.images.limits import check_size, check_spacing
+
+_FIRST_GROUPS = (b"\x02\0", b"\x08\0")
+"""How a file begins that has no preamble: with its meta information or with its first attributes."""
 
 _PIXEL_DATA = Tag("PixelData")
 
@@ -52,7 +59,9 @@ class Slice:
         """A file as a slice, if it is one grey image with a place in the patient."""
         with _sound(path):
             _check_kind(path, header)
+            _check_values(path, header)
             rows, columns = (int(_needed(path, header, name, 1)[0]) for name in ("Rows", "Columns"))
+            check_size((columns, rows), 4, path)
             _drop_pixels(path, header, rows * columns)
             axes = _needed(path, header, "ImageOrientationPatient", 6).reshape(2, 3)
             spacing = _needed(path, header, "PixelSpacing", 2)[::-1]
@@ -61,9 +70,9 @@ class Slice:
             header.pop("NumberOfFrames", None)  # 1; highdicom takes its presence for a multi-frame image
         if not np.allclose(axes @ axes.T, np.eye(2), atol=1e-3):
             raise WssegError(f"{path}: ImageOrientationPatient must be two perpendicular unit vectors")
-        if (spacing <= 0).any():
-            raise WssegError(f"{path}: PixelSpacing must be positive")
+        check_spacing(spacing, "PixelSpacing", path)
         thickness = next((abs(float(gap)) for gap in gaps if gap), 1.0)
+        check_spacing([thickness], "SpacingBetweenSlices or SliceThickness", path)
         return cls(path, header, position, axes, spacing, thickness, (columns, rows))
 
     @property
@@ -77,32 +86,53 @@ class Slice:
             image = sitk.ReadImage(str(self.path), sitk.sitkFloat32, "GDCMImageIO")
         except RuntimeError as error:
             raise WssegError(f"{self.path}: its pixels cannot be decoded, it may be damaged or cut off") from error
+        if image.GetSize() != (*self.shape, 1):
+            raise WssegError(f"{self.path}: its compressed pixels are not of the size that Columns and Rows say")
         return sitk.GetArrayFromImage(image)[0]
 
 
 def read_header(path: Path) -> Dataset | None:
-    """The header of a DICOM image; None if the file is something else."""
+    """The header of a DICOM image; None if the file is empty or something else."""
     with _sound(path):
         with path.open("rb") as file:
             start = file.read(132)
-        if start[128:] != b"DICM":
-            cut_off = len(start) < 132 and not start[:128].strip(b"\0")
-            if cut_off or path.suffix.lower() == ".dcm":
+        bare = start[128:] != b"DICM" and start[:2] in _FIRST_GROUPS and start[3:4] == b"\0"
+        if start[128:] != b"DICM" and not bare:
+            cut_off = 0 < len(start) < 132 and not start[:128].strip(b"\0")
+            if cut_off or (start and path.suffix.lower() == ".dcm"):
                 raise WssegError(_DAMAGED.format(path))
             return None
-        header = dcmread(path, defer_size=4096)  # longer values, pixels above all, stay on disk
+        _check_deflated(path, bare)
+        header = dcmread(path, defer_size=4096, force=bare)  # longer values, pixels above all, stay on disk
         kinds = (header.file_meta.get("MediaStorageSOPClassUID"), header.get("SOPClassUID"))
         is_image = any("Image Storage" in UID(kind).name for kind in kinds if kind)
         if header and not is_image:  # cut off before the header, any file has no kind
             return None
-        if _is_cut_off(path, header) or not re.fullmatch(r"[0-9.]+", str(header.get("SeriesInstanceUID"))):
+        if _is_cut_off(path, header):
             raise WssegError(_DAMAGED.format(path))
+        if not re.fullmatch(r"[0-9.]{1,64}", str(header.get("SeriesInstanceUID"))):
+            raise WssegError(f"{path}: SeriesInstanceUID is missing or no UID, so its series is not known")
     return header
+
+
+def _check_deflated(path: Path, bare: bool) -> None:
+    """Refuse a deflated file that unpacks to more than a scan may be; pydicom unpacks it whole."""
+    if bare:
+        return
+    meta = read_file_meta_info(path)
+    if not UID(meta.get("TransferSyntaxUID", "")).is_transfer_syntax or not UID(meta.TransferSyntaxUID).is_deflated:
+        return
+    with path.open("rb") as file:
+        file.seek(132 + 12 + int(meta.FileMetaInformationGroupLength))
+        unpacking, size = zlib.decompressobj(-zlib.MAX_WBITS), 0
+        while packed := unpacking.unconsumed_tail or file.read(1 << 16):
+            size += len(unpacking.decompress(packed, 1 << 20))
+            check_size((size // 4,), 4, path)
 
 
 def _is_cut_off(path: Path, header: Dataset) -> bool:
     """Whether a value is longer than its file; GDCM would set aside memory for it, gigabytes at times."""
-    if header.file_meta.TransferSyntaxUID.is_deflated:
+    if UID(header.file_meta.get("TransferSyntaxUID", ImplicitVRLittleEndian)).is_deflated:
         return False
     size = path.stat().st_size
     raw = (element for element in header.values() if isinstance(element, RawDataElement))
@@ -123,7 +153,9 @@ def _sound(path: Path) -> Iterator[None]:
 
 
 def _check_kind(path: Path, header: Dataset) -> None:
-    """Refuse multi-frame and colour images."""
+    """Refuse multi-frame and colour images, and several slices in one picture."""
+    if "MOSAIC" in np.atleast_1d(header.get("ImageType", [])):
+        raise WssegError(f"{path}: is a Siemens MOSAIC, many slices in one picture, convert it (dcm2niix does)")
     if "SharedFunctionalGroupsSequence" in header or (numbers(header, "NumberOfFrames") > 1).any():
         raise WssegError(f"{path}: is a multi-frame image, convert it to one file per slice (dcm4che's emf2sf does)")
     photometric = header.get("PhotometricInterpretation")
@@ -133,6 +165,28 @@ def _check_kind(path: Path, header: Dataset) -> None:
         raise WssegError(f"{path}: is a colour image ({photometric!r}), expected grey values")
 
 
+def _check_values(path: Path, header: Dataset) -> None:
+    """Refuse attributes that would turn the stored pixels into other values."""
+    for keyword in ("RescaleSlope", "RescaleIntercept"):
+        if keyword in header:
+            given = header.get(keyword)
+            single = not isinstance(given, MultiValue) and len(numbers(header, keyword)) == 1
+            if not single or (keyword == "RescaleSlope" and numbers(header, keyword)[0] == 0):
+                raise WssegError(f"{path}: {keyword} is {str(given)[:40]!r}, expected a number")
+    allocated, stored, high, signed = (
+        int(_needed(path, header, name, 1)[0])
+        for name in ("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation")
+    )
+    if int(next(iter(numbers(header, "SamplesPerPixel")), 1)) != 1:
+        raise WssegError(f"{path}: SamplesPerPixel is {header.SamplesPerPixel}, expected 1 for grey values")
+    if allocated not in (8, 16, 32):
+        raise WssegError(f"{path}: BitsAllocated is {allocated}, expected 8, 16 or 32")
+    if not 1 <= stored <= allocated or high != stored - 1:
+        raise WssegError(f"{path}: BitsStored {stored} and HighBit {high} do not fit BitsAllocated {allocated}")
+    if signed not in (0, 1):
+        raise WssegError(f"{path}: PixelRepresentation is {signed}, expected 0 or 1")
+
+
 def _drop_pixels(path: Path, header: Dataset, pixels: int) -> None:
     """Take the pixel data out of a header, if they are whole in the file; GDCM would make up the rest."""
     needed = pixels * int(_needed(path, header, "BitsAllocated", 1)[0]) // 8
@@ -140,6 +194,8 @@ def _drop_pixels(path: Path, header: Dataset, pixels: int) -> None:
     whole = bool(found) and needed > 0 and found[0].length >= needed
     if whole and found[0].length == _UNDEFINED_LENGTH:
         whole = _fragments_end(path, found[0].value_tell)
+    elif whole and found[0].length > needed + needed % 2:
+        raise WssegError(f"{path}: BitsAllocated, Rows and Columns say {needed} bytes of pixels, it has more")
     if not whole:
         raise WssegError(f"{path}: its pixels are not all there, the file may be cut off")
     del header[_PIXEL_DATA]
