@@ -190,7 +190,7 @@ def read_cases(folder: Path, size: int) -> dict[str, Case]:
     for name, file in scan_files(folder).items():
         stack = prepare(read_scan(file), View(size))
         features = functional.adaptive_avg_pool2d(stack.images.mean(dim=0), 8).flatten().numpy()
-        found[name] = Case(stack.images, stack.order_presence(presence[name], file), features)
+        found[name] = Case(stack.images, stack.order_presence(presence[name].states), features)
     return found
 
 

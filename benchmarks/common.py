@@ -43,7 +43,7 @@ CEILING = 1e6
 def heat_of(method: Method, package: ModelPackage, case: Case, seed: int) -> Heat:
     """Run a method with its threshold out of the way; presence is given."""
     stack = prepare(case.scan, View.of(package.recipe))
-    given = stack.order_presence(case.presence, case.name)
+    given = stack.order_presence(case.presence)
     method.settings = method.settings.model_copy(update={"threshold": CEILING})
     with torch.no_grad():
         predicted = method.predict(stack.images, Prompt(given), Pass(64, seed=seed))

@@ -66,8 +66,8 @@ class TestRealSamples:
         case = "TCGA_CS_4943_20000902"
         same_file(tmp_path / f"{case}.nii.gz", shared / "lgg" / "val" / f"{case}.nii.gz")
         same_file(tmp_path / f"{case}_label.nii.gz", shared / "lgg" / "val" / f"{case}_label.nii.gz")
-        expected = read_presence(shared / "lgg" / "val" / PRESENCE_FILE, TUMOR)[case]
-        assert np.array_equal(read_presence(tmp_path / PRESENCE_FILE, TUMOR)[case], expected)
+        expected = read_presence(shared / "lgg" / "val" / PRESENCE_FILE, TUMOR)[case].states
+        assert np.array_equal(read_presence(tmp_path / PRESENCE_FILE, TUMOR)[case].states, expected)
         assert load_slices(tmp_path, TUMOR, View(32), (PRESENCE,)).images.shape == (20, 1, 32, 32)
 
     def test_acdc(self, shared: Path, tmp_path: Path) -> None:
@@ -116,7 +116,7 @@ class TestKaggle3m:
         assert label.max() == 1
         assert nib.aff2axcodes(scan.affine) == ("L", "P", "S")
         assert scan.spacing == (1, 1, 5)
-        presence = read_presence(tmp_path / "out" / PRESENCE_FILE, TUMOR)[folder.name]
+        presence = read_presence(tmp_path / "out" / PRESENCE_FILE, TUMOR)[folder.name].states
         assert np.flatnonzero(presence[0]).tolist() == [2, 10]
 
     @pytest.mark.parametrize(("slices", "kept"), [(40, range(1, 41)), (41, range(1, 42, 2)), (88, range(1, 89, 2))])
@@ -124,7 +124,7 @@ class TestKaggle3m:
         folder = make_kaggle(tmp_path / "release", slices=slices)
         run("kaggle-3m", tmp_path / "release", tmp_path / "out")
         assert voxels(tmp_path / "out" / f"{folder.name}.nii.gz")[0, 0].tolist() == list(kept)
-        presence = read_presence(tmp_path / "out" / PRESENCE_FILE, TUMOR)[folder.name]
+        presence = read_presence(tmp_path / "out" / PRESENCE_FILE, TUMOR)[folder.name].states
         assert [kept[k] for k in np.flatnonzero(presence[0])] == [3, 11]
 
     def test_a_folder_takes_several_imports(self, tmp_path: Path) -> None:
@@ -205,7 +205,7 @@ class TestBraTS:
         make_brats(tmp_path / "release", "BraTS2021_00000_flair", "BraTS2021_00000_seg", mask)
         run("brats", tmp_path / "release", tmp_path / "out")
         text = (tmp_path / "out" / PRESENCE_FILE).read_text().split()
-        assert text[1:] == [f"BraTS2021_00000,{row}" for row in ("0,0", "1,1", "2,", "3,")]
+        assert text[1:] == [f"BraTS2021_00000,{row}" for row in ("0,k,0", "1,k,1", "2,k,", "3,k,")]
         assert tumour_presence(mask > 0).tolist() == [[0, 1, -1, -1]]
 
     def test_a_case_without_mask_gives_a_scan_alone(self, tmp_path: Path) -> None:

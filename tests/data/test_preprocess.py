@@ -6,7 +6,6 @@ import torch
 
 from conftest import tissue
 from wsseg.data.preprocess import View, prepare, scale_intensity
-from wsseg.errors import WssegError
 from wsseg.images.volume import Volume
 
 
@@ -76,15 +75,14 @@ def test_orientation_of_storage_does_not_matter() -> None:
     torch.testing.assert_close(other.images, plain.images)
 
 
-def test_presence_follows_reversed_slices_and_refuses_other_axes() -> None:
+def test_presence_follows_slices_wherever_they_are_stored() -> None:
     affine = np.diag([1.0, 1.0, -5.0, 1.0])
     stack = prepare(Volume(_head(), affine), View(32))
     presence = np.array([[0, 0, 1, 0, 0, -1]], np.int8)
-    assert stack.order_presence(presence, "scan")[:, 0].tolist() == [-1, 0, 0, 1, 0, 0]
+    assert stack.order_presence(presence)[:, 0].tolist() == [-1, 0, 0, 1, 0, 0]
     turned = Volume(np.ascontiguousarray(_head().transpose(2, 0, 1)), np.diag([5.0, 1.0, 1.0, 1.0]))
     sideways = prepare(turned, View(32))
-    with pytest.raises(WssegError, match="do not run along the third stored axis"):
-        sideways.order_presence(presence, "scan")
+    assert sideways.order_presence(presence)[:, 0].tolist() == [0, 0, 1, 0, 0, -1]
 
 
 def test_a_scan_of_air_or_of_one_slice_still_works() -> None:

@@ -128,7 +128,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def all_truth(data: Path) -> dict[str, list[int]]:
     known = read_presence(data / "image_labels.csv", TUMOR)
-    return {case: presence[0].tolist() for case, presence in known.items()}
+    return {case: presence.states[0].tolist() for case, presence in known.items()}
 
 
 @pytest.fixture(scope="module")

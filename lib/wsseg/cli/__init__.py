@@ -143,6 +143,7 @@ def segment(
         from wsseg.evaluation.preview import save_preview
         from wsseg.images.formats import check_extension, check_hangs, write_mask
         from wsseg.images.scan import read_any, write_any
+        from wsseg.images.volume import SliceGrid
         from wsseg.inference.segmenter import Segmenter
 
     _allow(max_scan_gb)
@@ -159,7 +160,8 @@ def segment(
     package = find_package(model)
     known = None
     if presence is not None:
-        known = presence_of(source.case, presence, package.labels, source.volume.shape[2])
+        axis = SliceGrid.of(source.volume, package.recipe.axis).stored_axis
+        known = presence_of(source.case, presence, package.labels, source.volume.shape[axis], axis)
     segmenter = Segmenter(model, device)
     with _bar("segmenting") as progress:
         result = segmenter(source.volume, known, progress=progress, text=text)
@@ -374,13 +376,19 @@ def import_labels(
     studies: _Studies,
     annotator: Annotated[str, typer.Option(help="Whose labels they are.")] = "import",
 ) -> None:
-    """Take weak labels from files into the server's database."""
+    """Take weak labels from files into the server's database; what fits no scan is left out and named."""
     from wsseg.images.folder import scan_files
     from wsseg.labels.engine import open_store
+    from wsseg.labels.exchange import Files
     from wsseg.labels.exchange import import_labels as take
+    from wsseg.labels.project import Project
 
-    taken = take(open_store(), source, scan_files(studies), find_package(name).labels, annotator)
-    _out.print(f"{len(taken)} files of labels taken over", highlight=False)
+    package = find_package(name)
+    files = Files(scan_files(studies), package.recipe.axis)
+    result = take(open_store(Project.of_folder(studies)), source, files, package.labels, annotator)
+    for sentence in result.left_out:
+        _errors.print(f"left out: {sentence}", highlight=False, soft_wrap=True, markup=False)
+    _out.print(f"{len(result.taken)} files of labels taken over", highlight=False)
 
 
 @labels.command("export")
@@ -392,9 +400,13 @@ def export_labels(
     """Write weak labels into files, as `import` and `wsseg train` read them."""
     from wsseg.images.folder import scan_files
     from wsseg.labels.engine import open_store
+    from wsseg.labels.exchange import Files
     from wsseg.labels.exchange import export_labels as write
+    from wsseg.labels.project import Project
 
-    written = write(open_store(), out, scan_files(studies), find_package(name).labels)
+    package = find_package(name)
+    files = Files(scan_files(studies), package.recipe.axis)
+    written = write(open_store(Project.of_folder(studies)), out, files, package.labels)
     _out.print(f"{len(written)} files of labels in {out}", highlight=False, soft_wrap=True)
 
 

@@ -23,8 +23,8 @@ from wsseg.errors import WssegError
 from wsseg.images.folder import mask_of, scribble_of
 from wsseg.images.on_grid import check_values, read_drawn, read_mask
 from wsseg.images.volume import Volume
-from wsseg.labels.space import BACKGROUND, NO, YES, LabelSpace, Presence
-from wsseg.labels.tables import PRESENCE_FILE, TEXT_FILE, check_length, read_presence, read_texts
+from wsseg.labels.space import BACKGROUND, NO, YES, LabelSpace
+from wsseg.labels.tables import PRESENCE_FILE, TEXT_FILE, ListedPresence, read_presence, read_texts
 
 Given = TypeVar("Given")
 """What a data folder holds of a kind for one scan: rows of a table, or a file."""
@@ -114,12 +114,12 @@ class LabelKind(ABC, Generic[Given]):
         return bearing
 
 
-class _PresenceKind(LabelKind[Presence]):
+class _PresenceKind(LabelKind[ListedPresence]):
     """A class is on a slice, or is not."""
 
     name, words = "presence", "slices marked present and absent"
 
-    def in_folder(self, folder: Path, scans: Mapping[str, Path], labels: LabelSpace) -> dict[str, Presence]:
+    def in_folder(self, folder: Path, scans: Mapping[str, Path], labels: LabelSpace) -> dict[str, ListedPresence]:
         table = folder / PRESENCE_FILE
         listed = read_presence(table, labels) if table.exists() else {}
         return {case: presence for case, presence in listed.items() if case in scans}
@@ -127,16 +127,16 @@ class _PresenceKind(LabelKind[Presence]):
     def nothing_in(self, folder: Path) -> str:
         return f"{folder / PRESENCE_FILE}: is missing, or names none of the folder's scans"
 
-    def stored(self, given: Presence, grid: Volume, labels: LabelSpace) -> Targets:
-        unknown = Targets.unknown(given.shape[1], len(labels), (0, 0))
-        return replace(unknown, presence=torch.from_numpy(given.T.copy()))
+    def stored(self, given: ListedPresence, grid: Volume, labels: LabelSpace) -> Targets:
+        unknown = Targets.unknown(given.states.shape[1], len(labels), (0, 0))
+        return replace(unknown, presence=torch.from_numpy(given.states.T.copy()))
 
-    def targets(self, given: Presence, scan: CutScan, labels: LabelSpace, source: Path) -> Targets:
+    def targets(self, given: ListedPresence, scan: CutScan, labels: LabelSpace, source: Path) -> Targets:
         if scan.volume.colour:  # a picture is seen in squares, of which nobody said anything
             return scan.unknown(labels)
-        slices = scan.volume.shape[2]
-        presence = scan.stack.order_presence(check_length(given, slices, scan.case, source / PRESENCE_FILE), scan.file)
-        return replace(scan.unknown(labels), presence=presence)
+        axis = scan.stack.grid.stored_axis
+        states = given.of_scan(scan.volume.shape[axis], axis, scan.case, source / PRESENCE_FILE)
+        return replace(scan.unknown(labels), presence=scan.stack.order_presence(states))
 
     def bears(self, targets: Targets) -> Tensor:
         return (targets.presence >= 0).any(dim=1)

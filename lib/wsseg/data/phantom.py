@@ -13,7 +13,8 @@ from wsseg.data.importers.release import save_presence
 from wsseg.files import make_folder
 from wsseg.images.nifti import write_nifti
 from wsseg.images.volume import Volume
-from wsseg.labels.space import LabelSpace, Presence, presence_of_mask
+from wsseg.labels.space import LabelSpace, presence_of_mask
+from wsseg.labels.tables import ListedPresence
 
 LABELS = LabelSpace(("tumor",))
 
@@ -114,13 +115,13 @@ def write_phantom_data(folder: Path, cases: int, seed: int, size: int = SIZE) ->
     Every fourth head is healthy.
     """
     make_folder(folder)
-    presence: dict[str, Presence] = {}
+    presence: dict[str, ListedPresence] = {}
     for index in range(cases):
         case = f"phantom_{index:03d}"
         scan, mask = make_phantom(seed + index, finding=index % 4 != 3, size=size)
         write_nifti(folder / f"{case}.nii.gz", scan.voxels, scan.affine)
         write_nifti(folder / f"{case}_label.nii.gz", mask, scan.affine)
-        presence[case] = presence_of_mask(mask, len(LABELS))
+        presence[case] = ListedPresence(presence_of_mask(mask, len(LABELS)))
     save_presence(folder, presence, LABELS)
 
 

@@ -95,12 +95,8 @@ class Stack:
     spacing: tuple[float, float]
     upright: bool = False
 
-    def order_presence(self, presence: Presence, source: object) -> Tensor:
-        """Labels (classes, slices) along the third stored axis to (slices, classes) as cut."""
-        if self.grid.stored_axis != 2:
-            raise WssegError(
-                f"{source}: its slices do not run along the third stored axis, presence labels count along it"
-            )
+    def order_presence(self, presence: Presence) -> Tensor:
+        """Labels (classes, slices) as stored along the slices' axis to (slices, classes) as cut."""
         ordered = presence[:, ::-1] if self.grid.reversed else presence
         return torch.from_numpy(np.ascontiguousarray(ordered.T))
 

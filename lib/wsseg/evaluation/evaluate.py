@@ -35,7 +35,7 @@ from wsseg.files import make_folder, whole_file
 from wsseg.images.folder import reference_of, scan_files
 from wsseg.images.on_grid import read_mask
 from wsseg.images.scan import read_scan
-from wsseg.images.volume import Volume
+from wsseg.images.volume import SliceGrid, Volume
 from wsseg.inference.segmenter import Segmentation, Segmenter
 from wsseg.labels.space import BACKGROUND, NO, YES, LabelSpace, Presence, presence_of_mask
 from wsseg.labels.tables import PRESENCE_FILE, TEXT_FILE, presence_of, read_texts
@@ -52,7 +52,7 @@ class Case:
 
     Attributes:
         reference: (x, y, slice) uint8 on the scan's grid.
-        presence: (classes, slices).
+        presence: (classes, slices as stored along their axis).
         text: the sentence of ``text.csv``, "" where there is none.
     """
 
@@ -168,7 +168,7 @@ def evaluate(
     Raises:
         WssegError: damaged files, or a scan without a sentence that is to be told one.
     """
-    cases = load_cases(folder, segmenter.package.labels)
+    cases = load_cases(folder, segmenter.package.labels, segmenter.package.recipe.axis)
     if given == "text":
         _check_told(cases, folder / TEXT_FILE)
     if out is not None:
@@ -185,7 +185,7 @@ def evaluate(
             took = time.perf_counter() - started
             slices += score_slices(case, result, seed)
             volumes += score_volume(case, result, seed, took)
-            decided.append((_true_presence(case, result), result.presence))
+            decided.append((case.presence, result.presence))
             if out is not None and seed == 0:
                 save_picture(out / f"{case.name}.png", _overlay(case, result, segmenter))
             progress((seed * len(cases) + index + 1) / (seeds * len(cases)))
@@ -220,7 +220,7 @@ def check_pixel_labels(
     """
     recipe, labels = package.recipe, package.labels
     data = load_slices(folder, labels, View.of(recipe), (PRESENCE,))
-    truth = torch.cat([_network_truth(case, View.of(recipe)) for case in load_cases(folder, labels)])
+    truth = torch.cat([_network_truth(case, View.of(recipe)) for case in load_cases(folder, labels, recipe.axis)])
     with torch.no_grad():
         made = method.pixel_labels(method.stages()[0], data, Pass(chunk, progress=progress))
     return label_quality(made, truth, labels)
@@ -246,8 +246,14 @@ def _network_truth(case: Case, view: View) -> Tensor:
     return truth
 
 
-def load_cases(folder: Path, labels: LabelSpace) -> list[Case]:
-    """Every scan of a folder that has a reference mask."""
+def load_cases(folder: Path, labels: LabelSpace, default_axis: int = 2) -> list[Case]:
+    """Every scan of a folder that has a reference mask.
+
+    Args:
+        folder: of data.
+        labels: the classes.
+        default_axis: of slices where spacing does not tell, see :class:`SliceGrid`.
+    """
     cases = []
     texts = read_texts(folder / TEXT_FILE) if (folder / TEXT_FILE).exists() else {}
     for name, file in scan_files(folder).items():
@@ -255,9 +261,11 @@ def load_cases(folder: Path, labels: LabelSpace) -> list[Case]:
         scan = read_scan(file)
         reference = read_mask(reference_file, scan, len(labels))
         table = folder / PRESENCE_FILE
-        listed = table.exists()
-        count = reference.shape[2]
-        presence = presence_of(name, table, labels, count) if listed else presence_of_mask(reference, len(labels))
+        axis = SliceGrid.of(scan, default_axis).stored_axis
+        if table.exists():
+            presence = presence_of(name, table, labels, reference.shape[axis], axis)
+        else:
+            presence = presence_of_mask(reference, len(labels), axis)
         cases.append(Case(name, scan, reference, presence, texts.get(name, "")))
     return cases
 
@@ -327,13 +335,6 @@ def _check_told(cases: list[Case], table: Path) -> None:
 def _overlay(case: Case, result: Segmentation, segmenter: Segmenter) -> Image.Image:
     colors = [label.color for label in segmenter.package.recipe.labels.values()]
     return contact_sheet(case.scan, result.mask.voxels, result.grid, colors, case.reference)
-
-
-def _true_presence(case: Case, result: Segmentation) -> Presence:
-    """As listed, or where slices run along another axis than lists count, as the reference shows."""
-    if result.grid.stored_axis == 2:
-        return case.presence
-    return presence_of_mask(np.moveaxis(case.reference, result.grid.stored_axis, 2), len(result.labels))
 
 
 def _mean(values: list[float]) -> float:

@@ -130,9 +130,9 @@ class Segmenter:
         Args:
             scan: 3-D, any orientation, spacing and real type; or a colour
                 picture, for models that read those.
-            presence: (classes, slices) of 1, 0, -1 (unknown), slices along the
-                third stored axis; without it the model decides which slices
-                show a class.
+            presence: (classes, slices) of 1, 0, -1 (unknown), slices as stored
+                along the axis that they run along; without it the model decides
+                which slices show a class.
             seed: of the noise drawn, for methods that draw some.
             progress: told the finished part, in [0, 1].
             text: a sentence on the scan, for models that read one.
@@ -193,7 +193,7 @@ class Segmenter:
         expected = (len(self.package.labels), stack.images.shape[0])
         if presence.shape != expected:
             raise WssegError(f"presence: has shape {presence.shape}, expected {expected} (classes, slices)")
-        return stack.order_presence(presence, "scan")
+        return stack.order_presence(presence)
 
     def _predict(self, stack: Stack, prompt: Prompt, seed: int, progress: Progress) -> Prediction:
         images = stack.images.to(self.device)

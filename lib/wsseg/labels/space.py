@@ -18,7 +18,7 @@ BACKGROUND = 255
 """Background in pixel labels, where 0 is "not labelled" and 1..N are the classes."""
 
 Presence = NDArray[np.int8]
-"""(classes, slices) of YES, NO or UNKNOWN; slices along the third stored axis."""
+"""(classes, slices) of YES, NO or UNKNOWN; slices as stored, along the axis that they run along."""
 
 
 _Byte = Annotated[int, Field(ge=0, le=255)]
@@ -92,7 +92,8 @@ class LabelSpace:
         return {name: k + 1 for k, name in enumerate(self.names)}
 
 
-def presence_of_mask(mask: NDArray[np.integer], classes: int) -> Presence:
-    """Presence per class and slice of a complete mask (x, y, slice)."""
-    rows = [(mask == k + 1).any(axis=(0, 1)) for k in range(classes)]
+def presence_of_mask(mask: NDArray[np.integer], classes: int, axis: int = 2) -> Presence:
+    """Presence per class and slice, along a stored axis, of a complete mask."""
+    slices = np.moveaxis(mask, axis, 2)
+    rows = [(slices == k + 1).any(axis=(0, 1)) for k in range(classes)]
     return np.stack(rows).astype(np.int8)

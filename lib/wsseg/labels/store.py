@@ -1,87 +1,53 @@
-"""Weak labels of all scans in one database: what was given, by whom and when.
+"""Weak labels of a project's scans in one database: what was given, by whom and when.
 
-Nothing is ever changed or deleted. Every label is a row, the newest row of a
+Nothing is ever changed or deleted. Every label is a row, the newest row about a
 thing is its state, and every call that writes gets the next revision: what was
 known at an earlier revision can be read for ever.
+
+Labels belong to a project and to the content of a scan. Another folder with a
+scan of the same name has labels of its own; a scan that is replaced under its
+name is another one, whose predecessor's labels are kept and come back with it;
+one that is renamed keeps its own.
 """
 
 from __future__ import annotations
 
-import io
-import json
-import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import numpy as np
 import sqlalchemy as sa
 from numpy.typing import NDArray
-from sqlalchemy.exc import IntegrityError, ProgrammingError, SQLAlchemyError
 
-from wsseg.errors import NotFoundError, UnavailableError, WssegError
+from wsseg.errors import WssegError
 from wsseg.files import make_folder
-from wsseg.labels.space import BACKGROUND, NO, UNKNOWN, YES, LabelSpace, Presence
+from wsseg.labels import rows
+from wsseg.labels.database import Database
+from wsseg.labels.identity import ScanIdentity
+from wsseg.labels.project import Project
+from wsseg.labels.schema import WHOLE, About
+from wsseg.labels.space import LabelSpace, Presence
+from wsseg.labels.values import (
+    Mark,
+    Scribbles,
+    check_marks,
+    check_name,
+    check_scribbles,
+    check_text,
+    drawn_with,
+    new_states,
+    pack_voxels,
+    unpack_presence,
+    unpack_scribbles,
+    unpack_text,
+)
 
 FILE = "labels.sqlite3"
 """The database in the work directory."""
-
-Scribbles = NDArray[np.uint8]
-"""(x, y, slice): 0 not annotated, 1..N the classes, 255 background."""
-
-LONGEST_NAME = 255
-LONGEST_TEXT = 2000
-
-_FORMAT = 1
-_BUSY_MS = 30_000
-
-_schema = sa.MetaData()
-_store = sa.Table("store", _schema, sa.Column("format", sa.Integer, primary_key=True, autoincrement=False))
-_writes = sa.Table(
-    "writes",
-    _schema,
-    sa.Column("serial", sa.Integer, primary_key=True),
-    sa.Column("annotator", sa.String(LONGEST_NAME), nullable=False),
-    sa.Column("time", sa.DateTime(timezone=True), nullable=False),  # UTC
-)
-
-
-def _table(name: str, *columns: sa.Column[Any]) -> sa.Table:
-    """Rows by scan, keys and serial; the last column is the value."""
-    scan = sa.Column("scan", sa.String(LONGEST_NAME), primary_key=True)
-    serial = sa.Column("serial", sa.Integer, sa.ForeignKey(_writes.c.serial), primary_key=True, index=True)
-    return sa.Table(name, _schema, scan, *columns[:-1], serial, columns[-1])
-
-
-_presence = _table(
-    "presence",
-    sa.Column("label", sa.String(64), primary_key=True),
-    sa.Column("slice", sa.Integer, primary_key=True, autoincrement=False),
-    sa.Column("state", sa.SmallInteger, nullable=False),
-)
-# What 255 and a number mean depends on the classes that were on offer, so each list of them has its own map.
-_scribbles = _table("scribbles", sa.Column("labels", sa.Text, nullable=False), sa.Column("voxels", sa.LargeBinary))
-_texts = _table("texts", sa.Column("text", sa.Text))
-_TABLES = (_presence, _scribbles, _texts)
-
-
-@dataclass(frozen=True)
-class Mark:
-    """One class on one slice.
-
-    Attributes:
-        label: class name.
-        slice: from 0 along the scan's third stored axis.
-        state: 1 present, 0 absent, -1 unknown.
-    """
-
-    label: str
-    slice: int
-    state: int
 
 
 @dataclass(frozen=True)
@@ -90,7 +56,7 @@ class WeakLabels:
 
     Attributes:
         presence: (classes, slices) of 1, 0, -1.
-        scribbles: (x, y, slice) as in :data:`Scribbles`, or None.
+        scribbles: as in :data:`Scribbles`, or None.
         text: a sentence of the report, or None.
     """
 
@@ -118,16 +84,17 @@ class Summary:
 
 
 class LabelStore:
-    """The weak labels in a database; any number of threads and processes may share it.
+    """The weak labels of one project in a database that any number of projects, threads and processes may share.
 
     A call that writes is one transaction: when it has returned its revision the
-    rows are on disk, and when it raises nothing has been written. Cases are
-    scans by name; classes, slice counts and grids are the caller's to give.
+    rows are on disk, and when it raises nothing has been written. What format 1
+    knew by names alone is shown nowhere until :meth:`adopt` gives it to a project.
 
     Args:
         url: of any database that SQLAlchemy knows, with ``sqlite:///<file>`` and
             ``postgresql://<user>@<host>/<database>`` being tested.
-        readonly: refuse to write, as the training process must.
+        project: whose labels are read and written; all others are invisible.
+        readonly: refuse to write.
 
     Raises:
         NotFoundError: ``readonly`` and there is no store yet.
@@ -135,107 +102,91 @@ class LabelStore:
         WssegError: it is of another version.
     """
 
-    def __init__(self, url: str | sa.URL, readonly: bool = False) -> None:
-        self.readonly = readonly
-        self._place = "labels"
-        with self._reported():
-            address = sa.make_url(url)
-            self._place = f"labels in {address.render_as_string(hide_password=True)}"
-            self._engine = _engine(address, readonly)
-            # BEGIN IMMEDIATE in SQLite: a transaction that reads before it writes would else fail under load.
-            self._writer = self._engine.execution_options(immediate=True)
-            if not readonly:
-                try:
-                    self._make_tables()
-                except (IntegrityError, ProgrammingError):  # another server has just made them
-                    self._make_tables()
-            self._check_format()
-        self._place = "labels"  # a server's clients are told what fails later, not where it is kept
+    def __init__(self, url: str | sa.URL, project: Project, readonly: bool = False) -> None:
+        self.project = project
+        self._database = Database(url, readonly)
+        if not readonly:
+            with self._database.writing() as connection:
+                rows.follow(connection, project)
 
     @classmethod
-    def at(cls, home: Path, readonly: bool = False) -> LabelStore:
+    def at(cls, home: Path, project: Project, readonly: bool = False) -> LabelStore:
         """The store in a work directory."""
         if not readonly:
             make_folder(home)
-        return cls(sa.URL.create("sqlite", database=str(home / FILE)), readonly)
+        return cls(sa.URL.create("sqlite", database=str(home / FILE)), project, readonly)
 
     def close(self) -> None:
         """Close all connections."""
-        self._engine.dispose()
+        self._database.close()
 
     def revision(self) -> int:
-        """Of the last write, 0 if there was none; every write has a higher one than those before it."""
-        with self._reading() as connection:
-            return _revision(connection)
+        """Of the last write in any project, 0 if there was none; every write has a higher one than those before it."""
+        with self._database.reading() as connection:
+            return rows.revision_of(connection)
 
-    def cases(self) -> list[str]:
-        """Names of the scans that any label was ever given for, sorted."""
-        scans = sa.union(*(sa.select(table.c.scan) for table in _TABLES))
-        with self._reading() as connection:
-            return sorted(connection.scalars(scans))
+    def contents(self) -> dict[str, list[str]]:
+        """What the scans contain that any label was ever given for, by name, the newest last."""
+        found: dict[str, list[str]] = {}
+        with self._database.reading() as connection:
+            for scan in rows.scans_of(connection, self.project.id):
+                found.setdefault(scan.name, []).append(scan.content)
+        return found
 
-    def summaries(self, labels: LabelSpace) -> dict[str, Summary]:
-        """How far each scan of :meth:`cases` is labelled with these classes."""
-        drawn_with = _scribbles.c.labels == json.dumps(labels.names)
-        with self._reading() as connection:
-            slices = _held(_presence, sa.func.count(_presence.c.slice.distinct()), _presence.c.label.in_(labels.names))
-            counted = slices.where(_presence.c.state != UNKNOWN).group_by(_presence.c.scan)
-            known = {row[0]: int(row[1]) for row in connection.execute(counted)}
-            drawn = set(connection.scalars(_held(_scribbles, None, drawn_with).where(_scribbles.c.voxels.is_not(None))))
-            told = set(connection.scalars(_held(_texts, None).where(_texts.c.text.is_not(None))))
+    def waiting(self) -> set[str]:
+        """Names of scans whose labels are older than projects, and were not adopted by any."""
+        with self._database.reading() as connection:
+            return rows.names_without_project(connection)
+
+    def summaries(self, labels: LabelSpace) -> dict[tuple[str, str], Summary]:
+        """How far each scan of :meth:`contents` is labelled with these classes, by name and content."""
+        project = self.project.id
+        with self._database.reading() as connection:
+            marked = rows.marked_slices(connection, project, labels.names)
+            drawn = rows.scans_with(connection, project, "scribbles", drawn_with(labels).label)
+            described = rows.scans_with(connection, project, "text")
+            last = rows.last_writes(connection, project)
             return {
-                scan: Summary(known.get(scan, 0), scan in drawn, scan in told, annotator, _utc(time))
-                for scan, annotator, time in connection.execute(_last_writes())
+                (scan.name, scan.content): Summary(
+                    marked.get(scan.id, 0), scan.id in drawn, scan.id in described, *last[scan.id]
+                )
+                for scan in rows.scans_of(connection, project)
             }
 
-    def classes(self, case: str) -> list[str]:
-        """Names of the classes that presence was ever given of for a scan, sorted."""
-        with self._reading() as connection:
-            return sorted(connection.scalars(sa.select(_presence.c.label).where(_presence.c.scan == case).distinct()))
+    def classes(self, scan: ScanIdentity) -> list[str]:
+        """Names of the classes that presence is known of for a scan, sorted."""
+        return sorted({about.label for about in self._labels(scan, "presence", scan.axis)})
 
-    def text(self, case: str) -> str | None:
+    def text(self, scan: ScanIdentity) -> str | None:
         """The text of :meth:`read` alone."""
-        with self._reading() as connection:
-            return _newest(connection, _texts, _revision(connection), scan=case)
+        return unpack_text(self._labels(scan, "text"))
 
     def touched(self, revision: int) -> list[str]:
         """Names of the scans that a write was about, sorted."""
-        scans = sa.union(*(sa.select(table.c.scan).where(table.c.serial == revision) for table in _TABLES))
-        with self._reading() as connection:
-            return sorted(connection.scalars(scans))
+        with self._database.reading() as connection:
+            return sorted(rows.names_in(connection, self.project.id, revision))
 
-    def read(self, case: str, labels: LabelSpace, grid: tuple[int, ...], revision: int | None = None) -> WeakLabels:
+    def read(self, scan: ScanIdentity, labels: LabelSpace, revision: int | None = None) -> WeakLabels:
         """The labels of one scan, all unknown if none were given.
 
         Args:
-            case: name of the scan.
+            scan: it; presence is that of the slices along its axis.
             labels: classes wanted; presence of others is left out, and scribbles
                 are those drawn with exactly these classes on offer.
-            grid: shape of the scan (x, y, slice).
             revision: what was known then, else now. With one revision for all
                 scans a trainer sees one state, whoever writes meanwhile.
-
-        Raises:
-            WssegError: labels were given for another grid.
         """
-        with self._reading() as connection:
-            known = _revision(connection) if revision is None else revision
+        with self._database.reading() as connection:
+            known = rows.revision_of(connection) if revision is None else revision
+            found = rows.find_scan(connection, self.project.id, scan)
             return WeakLabels(
-                presence=_presence_of(connection, case, labels, grid[2], known),
-                scribbles=_scribbles_of(connection, case, labels, grid, known),
-                text=_newest(connection, _texts, known, scan=case),
+                presence=unpack_presence(rows.newest(connection, found, "presence", known, scan.axis), scan, labels),
+                scribbles=unpack_scribbles(rows.newest(connection, found, "scribbles", known), labels),
+                text=unpack_text(rows.newest(connection, found, "text", known)),
             )
 
-    def presence(
-        self, slices: Mapping[str, int], labels: LabelSpace, revision: int | None = None
-    ) -> dict[str, Presence]:
-        """The presence of :meth:`read` for several scans, given the number of slices of each."""
-        with self._reading() as connection:
-            known = _revision(connection) if revision is None else revision
-            return {case: _presence_of(connection, case, labels, count, known) for case, count in slices.items()}
-
-    def mark(self, case: str, marks: Iterable[Mark], labels: LabelSpace, slices: int, annotator: str) -> int:
-        """Say on which slices classes are present, absent or unknown.
+    def mark(self, scan: ScanIdentity, marks: Iterable[Mark], labels: LabelSpace, annotator: str) -> int:
+        """Say on which slices, along the scan's axis, classes are present, absent or unknown.
 
         Returns:
             The revision.
@@ -244,30 +195,17 @@ class LabelStore:
             WssegError: no mark, the same class and slice twice, an unknown class
                 or state, or a slice that the scan does not have.
         """
-        check_name(case, "scan")
-        rows = [_mark_row(case, mark, labels, slices) for mark in marks]
-        if not rows:
-            raise WssegError(f"{case}: no label is given")
-        seen = set()
-        for row in rows:
-            if (key := (row["label"], row["slice"])) in seen:
-                raise WssegError(f"{case}: {row['label']} on slice {row['slice']} is given twice")
-            seen.add(key)
-        with self._writing() as connection:
-            return _append(connection, _presence, rows, annotator)
+        return self._write(scan, check_marks(scan, marks, labels), annotator)
 
-    def scribble(
-        self, case: str, voxels: NDArray[Any], labels: LabelSpace, grid: tuple[int, ...], annotator: str
-    ) -> int:
+    def scribble(self, scan: ScanIdentity, voxels: NDArray[Any], labels: LabelSpace, annotator: str) -> int:
         """Lay scribbles over the earlier ones of a scan; nonzero voxels win.
 
         A map that changes nothing is not written again: viewers send all strokes every time.
 
         Args:
-            case: name of the scan.
-            voxels: (x, y, slice) as in :data:`Scribbles`, any real type.
+            scan: it.
+            voxels: as in :data:`Scribbles`, any real type.
             labels: classes on offer when it was drawn.
-            grid: shape of the scan.
             annotator: who drew it.
 
         Returns:
@@ -277,18 +215,17 @@ class LabelStore:
             WssegError: another shape than the scan's, a value that is no class,
                 or nothing drawn.
         """
-        check_name(case, "scan")
-        _check_scribbles(case, voxels, labels, grid)
-        with self._writing() as connection:
-            known = _revision(connection)
-            held = _scribbles_of(connection, case, labels, grid, known)
+        check_scribbles(scan, voxels, labels)
+        with self._writing(scan, annotator) as (connection, row):
+            known = rows.revision_of(connection)
+            held = unpack_scribbles(rows.newest(connection, row, "scribbles", known), labels)
             merged = np.where(voxels != 0, voxels, 0 if held is None else held).astype(np.uint8)
             if held is not None and np.array_equal(merged, held):
                 return known
-            return _append(connection, _scribbles, [_scribble_row(case, merged, labels)], annotator)
+            return rows.append(connection, {row: {drawn_with(labels): pack_voxels(merged)}}, annotator)
 
-    def erase(self, case: str, index: int, labels: LabelSpace, grid: tuple[int, ...], annotator: str) -> int:
-        """Take away all scribbles on one slice that were drawn with exactly these classes on offer.
+    def erase(self, scan: ScanIdentity, index: int, labels: LabelSpace, annotator: str) -> int:
+        """Take away all scribbles on one slice, along the scan's axis, drawn with exactly these classes on offer.
 
         Returns:
             The revision.
@@ -296,15 +233,15 @@ class LabelStore:
         Raises:
             WssegError: there are none.
         """
-        check_name(case, "scan")
-        with self._writing() as connection:
-            held = _scribbles_of(connection, case, labels, grid, _revision(connection))
-            if held is None or not 0 <= index < grid[2] or not held[:, :, index].any():
-                raise WssegError(f"{case}, slice {index}: there are no scribbles to erase")
-            held[:, :, index] = 0
-            return _append(connection, _scribbles, [_scribble_row(case, held, labels)], annotator)
+        with self._writing(scan, annotator) as (connection, row):
+            held = unpack_scribbles(rows.newest(connection, row, "scribbles", rows.revision_of(connection)), labels)
+            plane = None if held is None or not 0 <= index < scan.slices else np.moveaxis(held, scan.axis, 0)[index]
+            if held is None or plane is None or not plane.any():
+                raise WssegError(f"{scan.name}, slice {index}: there are no scribbles to erase")
+            plane[:] = 0
+            return rows.append(connection, {row: {drawn_with(labels): pack_voxels(held)}}, annotator)
 
-    def describe(self, case: str, text: str, annotator: str) -> int:
+    def describe(self, scan: ScanIdentity, text: str, annotator: str) -> int:
         """Give a sentence of the report, in place of an earlier one; an empty one only takes that away.
 
         Returns:
@@ -313,14 +250,33 @@ class LabelStore:
         Raises:
             WssegError: longer than 2000 characters, or with control characters.
         """
-        check_name(case, "scan")
-        stripped = text.strip()
-        if len(stripped) > LONGEST_TEXT:
-            raise WssegError(f"{case}: the text has {len(stripped)} characters, {LONGEST_TEXT} are possible")
-        if _CONTROL.search(re.sub(r"[\t\r\n]", "", stripped)):
-            raise WssegError(f"{case}: the text holds control characters")
-        with self._writing() as connection:
-            return _append(connection, _texts, [{"scan": case, "text": stripped or None}], annotator)
+        stripped = check_text(scan.name, text)
+        return self._write(scan, {About("text"): stripped.encode() or None}, annotator)
+
+    def fill(self, presence: Mapping[ScanIdentity, Presence], labels: LabelSpace, annotator: str) -> int:
+        """Take over states of many scans in one write.
+
+        Unknown changes nothing, and states that hold already are not written again.
+
+        Args:
+            presence: (classes, slices) by scan, for all slices that it has.
+            labels: the classes.
+            annotator: whose labels they are.
+
+        Returns:
+            The revision.
+        """
+        with self._database.writing() as connection:
+            known = rows.revision_of(connection)
+            given: dict[int, dict[About, bytes | None]] = {}
+            for scan, states in presence.items():
+                check_name(scan.name, "scan")
+                found = rows.find_scan(connection, self.project.id, scan)
+                held = unpack_presence(rows.newest(connection, found, "presence", known, scan.axis), scan, labels)
+                if new := new_states(scan, states, held, labels):
+                    given.setdefault(rows.find_or_add_scan(connection, self.project.id, scan), {}).update(new)
+            check_name(annotator, "annotator")
+            return rows.append(connection, given, annotator) if given else known
 
     def undo(self, revision: int, annotator: str) -> int:
         """Bring back, as a new write, what was known before a write of all that it touched.
@@ -329,266 +285,56 @@ class LabelStore:
             The new revision.
 
         Raises:
-            NotFoundError: there is no such write.
+            NotFoundError: there is no such write in this project.
             WssegError: somebody else has written over it since.
         """
-        with self._writing() as connection:
-            if connection.scalar(sa.select(_writes.c.serial).filter_by(serial=revision)) is None:
-                raise NotFoundError(f"labels: there is no write {revision} to undo")
-            for table in _TABLES:
-                _check_own(connection, table, revision, annotator)
-            serial = _new_write(connection, annotator)
-            for table in _TABLES:
-                _restore(connection, table, revision, serial)
-            return serial
+        check_name(annotator, "annotator")
+        with self._database.writing() as connection:
+            return rows.undo(connection, self.project.id, revision, annotator)
 
-    def fill(self, cases: Mapping[str, Presence], labels: LabelSpace, annotator: str) -> int:
-        """Take over states of many scans in one write.
+    def adopt(self, scan: ScanIdentity, is_there: Callable[[str], bool]) -> str | None:
+        """Give a scan without labels those that are its own, though they were kept otherwise.
 
-        Unknown changes nothing, and states that hold already are not written again.
+        Either it was renamed: labels of the same content by a name that now has
+        another content, or none. Or they are older than projects, when a scan's
+        name was all that was known. Nobody knows any more in which folder those
+        were given; they go, once and as a whole, to the first project that works
+        on a scan of that name, if every slice and grid that they name fits it.
+        Those that do not fit wait, in the database, for a scan that does.
 
         Args:
-            cases: (classes, slices) by scan, for all slices that it has.
-            labels: the classes.
-            annotator: whose labels they are.
+            scan: it.
+            is_there: whether a scan of that name and this content is there too,
+                and so keeps its labels.
 
         Returns:
-            The revision.
+            The name that the labels were kept by, None where there were none.
         """
-        with self._writing() as connection:
-            known = _revision(connection)
-            rows = []
-            for case, presence in cases.items():
-                check_name(case, "scan")
-                held = _presence_of(connection, case, labels, presence.shape[1], known)
-                for k, index in np.argwhere((presence != UNKNOWN) & (presence != held)).tolist():
-                    state = int(presence[k, index])
-                    rows.append({"scan": case, "label": labels.names[k], "slice": index, "state": state})
-            return _append(connection, _presence, rows, annotator) if rows else known
-
-    @contextmanager
-    def _reported(self) -> Iterator[None]:
-        try:
-            yield
-        except ImportError as error:
-            raise WssegError(f"{self._place}: the package {error.name} is missing") from error
-        except SQLAlchemyError as error:
-            reason = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
-            raise UnavailableError(f"{self._place}: {reason}") from error
-
-    @contextmanager
-    def _reading(self) -> Iterator[sa.Connection]:
-        with self._reported(), self._engine.begin() as connection:
-            yield connection
-
-    @contextmanager
-    def _writing(self) -> Iterator[sa.Connection]:
-        """A transaction beside which nobody else writes, so that serials are committed in their order."""
-        if self.readonly:
-            raise WssegError(f"{self._place}: opened for reading only")
-        with self._reported(), self._writer.begin() as connection:
-            connection.execute(sa.select(_store).with_for_update())
-            yield connection
-
-    def _make_tables(self) -> None:
-        with self._writer.begin() as connection:
-            _schema.create_all(connection)
-            if connection.scalar(sa.select(_store.c.format)) is None:
-                connection.execute(sa.insert(_store).values(format=_FORMAT))
-
-    def _check_format(self) -> None:
-        with self._engine.begin() as connection:
-            there = sa.inspect(connection).has_table(_store.name)
-            found = connection.scalar(sa.select(_store.c.format)) if there else None
-        if found is None:
-            raise NotFoundError(f"{self._place}: there are none yet")
-        if found != _FORMAT:
-            raise WssegError(f"{self._place}: are of format {found}, this version of wsseg knows {_FORMAT}")
-
-
-def _engine(url: sa.URL, readonly: bool) -> sa.Engine:
-    """Connections whose transactions are real ones, in SQLite too."""
-    if url.get_backend_name() != "sqlite":
-        return sa.create_engine(url, pool_pre_ping=True, execution_options={"postgresql_readonly": readonly})
-    if readonly:
-        file = Path(url.database or "")
-        if not file.is_file():
-            raise NotFoundError(f"{file}: there are no labels yet")
-        url = url.set(database=f"file:{quote(str(file.absolute()))}").update_query_dict({"mode": "ro", "uri": "true"})
-    engine = sa.create_engine(url)
-
-    def connected(connection: Any, record: object) -> None:
-        connection.isolation_level = None  # Python would begin transactions by itself, and too late
-        connection.execute(f"PRAGMA busy_timeout={_BUSY_MS}")
-        connection.execute("PRAGMA foreign_keys=ON")
-        connection.execute(f"PRAGMA query_only={'ON' if readonly else 'OFF'}")
-        if not readonly:
-            connection.execute("PRAGMA journal_mode=WAL")
-            connection.execute("PRAGMA synchronous=FULL")
-
-    def begun(connection: sa.Connection) -> None:
-        immediate = connection.get_execution_options().get("immediate")
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
-
-    sa.event.listen(engine, "connect", connected)
-    sa.event.listen(engine, "begin", begun)
-    return engine
-
-
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
-
-
-def check_name(name: str, what: str) -> None:
-    """Refuse what cannot be the name of a scan or an annotator, as ``what`` says."""
-    if not name.strip():
-        raise WssegError(f"labels: the name of the {what} is empty")
-    if len(name) > LONGEST_NAME:
-        raise WssegError(f"labels: the name of the {what}, {name[:20]}..., is longer than {LONGEST_NAME} characters")
-    if _CONTROL.search(name) or (what == "scan" and re.search(r"[/\\]", name)):
-        raise WssegError(f"labels: the name of the {what}, {name!r}, holds a character that no name may have")
-
-
-def _mark_row(case: str, mark: Mark, labels: LabelSpace, slices: int) -> dict[str, Any]:
-    place = f"{case}, slice {mark.slice}"
-    if not isinstance(mark.slice, int | np.integer) or not 0 <= mark.slice < slices:
-        raise WssegError(f"{place}: the scan has slices 0 to {slices - 1}")
-    if mark.label not in labels.names:
-        raise WssegError(f'{place}: label "{mark.label}" is unknown, known are: {", ".join(labels.names)}')
-    if mark.state not in (YES, NO, UNKNOWN):
-        raise WssegError(f"{place}: {mark.label} must be 1, 0 or -1, not {mark.state!r}")
-    return {"scan": case, "label": mark.label, "slice": int(mark.slice), "state": int(mark.state)}
-
-
-def _check_scribbles(case: str, voxels: NDArray[Any], labels: LabelSpace, grid: tuple[int, ...]) -> None:
-    if voxels.shape != grid:
-        raise WssegError(f"{case}: the scribbles are {_size(voxels.shape)} voxels, the scan is {_size(grid)}")
-    known = np.isin(voxels, [*range(len(labels) + 1), BACKGROUND])
-    if not known.all():
-        x, y, index = np.argwhere(~known)[0]
-        value = f"{voxels[x, y, index]:g}"
-        raise WssegError(f"{case}, slice {index}: scribble value {value} is none of 0 to {len(labels)} or {BACKGROUND}")
-    if not voxels.any():
-        raise WssegError(f"{case}: the scribbles are empty")
-
-
-def _scribble_row(case: str, voxels: Scribbles, labels: LabelSpace) -> dict[str, Any]:
-    packed = io.BytesIO()
-    np.savez_compressed(packed, voxels=voxels)
-    stored = packed.getvalue() if voxels.any() else None
-    return {"scan": case, "labels": json.dumps(labels.names), "voxels": stored}
-
-
-def _revision(connection: sa.Connection) -> int:
-    return connection.scalar(sa.select(sa.func.max(_writes.c.serial))) or 0
-
-
-def _value(table: sa.Table) -> sa.Column[Any]:
-    return list(table.c)[-1]
-
-
-def _newest(connection: sa.Connection, table: sa.Table, revision: int, **keys: str) -> Any:
-    """The value of the newest row with these keys, None if there is none."""
-    rows = sa.select(_value(table)).filter_by(**keys).where(table.c.serial <= revision)
-    return connection.scalar(rows.order_by(table.c.serial.desc()).limit(1))
-
-
-def _held(table: sa.Table, what: sa.ColumnElement[Any] | None, *conditions: sa.ColumnElement[bool]) -> sa.Select[Any]:
-    """Scan, and something else of it, of the rows that no newer one has replaced."""
-    keys = [table.c[name] for name in _keys(table)]
-    newest = sa.select(*keys, sa.func.max(table.c.serial).label("serial")).where(*conditions).group_by(*keys).subquery()
-    chosen = sa.select(table.c.scan) if what is None else sa.select(table.c.scan, what)
-    return chosen.join(newest, sa.and_(_same(table, newest), table.c.serial == newest.c.serial))
-
-
-def _last_writes() -> sa.Select[Any]:
-    """Scan, annotator and time of the last write about each scan."""
-    each = sa.union_all(*(sa.select(table.c.scan, table.c.serial) for table in _TABLES)).subquery()
-    last = sa.select(each.c.scan, sa.func.max(each.c.serial).label("serial")).group_by(each.c.scan).subquery()
-    rows = sa.select(last.c.scan, _writes.c.annotator, _writes.c.time).order_by(last.c.scan)
-    return rows.join(_writes, _writes.c.serial == last.c.serial)
-
-
-def _utc(time: datetime) -> datetime:
-    """SQLite keeps no time zone."""
-    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
-
-
-def _presence_of(connection: sa.Connection, case: str, labels: LabelSpace, slices: int, revision: int) -> Presence:
-    table = _presence.c
-    rows = sa.select(table.label, table.slice, table.state).where(table.scan == case, table.serial <= revision)
-    presence = np.full((len(labels), slices), UNKNOWN, np.int8)
-    for label, index, state in connection.execute(rows.order_by(table.serial)):
-        if label in labels.names:
-            if index >= slices:
-                raise WssegError(f"{case}: {label} is labelled on slice {index}, but the scan has {slices} slices")
-            presence[labels.names.index(label), index] = state
-    return presence
-
-
-def _scribbles_of(
-    connection: sa.Connection, case: str, labels: LabelSpace, grid: tuple[int, ...], revision: int
-) -> Scribbles | None:
-    packed = _newest(connection, _scribbles, revision, scan=case, labels=json.dumps(labels.names))
-    if packed is None:
+        project = self.project.id
+        with self._database.reading() as connection:
+            found = rows.orphans(connection, project, scan)
+        if not any(not row.content or not is_there(row.name) for row in found):
+            return None
+        with self._database.writing() as connection:
+            for row in rows.orphans(connection, project, scan):
+                if not row.content or not is_there(row.name):
+                    rows.adopt(connection, project, scan, row.id)
+                    return row.name
         return None
-    with np.load(io.BytesIO(packed)) as stored:
-        voxels: Scribbles = stored["voxels"]
-    if voxels.shape != grid:
-        raise WssegError(f"{case}: has scribbles of {_size(voxels.shape)} voxels, but the scan is {_size(grid)}")
-    return voxels
 
+    def _labels(self, scan: ScanIdentity, kind: str, axis: int = WHOLE) -> dict[About, bytes]:
+        with self._database.reading() as connection:
+            row = rows.find_scan(connection, self.project.id, scan)
+            return rows.newest(connection, row, kind, rows.revision_of(connection), axis)
 
-def _new_write(connection: sa.Connection, annotator: str) -> int:
-    check_name(annotator, "annotator")
-    new = sa.insert(_writes).values(annotator=annotator, time=datetime.now(UTC))
-    return int(connection.execute(new.returning(_writes.c.serial)).scalar_one())
+    def _write(self, scan: ScanIdentity, values: Mapping[About, bytes | None], annotator: str) -> int:
+        with self._writing(scan, annotator) as (connection, row):
+            return rows.append(connection, {row: values}, annotator)
 
-
-def _append(connection: sa.Connection, table: sa.Table, rows: list[dict[str, Any]], annotator: str) -> int:
-    serial = _new_write(connection, annotator)
-    connection.execute(sa.insert(table), [{**row, "serial": serial} for row in rows])
-    return serial
-
-
-def _keys(table: sa.FromClause) -> list[str]:
-    """The columns that say what a row is about: all but serial, and the value at the end."""
-    return [name for name in table.c.keys()[:-1] if name != "serial"]
-
-
-def _same(one: sa.FromClause, other: sa.FromClause) -> sa.ColumnElement[bool]:
-    """Whether two rows are about the same thing."""
-    return sa.and_(*(one.c[name] == other.c[name] for name in _keys(one)))
-
-
-def _check_own(connection: sa.Connection, table: sa.Table, revision: int, annotator: str) -> None:
-    """Refuse to undo a write that somebody else has written over."""
-    undone, later = table.alias(), table.alias()
-    others = (
-        sa.select(later.c.scan, _writes.c.annotator)
-        .join_from(undone, later, _same(undone, later))
-        .join(_writes, _writes.c.serial == later.c.serial)
-        .where(undone.c.serial == revision, later.c.serial > revision, _writes.c.annotator != annotator)
-    )
-    if found := connection.execute(others.limit(1)).first():
-        raise WssegError(f"{found.scan}: {found.annotator} has written over this since, it cannot be undone")
-
-
-def _restore(connection: sa.Connection, table: sa.Table, revision: int, serial: int) -> None:
-    """Append the state before a write of every row that it wrote."""
-    undone, before = table.alias(), table.alias()
-    value = _value(table).name
-    earlier: sa.ColumnElement[Any] = (
-        sa.select(before.c[value])
-        .where(_same(undone, before), before.c.serial < revision)
-        .order_by(before.c.serial.desc())
-        .limit(1)
-        .scalar_subquery()
-    )
-    new = {"serial": sa.literal(serial), value: sa.func.coalesce(earlier, UNKNOWN) if table is _presence else earlier}
-    names = table.c.keys()
-    rows = sa.select(*(new.get(name, undone.c[name]) for name in names)).where(undone.c.serial == revision)
-    connection.execute(sa.insert(table).from_select(names, rows))
-
-
-def _size(shape: tuple[int, ...]) -> str:
-    return " x ".join(map(str, shape))
+    @contextmanager
+    def _writing(self, scan: ScanIdentity, annotator: str) -> Iterator[tuple[sa.Connection, int]]:
+        """A transaction about one scan, and its row."""
+        check_name(scan.name, "scan")
+        check_name(annotator, "annotator")
+        with self._database.writing() as connection:
+            yield connection, rows.find_or_add_scan(connection, self.project.id, scan)

@@ -22,12 +22,14 @@ from wsseg.errors import NotFoundError, UnavailableError, WssegError, naming
 from wsseg.files import is_plain
 from wsseg.images.scan import SEG
 from wsseg.labels.engine import open_store
+from wsseg.labels.project import project_of
 from wsseg.models.package import WEIGHTS, ModelPackage, current_folder, find_package, package_names
 from wsseg.server.compute import Compute
 from wsseg.server.interrupt import when_interrupted
 from wsseg.server.jobs.batch import Batch
 from wsseg.server.jobs.jobs import Jobs
 from wsseg.server.studies.labels import Labels
+from wsseg.server.studies.snapshot import write_snapshot
 from wsseg.server.studies.studies import Studies, open_studies
 from wsseg.server.tasks.infer import SegmentTask
 from wsseg.server.tasks.offered import offered_packages, sound_packages
@@ -66,7 +68,7 @@ class WssegApp(MONAILabelApp):
 
     def __init__(self, app_dir: str, studies: str, conf: dict[str, str]) -> None:
         self.compute = Compute()
-        self.jobs = Jobs(lambda folder, package: self.weak_labels.snapshot(folder, package))
+        self.jobs = Jobs(lambda folder, package: write_snapshot(self.weak_labels, folder, package))
         self.batch = Batch(self.infer)
         self._folders = _folders_in_use()
         super().__init__(
@@ -80,7 +82,7 @@ class WssegApp(MONAILabelApp):
     def init_datastore(self) -> Datastore:
         """The studies, and the weak labels of them."""
         datastore = open_studies(self.studies, self.packages)
-        self.weak_labels = Labels(open_store(), Studies(datastore))
+        self.weak_labels = Labels(open_store(project_of(self.studies)), Studies(datastore))
         return datastore
 
     def init_infers(self) -> dict[str, InferTask]:
@@ -128,7 +130,7 @@ class WssegApp(MONAILabelApp):
     def _labelled(self) -> set[str]:
         """Scans with a label; none while the database is down, since viewers can segment without it."""
         try:
-            return set(self.weak_labels.store.cases())
+            return set(self.weak_labels.contents())
         except UnavailableError as error:
             logger.warning("%s", error)
             return set()

@@ -11,6 +11,7 @@ from pathlib import Path
 from wsseg.errors import NotFoundError, WssegError
 from wsseg.files import home
 from wsseg.labels.engine import open_store
+from wsseg.labels.project import project_of
 from wsseg.models.package import bundled
 from wsseg.server.defaults import DEFAULT_MAX_UPLOAD_MB
 from wsseg.server.settings import ServerSettings, check_host, read_token
@@ -64,7 +65,7 @@ def serve(
         offered_packages(models)
     check_port(host, port)
     source = check_studies(studies) if studies else demo_studies()
-    open_store().close()
+    open_store(project_of(source)).close()
     app = app_folder()
     print(_welcome(source, host, port, bool(token)), flush=True)
     ServerSettings(token=token, local_only=not guarded, max_upload_mb=max_upload_mb).to_environment()

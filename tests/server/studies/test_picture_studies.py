@@ -18,7 +18,10 @@ from wsseg.errors import UnavailableError, WssegError
 from wsseg.files import home
 from wsseg.images.formats import read_volume
 from wsseg.images.volume import Volume
-from wsseg.labels.store import LabelStore, Mark
+from wsseg.labels.identity import ScanIdentity
+from wsseg.labels.project import Project
+from wsseg.labels.store import LabelStore
+from wsseg.labels.values import Mark
 from wsseg.models.package import (
     METADATA,
     ModelPackage,
@@ -27,8 +30,10 @@ from wsseg.models.package import (
     read_package,
 )
 from wsseg.server.jobs.jobs import chain, check_labels
+from wsseg.server.studies.finished import FinishedMask
 from wsseg.server.studies.folder import ScanFolder
 from wsseg.server.studies.labels import Labels
+from wsseg.server.studies.snapshot import write_snapshot
 from wsseg.server.studies.sprites import Sprite
 from wsseg.server.studies.studies import Studies
 from wsseg.server.tasks.offered import offered_packages, sound_packages
@@ -50,7 +55,7 @@ def labels(tmp_path: Path) -> Iterator[Labels]:
         Image.fromarray(255 * mask).save(folder / name)
     (folder / "text.csv").write_text("case,text\n")
     (folder / "notes.xml").write_text("<a/>")
-    store = LabelStore.at(tmp_path / "home")
+    store = LabelStore.at(tmp_path / "home", Project.of_folder(folder))
     yield Labels(store, Studies(ScanFolder(folder)))
     store.close()
 
@@ -64,7 +69,7 @@ def finish(labels: Labels, folder: Path, scan: str, mask: np.ndarray) -> None:
     """Submit a mask as viewers do."""
     Image.fromarray(mask).save(folder / "mask.png")
     labels.studies.datastore.save_label(scan, str(folder / "mask.png"), "final", dict(INFO))
-    labels.complete(scan, labels.read_mask(scan, folder / "mask.png", INFO), NUCLEUS, "ada")
+    labels.complete(scan, FinishedMask.read(scan, folder / "mask.png", INFO, labels.studies.grid(scan)), NUCLEUS, "ada")
 
 
 def test_pictures_are_listed_and_masks_beside_them_are_not(labels: Labels, package: ModelPackage) -> None:
@@ -73,7 +78,7 @@ def test_pictures_are_listed_and_masks_beside_them_are_not(labels: Labels, packa
     labels.mark("a", [Mark("nucleus", 0, 1)], package, "ada")
     with pytest.raises(WssegError, match="slice"):
         labels.mark("a", [Mark("nucleus", 1, 1)], package, "ada")
-    assert labels.read("a", package.labels).presence.tolist() == [[1]]
+    assert labels.read("a", package).presence.tolist() == [[1]]
 
 
 def test_of_two_files_of_one_name_the_same_is_listed_always(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -95,7 +100,7 @@ def test_a_model_that_reads_text_is_told_the_sentence(
     assert (labels.told(package, "b"), labels.told(package, "")) == ("", "")
     assert labels.told(make_package("cam", name="grey"), "a", "Few.") == ""
 
-    def down(case: str) -> str:
+    def down(scan: ScanIdentity) -> str:
         raise UnavailableError("the database is away")
 
     monkeypatch.setattr(labels.store, "text", down)
@@ -128,8 +133,8 @@ def test_a_snapshot_holds_pictures_masks_and_sentences(labels: Labels, package: 
     finish(labels, tmp_path, "e", mask)
     labels.describe("e", 'The "e".', "ada")
     labels.describe("b", "Only told.", "ada")
-    assert labels.read("a", package.labels).presence.tolist() == [[1]]
-    assert labels.snapshot(tmp_path / "data", package) == 3
+    assert labels.read("a", package).presence.tolist() == [[1]]
+    assert write_snapshot(labels, tmp_path / "data", package) == 3
     check_labels(tmp_path / "data", package)
     written = {file.name for file in (tmp_path / "data").iterdir()}
     masks = {"a_label.nii.gz", "e_label.nii.gz"}
@@ -149,7 +154,7 @@ def test_labels_that_teach_a_head_nothing(labels: Labels, package: ModelPackage,
         if mask is not None:
             finish(labels, tmp_path, "a", mask)
         folder = tmp_path / f"data {mask is None}"
-        labels.snapshot(folder, package)
+        write_snapshot(labels, folder, package)
         with pytest.raises(WssegError, match=sentence):
             check_labels(folder, package)
 
@@ -163,7 +168,7 @@ def test_masks_that_are_none_are_refused(labels: Labels, tmp_path: Path) -> None
     ):
         Image.fromarray(pixels).save(tmp_path / name)
         with pytest.raises(WssegError, match=sentence):
-            labels.read_mask("a", tmp_path / name, INFO)
+            FinishedMask.read("a", tmp_path / name, INFO, labels.studies.grid("a"))
 
 
 def test_backbones_are_neither_offered_nor_trained_with_a_model() -> None:

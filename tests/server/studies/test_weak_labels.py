@@ -17,12 +17,17 @@ from wsseg.errors import NotFoundError, WssegError
 from wsseg.images.formats import read_volume
 from wsseg.images.nifti import write_nifti
 from wsseg.labels.engine import open_store
+from wsseg.labels.identity import ScanIdentity
+from wsseg.labels.project import Project
 from wsseg.labels.space import LabelSpace
-from wsseg.labels.store import LabelStore, Mark
+from wsseg.labels.store import LabelStore
 from wsseg.labels.tables import read_presence
+from wsseg.labels.values import Mark
 from wsseg.models.package import ModelPackage
+from wsseg.server.studies.finished import FinishedMask, mask_values
 from wsseg.server.studies.folder import ScanFolder
-from wsseg.server.studies.labels import Labels, mask_values
+from wsseg.server.studies.labels import Labels
+from wsseg.server.studies.snapshot import write_snapshot
 from wsseg.server.studies.studies import Studies
 
 SLICES = 8
@@ -43,7 +48,7 @@ def studies(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def labels(studies: Path, tmp_path: Path) -> Iterator[Labels]:
-    store = LabelStore.at(tmp_path / "home")
+    store = LabelStore.at(tmp_path / "home", Project.of_folder(studies))
     yield Labels(store, Studies(ScanFolder(studies)))
     store.close()
 
@@ -68,7 +73,7 @@ class TestStudies:
         assert grid.voxels.shape == scan.voxels.shape
         assert np.array_equal(grid.affine, scan.affine)
         assert not grid.voxels.any()
-        assert [labels.studies.slices(name) for name in labels.studies.names()] == [None, *[SLICES] * 3, 20]
+        assert [labels.studies.slices(name) for name in labels.studies.names()] == [None, *[SLICES] * 3, 6]
 
     def test_a_scan_that_is_replaced(self, labels: Labels, studies: Path) -> None:
         labels.studies.grid("head_1")
@@ -101,14 +106,16 @@ class TestWrites:
         (studies / ".lock").unlink(missing_ok=True)
         (studies / ".lock").mkdir()
         labels.mark("head_0", [Mark("LV", 0, 1)], heart, "me")
-        assert labels.read("head_0", heart.labels).presence[1, 0] == 1
+        assert labels.read("head_0", heart).presence[1, 0] == 1
         assert "labels are stored, but MONAI Label's copy of them is not up to date" in caplog.text
         assert "head_0" not in caplog.text
 
-    def test_of_slices_that_run_otherwise(self, labels: Labels, heart: ModelPackage) -> None:
-        with pytest.raises(WssegError, match="do not run along the third stored axis"):
-            labels.mark("otherwise", [Mark("LV", 0, 1)], heart, "me")
-        labels.describe("otherwise", "It can be told of.", "me")
+    def test_of_slices_that_are_stored_first(self, labels: Labels, heart: ModelPackage) -> None:
+        labels.mark("otherwise", [Mark("LV", 5, 1)], heart, "me")
+        assert labels.read("otherwise", heart).presence[1].tolist() == [-1] * 5 + [1]
+        assert labels.studies.datastore.get_image_info("otherwise")["wsseg"]["slice_axis"] == 0
+        with pytest.raises(WssegError, match="otherwise, slice 6: the scan has slices 0 to 5"):
+            labels.mark("otherwise", [Mark("LV", 6, 1)], heart, "me")
 
     def test_of_unknown_scans(self, labels: Labels, heart: ModelPackage) -> None:
         for write in (
@@ -118,7 +125,7 @@ class TestWrites:
         ):
             with pytest.raises(NotFoundError, match='scan "nothing" is unknown'):
                 write()
-        assert labels.store.cases() == []
+        assert labels.store.contents() == {}
 
 
 class TestFinishedMasks:
@@ -127,7 +134,9 @@ class TestFinishedMasks:
     ) -> None:
         labels.mark("head_0", [Mark("LV", 0, 0), Mark("LV", 1, 1), Mark("LV", 2, 0), Mark("RV", 5, 1)], heart, "me")
         file = mask_file(studies, tmp_path / "m.nii.gz", (1, 1, 2, 2), (1, 1, 3, 2), (1, 1, 4, 1))
-        mask = labels.read_mask("head_0", file, {"label_info": [{"name": "clip"}, {"name": "LV"}]})
+        mask = FinishedMask.read(
+            "head_0", file, {"label_info": [{"name": "clip"}, {"name": "LV"}]}, labels.studies.grid("head_0")
+        )
         assert labels.complete("head_0", mask, {*HEART, "tumor"}, "you") is not None
         lv, rv = [0, None, 1, 1, None, None, None, None], [*[None] * 5, 1, None, None]
         assert labels.studies.datastore.get_image_info("head_0")["wsseg"]["presence"] == {"LV": lv, "RV": rv}
@@ -151,13 +160,13 @@ class TestSnapshot:
         info = {"label_info": [{"name": "LV", "idx": 1}, {"name": "RV", "idx": 2}]}
         labels.studies.datastore.save_label("head_2", str(file), "final", info)
         data = tmp_path / "data"
-        assert labels.snapshot(data, heart) == 3
+        assert write_snapshot(labels, data, heart) == 3
         assert {path.name for path in data.iterdir()} == {
             *(f"head_{index}.nii.gz" for index in range(3)),
             *("image_labels.csv", "text.csv", "head_1_scribble.nii.gz", "head_2_label.nii.gz"),
         }
         presence = read_presence(data / "image_labels.csv", heart.labels)
-        assert {case: states.tolist() for case, states in presence.items()} == {
+        assert {case: listed.states.tolist() for case, listed in presence.items()} == {
             "head_0": [[-1] * 7 + [0], [1] + [-1] * 7]
         }
         assert np.array_equal(read_volume(data / "head_1_scribble.nii.gz").voxels, strokes)
@@ -173,9 +182,9 @@ class TestSnapshot:
         info = {"label_info": [{"name": "LV", "idx": 1}, {"name": "clip", "idx": 2}]}
         labels.studies.datastore.save_label("head_0", str(file), "final", info)
         labels.mark("head_0", [Mark("LV", 2, 1)], heart, "me")
-        labels.snapshot(tmp_path / "both", heart)
+        write_snapshot(labels, tmp_path / "both", heart)
         assert not (tmp_path / "both" / "head_0_label.nii.gz").exists()
-        labels.snapshot(tmp_path / "one", make_package("cam", "other", labels=("LV",)))
+        write_snapshot(labels, tmp_path / "one", make_package("cam", "other", labels=("LV",)))
         assert read_volume(tmp_path / "one" / "head_0_label.nii.gz").voxels.sum() == 1
 
     def test_holds_when_scans_are_removed_afterwards(
@@ -183,7 +192,7 @@ class TestSnapshot:
     ) -> None:
         labels.mark("head_0", [Mark("LV", 0, 1)], heart, "me")
         expected = read_volume(studies / "head_0.nii.gz").voxels
-        labels.snapshot(tmp_path / "data", heart)
+        write_snapshot(labels, tmp_path / "data", heart)
         (studies / "head_0.nii.gz").unlink()
         assert np.array_equal(read_volume(tmp_path / "data" / "head_0.nii.gz").voxels, expected)
 
@@ -193,7 +202,7 @@ class TestSnapshot:
             pytest.skip("there is no /dev/shm, a second file system")
         labels.mark("head_0", [Mark("LV", 0, 1)], heart, "me")
         try:
-            labels.snapshot(data, heart)
+            write_snapshot(labels, data, heart)
             assert read_volume(data / "head_0.nii.gz").voxels.any()
         finally:
             shutil.rmtree(data)
@@ -202,13 +211,12 @@ class TestSnapshot:
         self, labels: Labels, heart: ModelPackage, make_package: MakePackage, studies: Path, tmp_path: Path
     ) -> None:
         labels.mark("head_0", [Mark("LV", 0, 1)], heart, "me")
-        labels.store.mark("otherwise", [Mark("LV", 0, 1)], heart.labels, 20, "me")
-        labels.store.mark("elsewhere", [Mark("LV", 0, 1)], heart.labels, 20, "me")
+        labels.store.mark(ScanIdentity("elsewhere", "x", (1, 1, 20)), [Mark("LV", 0, 1)], heart.labels, "me")
         labels.mark("head_1", [Mark("tumor", 0, 1)], make_package("cam", "other"), "me")
         small = mask_file(studies, tmp_path / "small.nii.gz")
         nib.save(nib.Nifti1Image(np.ones((4, 4, 4), np.uint8), np.eye(4)), small)
         labels.studies.datastore.save_label("head_2", str(small), "final", {"label_info": [{"name": "LV"}]})
-        assert labels.snapshot(tmp_path / "data", heart) == 1
+        assert write_snapshot(labels, tmp_path / "data", heart) == 1
         assert {path.name for path in (tmp_path / "data").iterdir()} == {
             "head_0.nii.gz",
             "image_labels.csv",
@@ -218,14 +226,15 @@ class TestSnapshot:
     def test_of_nothing(self, labels: Labels, heart: ModelPackage, tmp_path: Path) -> None:
         labels.undo(labels.describe("head_0", "one", "me"), "me")
         with pytest.raises(WssegError, match="no scan is labelled with RV or LV yet"):
-            labels.snapshot(tmp_path / "data", heart)
+            write_snapshot(labels, tmp_path / "data", heart)
 
 
 def test_a_database_for_several_servers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WSSEG_LABELS", f"sqlite:///{tmp_path / 'shared.sqlite3'}")
-    store = open_store()
-    store.describe("a", "one", "me")
+    project, scan = Project("one", "file:///one"), ScanIdentity("a", "a", (1, 1, 1))
+    store = open_store(project)
+    store.describe(scan, "one", "me")
     store.close()
-    other = LabelStore(f"sqlite:///{tmp_path / 'shared.sqlite3'}")
-    assert other.read("a", LabelSpace(HEART), (1, 1, 1)).text == "one"
+    other = LabelStore(f"sqlite:///{tmp_path / 'shared.sqlite3'}", project)
+    assert other.read(scan, LabelSpace(HEART)).text == "one"
     other.close()

@@ -21,6 +21,7 @@ from wsseg.files import make_folder
 from wsseg.images.nifti import write_nifti
 from wsseg.images.scan import read_scan
 from wsseg.labels.space import NO, UNKNOWN, YES, LabelSpace, Presence
+from wsseg.labels.tables import ListedPresence
 
 LABELS = LabelSpace(("tumor",))
 
@@ -60,7 +61,7 @@ def import_brats(source: Path, out: Path, progress: Progress) -> int:
         if seg is not None:
             label = (read_mask(seg, scan, range(5)) > 0).astype(np.uint8)
             write_nifti(out / f"{folder.name}_label.nii.gz", label, scan.affine)
-            presence[folder.name] = tumour_presence(label)
+            presence[folder.name] = ListedPresence(tumour_presence(label))
     save_presence(out, presence, LABELS)
     return len(folders)
 

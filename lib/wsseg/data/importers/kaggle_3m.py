@@ -15,6 +15,7 @@ from wsseg.files import make_folder
 from wsseg.images.nifti import write_nifti
 from wsseg.images.picture import read_picture
 from wsseg.labels.space import LabelSpace, presence_of_mask
+from wsseg.labels.tables import ListedPresence
 
 LABELS = LabelSpace(("tumor",))
 
@@ -50,7 +51,7 @@ def import_kaggle_3m(source: Path, out: Path, progress: Progress) -> int:
         scan, label = _read(files[::step])
         write_nifti(out / f"{folder.name}.nii.gz", scan, AFFINE)
         write_nifti(out / f"{folder.name}_label.nii.gz", label, AFFINE)
-        presence[folder.name] = presence_of_mask(label, len(LABELS))
+        presence[folder.name] = ListedPresence(presence_of_mask(label, len(LABELS)))
     save_presence(out, presence, LABELS)
     return len(folders)
 

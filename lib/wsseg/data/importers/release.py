@@ -12,8 +12,8 @@ from wsseg.errors import NotFoundError, WssegError
 from wsseg.files import whole_file
 from wsseg.images.nifti import NIFTI, read_nifti
 from wsseg.images.volume import Volume
-from wsseg.labels.space import LabelSpace, Presence
-from wsseg.labels.tables import PRESENCE_FILE, read_presence, write_presence
+from wsseg.labels.space import LabelSpace
+from wsseg.labels.tables import PRESENCE_FILE, ListedPresence, read_presence, write_presence
 
 Progress = Callable[[float], None]
 """Told the finished part of an import, in [0, 1]."""
@@ -71,13 +71,13 @@ def read_mask(path: Path, scan: Volume, values: Iterable[int]) -> NDArray[np.uin
     return voxels.astype(np.uint8)
 
 
-def presence_there(out: Path, labels: LabelSpace) -> dict[str, Presence]:
+def presence_there(out: Path, labels: LabelSpace) -> dict[str, ListedPresence]:
     """The rows that ``image_labels.csv`` holds already, so that a folder can take several releases."""
     path = out / PRESENCE_FILE
     return read_presence(path, labels) if path.exists() else {}
 
 
-def save_presence(out: Path, cases: dict[str, Presence], labels: LabelSpace) -> None:
+def save_presence(out: Path, cases: dict[str, ListedPresence], labels: LabelSpace) -> None:
     """Write ``image_labels.csv``, whole or not at all."""
     with whole_file(out / PRESENCE_FILE) as part:
         write_presence(part, cases, labels)

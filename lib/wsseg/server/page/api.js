@@ -43,7 +43,7 @@ const scan = (id, rest = "") => `scans/${name(id)}${rest}`;
 export const models = () => ask("models");
 export const scans = (model) => ask(`scans?model=${name(model)}`);
 export const scanOf = (id, model) => ask(scan(id, `?model=${name(model)}`));
-export const spriteOf = (id) => `api/${scan(id, "/sprite")}`;
+export const spriteOf = (id, model) => `api/${scan(id, `/sprite?model=${name(model)}`)}`;
 export const predict = (id, model) => ask(scan(id, `/prediction?model=${name(model)}`), "POST");
 /** Each `request` has an address of its own: a browser shows a picture that it has again. */
 export const overlayOf = (id, model, version, request) =>

@@ -12,6 +12,8 @@ import { View } from "./view.js";
 
 const $ = (id) => document.getElementById(id);
 const TEXT_PAUSE_MS = 800;
+const REPLACED =
+  "This is another scan than the one that was labelled under this name. Its labels are kept, and come back with it.";
 
 let models = [];
 let model = null;
@@ -87,7 +89,7 @@ async function open(id, why = "") {
   let scan;
   try {
     scan = await api.scanOf(id, model.name);
-    await decoded(api.spriteOf(id));
+    await decoded(api.spriteOf(id, model.name));
   } catch (error) {
     if (request !== opening) return;
     note(`${id}: ${error.message}`);
@@ -96,7 +98,7 @@ async function open(id, why = "") {
   if (request !== opening) return;
   labels.scan = null;
   $("empty").hidden = true;
-  const picture = `url("${api.spriteOf(id)}")`;
+  const picture = `url("${api.spriteOf(id, model.name)}")`;
   document.body.style.setProperty("--sprite", picture);
   view.open(scan);
   mosaic.open(scan);
@@ -105,8 +107,8 @@ async function open(id, why = "") {
   mosaic.moveTo(cursor);
   $("scan-name").textContent = $("scan-name").title = id;
   $("text").value = scan.text;
-  $("why").textContent = why;
-  $("why").hidden = !why;
+  $("why").textContent = scan.replaced ? REPLACED : why;
+  $("why").hidden = !$("why").textContent;
   history.replaceState(null, "", `#${new URLSearchParams({ model: model.name, scan: id })}`);
 }
 

@@ -78,7 +78,7 @@ export class Scans {
     if (scan.id === this.current) $("scans").setAttribute("aria-activedescendant", item.id);
     const [name, count, bar] = ["span", "small", "i"].map((kind) => document.createElement(kind));
     name.textContent = name.title = scan.id;
-    const extras = [scan.scribbles && "scribbles", scan.text && "text"].filter(Boolean);
+    const extras = [scan.replaced && "another scan", scan.scribbles && "scribbles", scan.text && "text"].filter(Boolean);
     const of = scan.slices === null ? scan.labelled || "" : `${scan.labelled} / ${scan.slices}`;
     count.textContent = [...extras, of].join(" · ");
     bar.style.transform = `scaleX(${scan.slices ? scan.labelled / scan.slices : 0})`;

@@ -18,6 +18,7 @@ from wsseg.images.scan import read_scan
 from wsseg.server.app import WssegApp
 from wsseg.server.routes.dependencies import ADMIN, ANNOTATOR, USER, App, AsAnnotator, annotator
 from wsseg.server.routes.forms import json_object, saved
+from wsseg.server.studies.finished import DRAWN_ON, FinishedMask
 from wsseg.server.studies.store import FINAL, KeptError
 
 router = APIRouter(prefix="/datastore", tags=["Datastore"])
@@ -65,7 +66,9 @@ def save_label(
         try:
             if app.image_path(image) is None:
                 raise NotFoundError(f'image "{image}" is unknown')
-            finished = app.weak_labels.read_mask(image, path, info) if tag == FINAL else None
+            if tag == FINAL:
+                finished = FinishedMask.read(image, path, info, app.weak_labels.studies.grid(image))
+                info[DRAWN_ON] = app.weak_labels.identity(image).content
         except UnavailableError:
             pass  # an archive that is away: what was drawn is kept before it is looked at
         try:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 import logging
-import os
 import threading
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,17 +13,14 @@ from numpy.typing import NDArray
 
 from wsseg.data.kinds import TEXT
 from wsseg.errors import UnavailableError, WssegError
-from wsseg.files import make_folder, whole_file
-from wsseg.images.formats import case_name, check_extension, write_mask
-from wsseg.images.on_grid import classes_of, read_drawn
-from wsseg.images.volume import SliceGrid, Volume
-from wsseg.labels.space import NO, UNKNOWN, YES, LabelSpace, Presence
-from wsseg.labels.store import LabelStore, Mark, Scribbles, WeakLabels
-from wsseg.labels.tables import PRESENCE_FILE, TEXT_FILE, write_presence
+from wsseg.labels.identity import ScanIdentity, content_of
+from wsseg.labels.space import NO, UNKNOWN, YES, LabelSpace
+from wsseg.labels.store import LabelStore, Summary, WeakLabels
+from wsseg.labels.values import Mark
 from wsseg.methods.registry import method_class
 from wsseg.models.package import ModelPackage
 from wsseg.server.security.request_log import nameless
-from wsseg.server.studies.store import FINAL
+from wsseg.server.studies.finished import FinishedMask
 from wsseg.server.studies.studies import Studies
 
 logger = logging.getLogger(__name__)
@@ -36,6 +30,19 @@ INFO = "wsseg"
 
 STATES = {YES: 1, NO: 0, UNKNOWN: None}
 """How presence looks in JSON."""
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """How far a scan of the studies is labelled.
+
+    Attributes:
+        summary: None where no label was given.
+        replaced: whether labels are kept for another scan that had this id, and none for this one.
+    """
+
+    summary: Summary | None = None
+    replaced: bool = False
 
 
 class Labels:
@@ -54,43 +61,77 @@ class Labels:
         self.store = store
         self.studies = studies
         self._mirroring = threading.Lock()
+        self._mirrored: dict[str, str | None] = {}
+        self._not_fitting: set[str] = set()
 
-    def read(self, scan: str, labels: LabelSpace, revision: int | None = None) -> WeakLabels:
-        """What is known of a scan, see :meth:`LabelStore.read`.
+    def identity(self, scan: str, default_axis: int = 2) -> ScanIdentity:
+        """A scan as the store knows it, once that has given it what it kept by another name.
+
+        Raises:
+            NotFoundError: no such scan.
+            WssegError: it is damaged.
+        """
+        found = self.studies.identity(scan, default_axis)
+        former = self.store.adopt(found, lambda name: self._content(name, [found.content]) == found.content)
+        if former == scan:
+            logger.warning("labels that an earlier version kept by the name of a scan now belong to these studies")
+        elif former is not None:
+            logger.info("a scan was renamed, its labels with it")
+        return found
+
+    def read(self, scan: str, package: ModelPackage, revision: int | None = None) -> WeakLabels:
+        """What is known of a scan for a model, see :meth:`LabelStore.read`.
 
         Raises:
             NotFoundError: no such scan.
         """
-        return self.store.read(scan, labels, self.studies.grid(scan).shape, revision)
+        return self.store.read(self.identity(scan, package.recipe.axis), package.labels, revision)
+
+    def contents(self) -> dict[str, str]:
+        """What the scans contain that labels were given for, by id.
+
+        Only scans whose ids have labels are read for this; one that was renamed
+        is known again once it was opened.
+        """
+        self._adopt_older()
+        return self._contents(self.store.contents())
+
+    def labelled(self, labels: LabelSpace) -> dict[str, Labelled]:
+        """How far each scan of the studies is labelled with these classes."""
+        self._adopt_older()
+        before, older = self.store.contents(), self.store.waiting()
+        now, summaries = self._contents(before), self.store.summaries(labels)
+        found = {}
+        for scan in self.studies.names():
+            content = now.get(scan)
+            replaced = content is None and (scan in before or scan in older)
+            found[scan] = Labelled(summaries.get((scan, content)) if content else None, replaced)
+            if replaced or self._mirrored.get(scan, content) != content:
+                self._mirror_once(scan, content)
+        return found
+
+    def replaced(self, scan: ScanIdentity) -> bool:
+        """:attr:`Labelled.replaced` of one scan."""
+        before = self.store.contents().get(scan.name, [])
+        return scan.content not in before and (bool(before) or scan.name in self.store.waiting())
 
     def mark(self, scan: str, marks: Iterable[Mark], package: ModelPackage, annotator: str) -> int:
-        """:meth:`LabelStore.mark` with a model's classes.
-
-        Raises:
-            WssegError: the model's slices of this scan run along another axis than the third.
-        """
-        grid = self.studies.grid(scan)
-        if not countable(grid, package):
-            raise WssegError(
-                f"{scan}: its slices do not run along the third stored axis, so they cannot be marked; "
-                "it can still be segmented"
-            )
-        revision = self.store.mark(scan, marks, package.labels, grid.shape[2], annotator)
+        """:meth:`LabelStore.mark` with a model's classes, on the slices that it sees."""
+        revision = self.store.mark(self.identity(scan, package.recipe.axis), marks, package.labels, annotator)
         self._mirror(scan)
         return revision
 
     def scribble(self, scan: str, strokes: NDArray[Any], labels: LabelSpace, annotator: str) -> int:
         """:meth:`LabelStore.scribble`."""
-        return self.store.scribble(scan, strokes, labels, self.studies.grid(scan).shape, annotator)
+        return self.store.scribble(self.identity(scan), strokes, labels, annotator)
 
-    def erase(self, scan: str, index: int, labels: LabelSpace, annotator: str) -> int:
-        """:meth:`LabelStore.erase`."""
-        return self.store.erase(scan, index, labels, self.studies.grid(scan).shape, annotator)
+    def erase(self, scan: str, index: int, package: ModelPackage, annotator: str) -> int:
+        """:meth:`LabelStore.erase` on a slice that a model sees."""
+        return self.store.erase(self.identity(scan, package.recipe.axis), index, package.labels, annotator)
 
     def describe(self, scan: str, text: str, annotator: str) -> int:
         """:meth:`LabelStore.describe`."""
-        self.studies.path(scan)
-        revision = self.store.describe(scan, text, annotator)
+        revision = self.store.describe(self.identity(scan), text, annotator)
         self._mirror(scan)
         return revision
 
@@ -107,7 +148,7 @@ class Labels:
         if text or not scan:
             return text
         try:
-            return self.store.text(scan) or ""
+            return self.store.text(self.identity(scan)) or ""
         except UnavailableError as error:
             logger.warning("a scan is segmented without its sentence (%s)", nameless(error, scan))
             return ""
@@ -135,112 +176,65 @@ class Labels:
             The revision, None where the mask says nothing new.
         """
         names = tuple(name for name in mask.values if name in classes)
-        if not names or SliceGrid.of(self.studies.grid(scan)).stored_axis != 2:
+        if not names:
             return None
-        drawn = np.stack([(mask.voxels == mask.values[name]).any(axis=(0, 1)) for name in names])
-        labels = LabelSpace(names)
-        held = self.read(scan, labels).presence
+        labels, identity = LabelSpace(names), self.identity(scan)
+        slices = np.moveaxis(mask.voxels, identity.axis, 2)
+        drawn = np.stack([(slices == mask.values[name]).any(axis=(0, 1)) for name in names])
+        held = self.store.read(identity, labels).presence
         states = np.where(drawn, YES, np.where(held == YES, UNKNOWN, held))
         marks = [Mark(names[k], index, int(states[k, index])) for k, index in np.argwhere(states != held).tolist()]
         if not marks:
             return None
-        revision = self.store.mark(scan, marks, labels, drawn.shape[1], annotator)
+        revision = self.store.mark(identity, marks, labels, annotator)
         self._mirror(scan)
         return revision
 
-    def read_mask(self, scan: str, file: Path, info: Mapping[str, Any]) -> FinishedMask:
-        """Read a finished mask.
+    def _contents(self, before: Mapping[str, list[str]]) -> dict[str, str]:
+        """Of the scans that contain what they did when they were labelled."""
+        found = {scan: self._content(scan, before[scan]) for scan in self.studies.names() if scan in before}
+        return {scan: content for scan, content in found.items() if content in before[scan]}
+
+    def _content(self, scan: str, before: list[str]) -> str:
+        """What a scan contains; "" where there is none of that id, or it is damaged.
 
         Args:
-            scan: that it was drawn on.
-            file: the mask; of a PNG the only class may be 255.
-            info: with ``label_info`` as 3D Slicer sends it, see :func:`mask_values`.
-
-        Raises:
-            WssegError: unreadable, on another grid than the scan, of a type that
-                keeps no values (JPEG), or nonsense in ``label_info``.
+            scan: id.
+            before: what scans of this id contained when they were labelled, the newest last.
         """
-        check_extension(file)
-        drawn, values = read_drawn(file, self.studies.grid(scan), scan), mask_values(info)
-        return FinishedMask(classes_of(file, drawn, len(values)), values)
-
-    def snapshot(self, folder: Path, package: ModelPackage) -> int:
-        """Write a data folder for training: what is known now, as ``wsseg train --data`` reads it.
-
-        Holds the labelled scans, ``image_labels.csv``, ``<scan>_scribble.nii.gz``,
-        ``text.csv`` and, of scans that somebody finished, ``<scan>_label.nii.gz``.
-
-        Args:
-            folder: is made.
-            package: whose classes are wanted.
-
-        Returns:
-            The number of scans.
-
-        Raises:
-            WssegError: nothing is labelled, or a file cannot be written.
-        """
-        revision = self.store.revision()
-        make_folder(folder)
-        presence: dict[str, Presence] = {}
-        texts: dict[str, str] = {}
-        written = 0
-        labelled = {*self.store.cases(), *self.studies.datastore.get_labeled_images()}
-        for scan in sorted(labelled & set(self.studies.names())):
-            known = self.read(scan, package.labels, revision)
-            if countable(self.studies.grid(scan), package) and (known.presence != UNKNOWN).any():
-                presence[scan] = known.presence
-            if known.text is not None:
-                texts[scan] = known.text
-            drawn = self._write_drawn(folder, scan, known.scribbles, package.labels)
-            if drawn or scan in presence or scan in texts:
-                path = self.studies.path(scan)
-                _link(path, folder / f"{scan}{path.name[len(case_name(path)) :]}")
-                written += 1
-        if not written:
-            raise WssegError(f"no scan is labelled with {' or '.join(package.labels.names)} yet, label some first")
-        with whole_file(folder / PRESENCE_FILE) as part:
-            write_presence(part, presence, package.labels)
-        _write_texts(folder / TEXT_FILE, texts)
-        return written
-
-    def _write_drawn(self, folder: Path, scan: str, scribbles: Scribbles | None, labels: LabelSpace) -> bool:
-        """Write scribbles and finished mask of a scan, if there are any."""
-        drawn = {"scribble": scribbles, "label": self._finished_mask(scan, labels)}
-        found = {name: voxels for name, voxels in drawn.items() if voxels is not None}
-        for name, voxels in found.items():
-            write_mask(folder / f"{scan}_{name}.nii.gz", self.studies.grid(scan).like(voxels))
-        return bool(found)
-
-    def _finished_mask(self, scan: str, labels: LabelSpace) -> NDArray[np.uint8] | None:
-        """The finished mask of a scan in the voxel values of these classes.
-
-        None where it does not name all of them: those that are left out may be anywhere, so 0 would be wrong there.
-        """
-        store = self.studies.datastore
-        file = store.mask(scan, FINAL)
-        if file is None:
-            return None
+        file = self.studies.datastore.local(scan)
         try:
-            mask = self.read_mask(scan, file, store.get_label_info(scan, FINAL))
-        except WssegError as error:
-            logger.warning("a mask is left out of training: %s", nameless(error, scan))
-            return None
-        if not set(labels.names) <= set(mask.values):
-            return None
-        voxels = np.zeros(mask.voxels.shape, np.uint8)
-        for name in labels.names:
-            voxels[mask.voxels == mask.values[name]] = labels.value(name)
-        return voxels
+            if file is not None:
+                return content_of(file)
+        except WssegError:
+            return ""
+        # To be fetched again from an archive, whose ids are of one series for ever.
+        return before[-1] if scan in self.studies.names() else ""
+
+    def _adopt_older(self) -> None:
+        """Labels from before there were projects; those that do not fit their scan wait on."""
+        for scan in (self.store.waiting() - self._not_fitting) & set(self.studies.names()):
+            self._not_fitting.add(scan)
+            if self.studies.datastore.local(scan):
+                try:
+                    self.identity(scan)
+                except WssegError as error:
+                    logger.warning("labels of an earlier version wait for a scan (%s)", nameless(error, scan))
+
+    def _mirror_once(self, scan: str, content: str | None) -> None:
+        """Bring the mirror of a scan up to date that was replaced."""
+        if scan not in self._mirrored or self._mirrored[scan] != content:
+            self._mirrored[scan] = content
+            self._mirror(scan)
 
     def _mirror(self, scan: str) -> None:
         """Show MONAI Label's clients what is known of a scan."""
         try:
-            slices = self.studies.grid(scan).shape[2]
-            names = self.store.classes(scan)
-            shown: dict[str, Any] = {"presence": {}, "text": self.store.text(scan)}
+            identity = self.identity(scan)
+            names = self.store.classes(identity)
+            shown: dict[str, Any] = {"presence": {}, "slice_axis": identity.axis, "text": self.store.text(identity)}
             if names:
-                presence = self.store.presence({scan: slices}, LabelSpace(tuple(names)))[scan]
+                presence = self.store.read(identity, LabelSpace(tuple(names))).presence
                 shown["presence"] = {name: states_json(row) for name, row in zip(names, presence, strict=True)}
             with self._mirroring:
                 self.studies.datastore.update_image_info(scan, {INFO: shown})
@@ -250,59 +244,6 @@ class Labels:
             )
 
 
-@dataclass(frozen=True)
-class FinishedMask:
-    """A complete mask as a viewer sends it.
-
-    Attributes:
-        voxels: (x, y, slice).
-        values: voxel value of each class by name.
-    """
-
-    voxels: NDArray[Any]
-    values: dict[str, int]
-
-
-def mask_values(info: Mapping[str, Any]) -> dict[str, int]:
-    """Voxel values of a mask by name, from ``label_info`` of the request that brought it.
-
-    3D Slicer exports segments as 1, 2, ... in their order, but counts all segments in
-    ``idx``, those that it does not export too: so the order of ``idx`` counts, not its value.
-
-    Raises:
-        WssegError: not a list of objects with a ``name`` each.
-    """
-    given = info.get("label_info") or []
-    if not isinstance(given, list) or not all(isinstance(e, dict) and isinstance(e.get("name"), str) for e in given):
-        raise WssegError('label_info: must be a list like [{"name": "tumor", "idx": 1}]')
-    places = [e.get("idx", place) for place, e in enumerate(given)]
-    if not all(isinstance(place, int) for place in places):
-        raise WssegError("label_info: idx must be a whole number")
-    order = sorted(range(len(given)), key=lambda place: places[place])
-    return {given[place]["name"]: value + 1 for value, place in enumerate(order)}
-
-
 def states_json(row: NDArray[np.int8]) -> list[int | None]:
     """States of one class, 1, 0 or None for each slice."""
     return [STATES[state] for state in row.tolist()]
-
-
-def countable(grid: Volume, package: ModelPackage) -> bool:
-    """Whether a model's slices of a scan run along the axis that presence counts along."""
-    return SliceGrid.of(grid, package.recipe.axis).stored_axis == 2
-
-
-def _link(scan: Path, place: Path) -> None:
-    """Another name for a scan's file, which holds when the first one is removed; else a link to that one."""
-    try:
-        try:
-            os.link(scan, place)
-        except OSError:
-            place.symlink_to(scan)
-    except OSError as error:
-        raise WssegError(f"{place}: cannot be written ({error.strerror})") from error
-
-
-def _write_texts(path: Path, texts: Mapping[str, str]) -> None:
-    with whole_file(path) as part, part.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([("case", "text"), *texts.items()])

@@ -43,9 +43,9 @@ class Sprite:
     height: int
 
     @classmethod
-    def of(cls, scan: Volume) -> Sprite:
-        """The layout for a scan, whose voxels are not looked at."""
-        grid = SliceGrid.of(scan)
+    def of(cls, scan: Volume, default_axis: int = 2) -> Sprite:
+        """The layout for a scan, whose voxels are not looked at; ``default_axis`` as :class:`SliceGrid` has it."""
+        grid = SliceGrid.of(scan, default_axis)
         across, down = (scan.shape[axis] * scan.spacing[axis] for axis in grid.plane_axes)
         slices = scan.shape[grid.stored_axis]
         own = max(scan.shape[axis] for axis in grid.plane_axes) if slices == 1 else LONG_SIDE

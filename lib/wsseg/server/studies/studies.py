@@ -9,7 +9,8 @@ from pathlib import Path
 from wsseg.errors import NotFoundError, WssegError, naming
 from wsseg.files import is_plain
 from wsseg.images.formats import read_grid
-from wsseg.images.volume import Volume
+from wsseg.images.volume import SliceGrid, Volume
+from wsseg.labels.identity import ScanIdentity, content_of
 from wsseg.models.package import ModelPackage
 from wsseg.server.studies.folder import ScanFolder
 from wsseg.server.studies.store import ScanStore
@@ -61,13 +62,31 @@ class Studies:
         with naming(path, scan):
             return _grid(path)
 
-    def slices(self, scan: str) -> int | None:
-        """Number along the third stored axis; None where the scan is damaged or still in the archive."""
+    def slices(self, scan: str, default_axis: int = 2) -> int | None:
+        """Their number; None where the scan is damaged or still in the archive."""
         path = self.datastore.local(scan)
         try:
-            return _grid(path).shape[2] if path else None
+            grid = _grid(path) if path else None
         except WssegError:
             return None
+        return grid.shape[SliceGrid.of(grid, default_axis).stored_axis] if grid else None
+
+    def identity(self, scan: str, default_axis: int = 2) -> ScanIdentity:
+        """A scan as labels are kept of it; its voxels are read for that once.
+
+        Args:
+            scan: id.
+            default_axis: of its slices where spacing does not tell, see :class:`SliceGrid`.
+
+        Raises:
+            NotFoundError: there is none of that id.
+            WssegError: it is damaged.
+        """
+        grid = self.grid(scan)
+        path = self.path(scan)
+        with naming(path, scan):
+            content = content_of(path)
+        return ScanIdentity(scan, content, grid.shape, SliceGrid.of(grid, default_axis).stored_axis)
 
 
 def _grid(path: Path) -> Volume:

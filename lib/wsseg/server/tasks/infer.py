@@ -19,10 +19,10 @@ from wsseg.errors import WssegError
 from wsseg.images.nifti import nifti_bytes
 from wsseg.images.nrrd import NRRD, write_nrrd_mask
 from wsseg.images.scan import SEG, Scan, read_any, write_any
-from wsseg.images.volume import Volume
+from wsseg.images.volume import SliceGrid, Volume
 from wsseg.inference.segmenter import Segmentation
 from wsseg.labels.space import UNKNOWN, Presence
-from wsseg.labels.store import Mark
+from wsseg.labels.values import Mark
 from wsseg.models.package import ModelPackage
 from wsseg.server.compute import Compute, devices
 from wsseg.server.studies.labels import Labels
@@ -86,7 +86,7 @@ class SegmentTask(InferTask):
         if asked.extension == SEG and scan.series is None:
             raise WssegError(f"{asked.image}: is not a DICOM series, a DICOM SEG can be written for one only")
         given = asked.presence
-        slices = scan.volume.shape[2]
+        slices = scan.volume.shape[SliceGrid.of(scan.volume, self.package.recipe.axis).stored_axis]
         if asked.extension == ".png" and slices > 1:
             raise WssegError(f'result_extension ".png": holds one slice, the scan has {slices}, use .nii.gz')
         presence = None if given is None else read_states(given, self.package.labels, slices)

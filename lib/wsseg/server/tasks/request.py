@@ -13,7 +13,7 @@ from wsseg.errors import WssegError
 from wsseg.images.formats import MASKS
 from wsseg.images.scan import SEG
 from wsseg.labels.space import NO, UNKNOWN, YES, LabelSpace, Presence
-from wsseg.labels.store import LONGEST_TEXT
+from wsseg.labels.values import LONGEST_TEXT
 
 _STATES = {1: YES, 0: NO, None: UNKNOWN}
 
@@ -72,7 +72,7 @@ def read_states(given: Any, labels: LabelSpace, slices: int) -> Presence:
 
     Args:
         given: one list of 1 (present), 0 (absent), null (unknown) per slice
-            along the scan's third stored axis, or such a list per class name;
+            as stored, along the axis that the scan's slices run along, or such a list per class name;
             classes left out are unknown. Or a text, see :func:`read_row`.
         slices: how many there are.
     """
@@ -99,8 +99,8 @@ def read_row(text: str, labels: LabelSpace, slices: int) -> Presence:
         range  = number [ "-" number ] | "all"
 
     "tumor: 3-9, 12; no tumor: 0-1" says that slices 3 to 9 and 12 show it, that
-    0 and 1 do not, and nothing of the others. Slices count from 0 along the
-    scan's third stored axis; both ends of a range belong to it.
+    0 and 1 do not, and nothing of the others. Slices count from 0 as stored,
+    along the axis that the scan's slices run along; both ends of a range belong to it.
     """
     presence = np.full((len(labels), slices), UNKNOWN, np.int8)
     for entry in text.split(";"):

@@ -14,7 +14,6 @@ from wsseg.inference.active import Look
 from wsseg.models.package import ModelPackage
 from wsseg.server.compute import Compute, devices
 from wsseg.server.security.request_log import nameless
-from wsseg.server.studies.labels import countable
 from wsseg.server.studies.studies import Studies
 
 logger = logging.getLogger(__name__)
@@ -65,7 +64,7 @@ class Scout:
             return {scan: look for scan in scans if (look := notes.looks.get(scan)) is not None}
 
     def unusable(self, package: ModelPackage, mask: bool) -> set[str]:
-        """Scans that were looked at in vain: damaged, or with slices that cannot be marked."""
+        """Scans that were looked at in vain: those that are damaged."""
         with self._changed:
             notes = self._of_version(package.name, mask, package.metadata.version)
             return {scan for scan, look in notes.looks.items() if look is None}
@@ -94,9 +93,7 @@ class Scout:
     def _look(self, package: ModelPackage, mask: bool, scan: str) -> tuple[str, Look | None]:
         try:
             volume = read_scan(self._studies.path(scan))
-            if countable(volume, package):
-                return self._compute.look(package.name, devices()[0], volume, mask)
-            logger.info("a scan is not proposed, its slices cannot be marked")
+            return self._compute.look(package.name, devices()[0], volume, mask)
         except UnavailableError:
             raise
         except WssegError as error:

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from wsseg.errors import WssegError
 from wsseg.images.on_grid import read_drawn
 from wsseg.images.scan import SEG, read_any
-from wsseg.images.volume import Volume
-from wsseg.labels.space import BACKGROUND, UNKNOWN, YES, LabelSpace
+from wsseg.images.volume import SliceGrid, Volume
+from wsseg.labels.space import BACKGROUND, UNKNOWN, YES, LabelSpace, Presence, presence_of_mask
 from wsseg.models.package import ModelPackage
 from wsseg.server.compute import Compute, devices
-from wsseg.server.studies.labels import Labels, countable
+from wsseg.server.studies.labels import Labels
 from wsseg.server.tasks.infer import write_result
 from wsseg.server.tasks.request import InferRequest
 
@@ -84,10 +84,10 @@ class ScribblesTask(InferTask):
         value = package.labels.value(panel.selected)
         strokes = panel.strokes(read_drawn(Path(panel.file), scan.volume, asked.scan), value)
         self._labels.scribble(asked.scan, strokes, package.labels, asked.annotator)
-        drawn = self._labels.read(asked.scan, package.labels).scribbles
+        drawn = self._labels.read(asked.scan, package).scribbles
         marked = drawn == value
         if package.trained:
-            presence = _shown(drawn, package.labels) if countable(scan.volume, package) else None
+            presence = _shown(drawn, package.labels, SliceGrid.of(scan.volume, package.recipe.axis).stored_axis)
             text = self._labels.told(package, asked.scan, asked.text)
             result = self._compute.segment(package.name, asked.device, scan.volume, presence, text)
             marked = np.where(drawn == 0, result.mask.voxels == value, marked)
@@ -132,7 +132,7 @@ class _Panel:
         return cls(str(request["label"]), values.get(FOREGROUND_STROKES), values.get(BACKGROUND_STROKES), selected)
 
     def strokes(self, drawn: Volume, value: int) -> NDArray[np.uint8]:
-        """The strokes as they are stored, see :data:`wsseg.store.Scribbles`."""
+        """The strokes as they are stored, see :data:`wsseg.labels.values.Scribbles`."""
         strokes = np.zeros(drawn.shape, np.uint8)
         if self.background is not None:
             strokes[drawn.voxels == self.background] = BACKGROUND
@@ -152,7 +152,6 @@ def _stroke_values(info: Any) -> dict[str, int]:
     return values
 
 
-def _shown(drawn: NDArray[np.uint8], labels: LabelSpace) -> NDArray[np.int8]:
-    """Presence (classes, slices): a class shows where a stroke of it is, nothing is known elsewhere."""
-    rows = [(drawn == value).any(axis=(0, 1)) for value in labels.values().values()]
-    return np.where(rows, YES, UNKNOWN).astype(np.int8)
+def _shown(drawn: NDArray[np.uint8], labels: LabelSpace, axis: int) -> Presence:
+    """Presence (classes, slices along a stored axis): a class shows where a stroke of it is, else nothing is known."""
+    return np.where(presence_of_mask(drawn, len(labels), axis) == YES, YES, UNKNOWN).astype(np.int8)

@@ -180,8 +180,8 @@ def strategies(compute: Compute, labels: Labels, packages: Packages) -> dict[str
 
 def unlabelled(labels: Labels, datastore: Datastore, package: ModelPackage) -> list[str]:
     """Scans without presence or scribbles of a model's classes and without a finished mask, sorted."""
-    known = labels.store.summaries(package.labels).items()
-    labelled = {scan for scan, summary in known if summary.labelled or summary.scribbles}
+    known = labels.labelled(package.labels).items()
+    labelled = {scan for scan, each in known if each.summary and (each.summary.labelled or each.summary.scribbles)}
     return sorted(set(datastore.get_unlabeled_images()) - labelled)
 
 

@@ -8,7 +8,7 @@ from fastapi import APIRouter
 from pydantic import Field
 
 from wsseg.labels.space import UNKNOWN
-from wsseg.labels.store import Mark
+from wsseg.labels.values import Mark
 from wsseg.server.routes.annotate import API
 from wsseg.server.routes.annotate.bodies import Body
 from wsseg.server.routes.dependencies import App, AsAnnotator, annotator
@@ -57,9 +57,9 @@ def describe(app: App, scan: str, given: _Text, user: AsAnnotator) -> dict[str, 
 
 @router.post("/scans/{scan}/erase", summary="Erase scribbles")
 def erase(app: App, scan: str, model: str, given: _Erase, user: AsAnnotator) -> dict[str, int]:
-    """Take away all scribbles on one slice, along the third stored axis."""
-    labels = app.package(model).labels
-    return {"revision": app.weak_labels.erase(scan, given.slice, labels, annotator(given.annotator, user))}
+    """Take away all scribbles on one slice, as the model sees it."""
+    package = app.package(model)
+    return {"revision": app.weak_labels.erase(scan, given.slice, package, annotator(given.annotator, user))}
 
 
 @router.post("/undo", summary="Undo a write")

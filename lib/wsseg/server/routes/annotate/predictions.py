@@ -62,9 +62,7 @@ def _predict(app: WssegApp, scan: str, package: ModelPackage) -> dict[str, Any]:
         volume = read_scan(path)
     text = app.weak_labels.told(package, scan)
     version, result = app.compute.segment_versioned(package.name, devices()[0], volume, None, text)
-    layout = Sprite.of(volume)
-    if result.grid.stored_axis != layout.grid.stored_axis:
-        raise WssegError(f"{scan}: {package.name} cuts it into other slices than are shown here")
+    layout = Sprite.of(volume, package.recipe.axis)
     said = result.facts()
     colors = [look.color for look in package.recipe.labels.values()]
     _masks.put(scan, package.name, version, layout.overlay(result.mask, colors))
