@@ -138,7 +138,7 @@ def test_a_scan_before_and_after_it_is_labelled(page: Page, server: Server) -> N
     assert listed["damaged"]["slices"] is None
     assert listed["long"] == {
         **{"id": "long", "slices": 300, "labelled": 0, "scribbles": False, "text": False},
-        **{"annotator": None, "time": None},
+        **{"replaced": False, "annotator": None, "time": None},
     }
     mirror = server.ask("/datastore/image/info?image=head_0").json["wsseg"]
     assert mirror == {"presence": after["presence"], "text": after["text"]}
@@ -214,13 +214,15 @@ def test_prediction_and_its_overlay(page: Page, published: str) -> None:
     assert pixels[..., :3][pixels[..., 3] > 100].tolist()[0] == [220, 60, 60]
 
 
-def test_slices_that_run_otherwise_are_shown_and_not_marked(page: Page) -> None:
+def test_slices_that_are_stored_first_are_marked_like_any(page: Page) -> None:
     scan = page.get("/scans/otherwise?model=small")
-    assert scan["slices"] == 10
-    assert scan["presence"]["tumor"] == [None] * 10
+    assert (scan["slices"], scan["slice_axis"]) == (10, 0)
     said = page.ask("POST", "/scans/otherwise/prediction?model=small").json()
     assert len(said["presence"]["tumor"]) == 10
-    assert "do not run along the third stored axis" in refusal(page.mark("otherwise", (0, 1)), 400)
+    revision = page.mark("otherwise", (9, 1)).json()["revision"]
+    assert page.get("/scans/otherwise?model=small")["presence"]["tumor"] == [*[None] * 9, 1]
+    assert "otherwise, slice 10: the scan has slices 0 to 9" in refusal(page.mark("otherwise", (10, 1)), 400)
+    page.ask("POST", "/undo", {"revision": revision, "annotator": "me"})
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,8 @@ from playwright.sync_api import Browser, Locator, Page, Route, expect
 from conftest import small_package
 from wsseg.data.phantom import make_phantom
 from wsseg.images.nifti import write_nifti
+from wsseg.labels.identity import ScanIdentity
+from wsseg.labels.project import Project
 from wsseg.labels.space import BACKGROUND, LabelSpace
 from wsseg.labels.store import LabelStore
 from wsseg.models.package import publish
@@ -42,11 +44,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         scan, _ = make_phantom(seed, size=64)
         write_nifti(studies / f"{head}.nii.gz", scan.voxels, scan.affine)
     write_scan(studies / "long.nii.gz", (96, 96, LONG))
-    grid = (64, 64, SLICES)
-    strokes = np.zeros(grid, np.uint8)
+    strokes = np.zeros((64, 64, SLICES), np.uint8)
     strokes[30:34, 30, 2] = BACKGROUND
-    store = LabelStore.at(folder / "home")
-    store.scribble("lost", strokes, LabelSpace(LABELS), grid, "slicer")
+    store = LabelStore.at(folder / "home", Project.of_folder(studies))
+    lost = ScanIdentity.of("lost", studies / "lost.nii.gz")
+    store.scribble(lost, strokes, LabelSpace(LABELS), "slicer")
     store.close()
     models = folder / "home" / "models"
     small_package(models / MODEL / "0.1", "cam", LABELS)

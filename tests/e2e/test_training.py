@@ -25,6 +25,8 @@ from monailabel.client.client import MONAILabelClientException
 from conftest import small_package
 from wsseg.data.phantom import write_phantom_data
 from wsseg.files import home
+from wsseg.labels.identity import ScanIdentity
+from wsseg.labels.project import Project
 from wsseg.labels.space import LabelSpace
 from wsseg.labels.store import LabelStore
 from wsseg.labels.tables import read_presence
@@ -294,9 +296,9 @@ def test_nothing_acknowledged_is_lost_by_kills_and_training_goes_on(site: Site, 
     version = site.client.info()["models"]["fresh"]["version"]
     assert version.startswith("0.1+")
     assert not list((home() / "models").rglob(".*")), "something half-written is left"
-    store = LabelStore.at(home(), readonly=True)
+    store = LabelStore.at(home(), Project.of_folder(site.studies), readonly=True)
     for scan, states in truth.items():
-        found = store.read(scan, TUMOR, (64, 64, len(states))).presence[0]
+        found = store.read(ScanIdentity.of(scan, site.studies / f"{scan}.nii.gz"), TUMOR).presence[0]
         for index in range(len(states)):
             if (scan, index) in annotator.kept:
                 assert found[index] == annotator.kept[scan, index], (scan, index)
