@@ -6,6 +6,7 @@ import torch
 
 from conftest import tissue
 from wsseg.data.preprocess import View, prepare, scale_intensity
+from wsseg.errors import WssegError
 from wsseg.images.volume import Volume
 
 
