@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,6 +30,7 @@ _PNG_BITS = 24
 
 Image.MAX_IMAGE_PIXELS = None  # ours is the limit
 
+logging.getLogger("PIL").setLevel(logging.CRITICAL + 1)
 # Pillow's remarks on damage would stand beside our one sentence. Once and for all, as threads share the filters.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
