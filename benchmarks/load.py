@@ -90,7 +90,8 @@ def main() -> None:
         write_demo_study(Path(folder) / "studies")
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
-        command = (sys.executable, "-m", "wsseg.cli", "serve", "--models", arguments.model, "--port", str(port))
+        models = ",".join({arguments.model, arguments.train or arguments.model})
+        command = (sys.executable, "-m", "wsseg.cli", "serve", "--models", models, "--port", str(port))
         environment = {"WSSEG_HOME": folder, **os.environ}
         with (Path(folder) / "log").open("wb") as log:
             server = subprocess.Popen(
