@@ -135,7 +135,7 @@ def _view(address: str, model: str, end: float, chance: random.Random, seen: See
                 if drawn < MASKS:
                     reply, kind = _mask(session, address, model), seen.masks
                 elif drawn < MASKS + THUMBNAILS:
-                    url = f"{address}/annotate/api/scans/{SCAN}/sprite"
+                    url = f"{address}/annotate/api/scans/{SCAN}/sprite?model={model}"
                     reply, kind = session.get(url, timeout=600), seen.thumbnails
                 else:
                     reply, kind = session.get(f"{address}/info/", timeout=60), seen.info
