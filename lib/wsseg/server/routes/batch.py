@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from fastapi import APIRouter, Body, HTTPException
+from fastapi import APIRouter, HTTPException
 from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
 
 from wsseg.errors import NotFoundError, WssegError
 from wsseg.files import is_plain
 from wsseg.server.compute import devices
 from wsseg.server.routes.dependencies import ADMIN, USER, App
+from wsseg.server.routes.forms import JsonObject
 
 router = APIRouter(prefix="/batch/infer", tags=["Infer"])
 
@@ -32,7 +33,7 @@ def segment(
     app: App,
     model: str,
     images: Literal["all", "labeled", "unlabeled"] = "all",
-    params: Annotated[dict[str, Any] | None, Body()] = None,
+    params: JsonObject | None = None,
     run_sync: bool = False,
 ) -> dict[str, Any]:
     """Segment the studies with one model and store the masks, by default as ``original``.

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import APIRouter, File, Form, UploadFile
+from fastapi import APIRouter, File, Form, Query, UploadFile
 from fastapi.responses import FileResponse, Response
 from monailabel.endpoints import datastore
 from monailabel.utils.others.generic import file_checksum
@@ -118,7 +118,7 @@ def _known_sum(algorithm: str) -> str:
 
 
 @router.get("/dataset", dependencies=[ANNOTATOR], summary="Download the dataset")
-def dataset(app: App, limit_cases: int | None = None) -> Response:
+def dataset(app: App, limit_cases: Annotated[int | None, Query(ge=0, le=1_000_000)] = None) -> Response:
     """Scans and their finished masks in one .zip file."""
     if not app.datastore().datalist():
         raise NotFoundError("no scan has a finished mask, there is nothing to download yet")

@@ -8,11 +8,26 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import UploadFile
+from fastapi import Body, UploadFile
+from pydantic import AfterValidator
 
 from wsseg.errors import WssegError, naming
+
+
+def storable(value: Any) -> Any:
+    """A value as it came, if it can be written as JSON that everybody can read.
+
+    Raises:
+        ValueError: it holds NaN, an infinity or half a surrogate pair, which Python takes for JSON.
+    """
+    json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+    return value
+
+
+JsonObject = Annotated[dict[str, Any], Body(), AfterValidator(storable)]
+"""The body of a request, an object of any fields."""
 
 
 def json_object(field: str, text: str) -> dict[str, Any]:
@@ -22,8 +37,7 @@ def json_object(field: str, text: str) -> dict[str, Any]:
         WssegError: it is not JSON, or not an object.
     """
     try:
-        value = json.loads(text or "{}")
-        json.dumps(value, ensure_ascii=False).encode()  # half a surrogate pair is no text
+        value = storable(json.loads(text or "{}"))
     except RecursionError:
         raise WssegError(f"{field}: is not JSON of a sensible depth") from None
     except ValueError as error:

@@ -61,6 +61,11 @@ def answer_errors(app: FastAPI) -> None:
         # Raised by its app and data store where a name is not known.
         return sentence(404, error.msg)
 
+    @app.exception_handler(FileNotFoundError)
+    async def gone(request: Request, error: FileNotFoundError) -> Response:
+        # Somebody else removed it between two looks; its name may be that of a patient.
+        return sentence(404, "a file that this needs was removed meanwhile, load the list of scans again")
+
     @app.exception_handler(json.JSONDecodeError)
     async def not_json(request: Request, error: json.JSONDecodeError) -> Response:
         return sentence(400, f"the request holds JSON that cannot be read ({error})")

@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import APIRouter, File, UploadFile
+from fastapi import APIRouter, File, Query, UploadFile
 from fastapi.responses import Response
 from monailabel.endpoints import session as peer
 from monailabel.utils.sessions import Sessions
@@ -19,12 +19,18 @@ from wsseg.server.routes.forms import saved
 from wsseg.server.settings import ServerSettings
 from wsseg.server.studies.unpack import unpack
 
+LONGEST_SECONDS = 30 * 24 * 3600
+"""That an image is kept."""
+
 router = APIRouter(prefix="/session", tags=["Session"], dependencies=[USER])
 
 
 @router.put("/", summary="Create a session with an image")
 def create(
-    app: App, files: Annotated[list[UploadFile], File()], uncompress: bool = False, expiry: int = 0
+    app: App,
+    files: Annotated[list[UploadFile], File()],
+    uncompress: bool = False,
+    expiry: Annotated[int, Query(ge=0, le=LONGEST_SECONDS)] = 0,
 ) -> dict[str, Any]:
     """Keep one file, a series of files, or with ``uncompress`` an archive of one, for ``expiry`` seconds."""
     sessions = _sessions(app)

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Body, HTTPException
+from fastapi import APIRouter, HTTPException
 
 from wsseg.errors import NotFoundError, WssegError
 from wsseg.server.jobs.job_folder import JobFolder
 from wsseg.server.jobs.jobs import BusyError
 from wsseg.server.routes.dependencies import ADMIN, USER, App
+from wsseg.server.routes.forms import JsonObject
 from wsseg.server.tasks.train import STATES
 
 router = APIRouter(prefix="/train", tags=["Train"])
-
-_Params = Annotated[dict[str, Any] | None, Body()]
 
 
 @router.get("/", dependencies=[USER], summary="Get status of training")
@@ -32,7 +31,7 @@ def status(app: App, all: bool = False, check_if_running: bool = False) -> Any:
 
 @router.post("/{model}", dependencies=[ADMIN], summary="Train a model")
 def train(
-    app: App, model: str, params: _Params = None, run_sync: bool = False, enqueue: bool = False
+    app: App, model: str, params: JsonObject | None = None, run_sync: bool = False, enqueue: bool = False
 ) -> dict[str, Any]:
     """Train one model on the labels as they are now; ``run_sync`` waits for the end.
 
@@ -52,7 +51,7 @@ def train(
 
 
 @router.post("/", dependencies=[ADMIN], deprecated=True, summary="Train the first model")
-def train_first(app: App, params: _Params = None, run_sync: bool = False) -> dict[str, Any]:
+def train_first(app: App, params: JsonObject | None = None, run_sync: bool = False) -> dict[str, Any]:
     """What OHIF asks for. MONAI Label would train every model; this trains the first one, which viewers show."""
     first = next(iter(app.tasks("train")), "")
     own = (params or {}).get(first) or {}

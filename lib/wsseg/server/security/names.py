@@ -13,8 +13,11 @@ from wsseg.files import is_plain
 from wsseg.server.routes.replies import sentence
 from wsseg.server.settings import is_this_machine
 
-NAMES = {"image", "label", "id", "tag", "session_id"}
-"""Query parameters that MONAI Label joins to folders as they come."""
+LONGEST = 200
+"""Bytes of a name: file systems take 255, and endings come to it."""
+
+NAMES = {"image", "label", "id", "tag", "session_id", "model", "version"}
+"""Query parameters that are joined to folders as they come, by MONAI Label too."""
 
 JOBS = re.compile(r"/(batch/infer|train|scoring)/([^/]+)")
 """Paths for which MONAI Label starts a process that then finds no such task."""
@@ -96,13 +99,17 @@ def _is_own(origin: str, host: str, with_port: bool) -> bool:
     return page.hostname is not None and page.hostname == server.hostname and (same_port or not with_port)
 
 
+def _is_name(value: str) -> bool:
+    return is_plain(value) and len(value.encode(errors="replace")) <= LONGEST
+
+
 def _unknown(scope: Scope) -> str | None:
     # Decoded once already; an archive that is asked in turn would decode it again.
-    if any(part and not is_plain(unquote(part)) for part in scope["path"].split("/")):
+    if any(part and not _is_name(unquote(part)) for part in scope["path"].split("/")):
         return "there is no such path"
     for key, value in parse_qsl(scope["query_string"].decode("latin-1")):
-        if key in NAMES and not is_plain(value):
-            return f'{key} "{value}" is unknown, a name holds no path'
+        if key in NAMES and not _is_name(value):
+            return f'{key} "{value[:LONGEST]}" is unknown, a name holds no path and at most {LONGEST} bytes'
     job = JOBS.fullmatch(scope["path"]) if scope["method"] == "POST" else None
     if job and job[2] not in app_instance().tasks(job[1]):
         return f'{job[1]}: there is no "{job[2]}"'

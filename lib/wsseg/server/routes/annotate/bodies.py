@@ -1,8 +1,21 @@
-"""How bodies of requests are checked: no field of another name or type."""
+"""How bodies of requests are checked: no field of another name or type, no number or text without end."""
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from wsseg.labels.store import LONGEST_TEXT
+
+Name = Annotated[str, Field(max_length=200)]
+Sentence = Annotated[str, Field(max_length=2 * LONGEST_TEXT)]
+"""The store counts it without the spaces around it."""
+
+SliceIndex = Annotated[int, Field(ge=-1_000_000, le=1_000_000)]
+"""Of what a database can hold; which of them a scan has is said where it is looked at."""
+Revision = Annotated[int, Field(ge=0, le=(1 << 31) - 1)]
+"""What every database can compare."""
 
 
 class Body(BaseModel):

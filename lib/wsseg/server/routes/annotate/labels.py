@@ -10,36 +10,36 @@ from pydantic import Field
 from wsseg.labels.space import UNKNOWN
 from wsseg.labels.values import Mark
 from wsseg.server.routes.annotate import API
-from wsseg.server.routes.annotate.bodies import Body
+from wsseg.server.routes.annotate.bodies import Body, Name, Revision, Sentence, SliceIndex
 from wsseg.server.routes.dependencies import App, AsAnnotator, annotator
 
 router = APIRouter(prefix=API)
 
 
 class _Mark(Body):
-    slice: int
+    slice: SliceIndex
     state: Annotated[int, Field(ge=0, le=1)] | None
 
 
 class _Marks(Body):
-    label: str
+    label: Name
     marks: list[_Mark] = Field(max_length=100_000)
-    annotator: str
+    annotator: Name
 
 
 class _Text(Body):
-    text: str
-    annotator: str
+    text: Sentence
+    annotator: Name
 
 
 class _Erase(Body):
-    slice: int
-    annotator: str
+    slice: SliceIndex
+    annotator: Name
 
 
 class _Undo(Body):
-    revision: int
-    annotator: str
+    revision: Revision
+    annotator: Name
 
 
 @router.put("/scans/{scan}/presence", summary="Say on which slices a class is present")

@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import APIRouter
 
 from wsseg.server.routes.annotate import API
-from wsseg.server.routes.annotate.bodies import Body
+from wsseg.server.routes.annotate.bodies import Body, Name
 from wsseg.server.routes.dependencies import USER, App
 
 ALL_LABELLED = "every scan is labelled"
@@ -16,8 +16,8 @@ router = APIRouter(prefix=API, dependencies=[USER])
 
 
 class _Next(Body):
-    strategy: str
-    model: str
+    strategy: Name
+    model: Name
 
 
 @router.get("/strategies", summary="Ways to choose the next scan")

@@ -7,14 +7,14 @@ from typing import Any
 from fastapi import APIRouter
 
 from wsseg.server.routes.annotate import API
-from wsseg.server.routes.annotate.bodies import Body
+from wsseg.server.routes.annotate.bodies import Body, Name
 from wsseg.server.routes.dependencies import ADMIN, USER, App
 
 router = APIRouter(prefix=f"{API}/train")
 
 
 class _Train(Body):
-    model: str
+    model: Name
 
 
 @router.get("", dependencies=[USER], summary="How far training is")
