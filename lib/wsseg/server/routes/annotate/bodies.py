@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from wsseg.labels.store import LONGEST_TEXT
+from wsseg.labels.values import LONGEST_TEXT
 
 Name = Annotated[str, Field(max_length=200)]
 Sentence = Annotated[str, Field(max_length=2 * LONGEST_TEXT)]
