@@ -141,7 +141,7 @@ def test_a_scan_before_and_after_it_is_labelled(page: Page, server: Server) -> N
         **{"replaced": False, "annotator": None, "time": None},
     }
     mirror = server.ask("/datastore/image/info?image=head_0").json["wsseg"]
-    assert mirror == {"presence": after["presence"], "text": after["text"]}
+    assert mirror == {key: after[key] for key in ("presence", "slice_axis", "text")}
     assert page.ask("PUT", "/scans/head_0/text", {"text": "", "annotator": "Bo"}).status_code == 200
     assert page.get("/scans/head_0?model=small")["text"] == ""
     assert server.ask("/datastore/image/info?image=head_0").json["wsseg"]["text"] is None
