@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from threading import Thread
 
 import pytest
@@ -31,7 +32,7 @@ def images() -> Tensor:
 def _data(images: Tensor, presence: Tensor) -> LabelledSlices:
     shape = (len(images), *images.shape[2:])
     pixels, case = torch.zeros(shape, dtype=torch.uint8), torch.zeros(len(images), dtype=torch.long)
-    targets = Targets(presence, pixels, ("",) * len(images))
+    targets = replace(Targets.unknown(len(images), 1, (0, 0)), presence=presence, pixels=pixels)
     return LabelledSlices(images, targets, torch.full(shape, 20.0), ("one",), case, (PRESENCE,))
 
 
@@ -40,7 +41,7 @@ def _batch(images: Tensor) -> Batch:
     pixels = torch.zeros(6, 32, 32, dtype=torch.uint8)
     pixels[:3, :8, :8], pixels[:, 16:] = 1, 255
     noise = torch.randn(images.shape, generator=generator)
-    targets = Targets(torch.tensor([[1], [0]] * 3), pixels, ("",) * 6)
+    targets = replace(Targets.unknown(6, 1, (0, 0)), presence=torch.tensor([[1], [0]] * 3), pixels=pixels)
     return Batch(images, targets, noise, torch.rand(6, 4, generator=generator))
 
 

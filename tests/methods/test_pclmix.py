@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -39,7 +40,7 @@ def _batch(seed: int = 1) -> Batch:
     noise = torch.randn(images.shape, generator=generator)
     images = (images + 0.1 * noise).clamp(-1, 1)
     presence = torch.full((4, 2), -1)
-    targets = Targets(presence, pixels, ("",) * 4)
+    targets = replace(Targets.unknown(4, 2, (0, 0)), presence=presence, pixels=pixels)
     return Batch(images, targets, noise, torch.rand(4, 4, generator=generator), 0.5)
 
 

@@ -48,7 +48,13 @@ def _batch(seed: int, texts: tuple[str, ...] = ("left", "right", "left", "right"
     images = (images + 0.05 * torch.randn(images.shape, generator=generator)).clamp(-1, 1)
     noise = torch.randn(images.shape, generator=generator)
     presence = torch.full((4, 1), -1)
-    return Batch(images, Targets(presence, pixels, texts), noise, torch.rand(4, 4, generator=generator), 0.5)
+    return Batch(
+        images,
+        Targets(presence, pixels, torch.zeros(len(pixels), 1, 0, 0), texts),
+        noise,
+        torch.rand(4, 4, generator=generator),
+        0.5,
+    )
 
 
 def _learn(method: TextDiff, texts: tuple[str, ...], steps: int, make: Callable[..., Batch] = _batch) -> None:

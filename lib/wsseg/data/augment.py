@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -32,6 +32,9 @@ class Variety:
             quarter of its width of what is outside, which is the slice mirrored,
             without labels; else there is black.
         neighbours: slices on either side that are seen with each, as further channels.
+        mirrored: left and right may change places; not where classes are told apart by side.
+        aimed: in four of five samples the square's middle lies near a labelled pixel,
+            of each class alike; the fifth is any slice.
     """
 
     turned: bool = False
@@ -44,6 +47,8 @@ class Variety:
     crop: int | None = None
     within: bool = False
     neighbours: int = 0
+    mirrored: bool = True
+    aimed: bool = False
 
 
 USUAL = Variety()
@@ -94,7 +99,7 @@ class Augmentation:
         """Within the given ranges."""
         down, right = rng.uniform(-variety.shift, variety.shift, 2)
         return cls(
-            flip=bool(rng.random() < 0.5),
+            flip=bool(rng.random() < 0.5) and variety.mirrored,
             angle=float(rng.uniform(-variety.angle, variety.angle) + variety.turned * rng.integers(4) * np.pi / 2),
             scale=float(np.exp(rng.uniform(-variety.scale, variety.scale))),
             shift=(float(down), float(right)),
@@ -103,6 +108,18 @@ class Augmentation:
             overturned=variety.neighbours > 0 and bool(rng.random() < 0.5),
             stain=tuple(np.exp(rng.uniform(-variety.stain, variety.stain, 3)).tolist()) if variety.stain else (1.0,),
         )
+
+    def aimed_at(self, row: float, column: float, variety: Variety, seen: float) -> Augmentation:
+        """The same with the square's middle near a place, in parts of half the slice from its middle.
+
+        The square stays over the slice but for the variety's shift; ``seen`` is its part of the slice's side.
+        """
+        most = 1 - seen + variety.shift
+        down, right = (
+            float(np.clip(place + part * seen, -most, most))
+            for place, part in zip((row, column), self.shift, strict=True)
+        )
+        return replace(self, shift=(down, right))
 
     def matrix(self, seen: float, within: bool) -> list[list[float]]:
         """The 2 x 3 sampling transform for ``affine_grid`` (columns, rows); ``seen`` is the part of the side."""
@@ -126,7 +143,8 @@ def augment(
     matrices = torch.tensor([draw.matrix(seen, variety.within) for draw in draws], dtype=images.dtype)
     grid = functional.affine_grid(matrices, [len(images), 1, side, side], align_corners=False)
     over = torch.tensor([draw.overturned for draw in draws]).view(-1, 1, 1, 1)
-    ordered = torch.where(over, images.flip(1), images)
+    slices = images.unflatten(1, (1 + 2 * variety.neighbours, -1))
+    ordered = torch.where(over, slices.flip(1).flatten(1, 2), images)
     around = "reflection" if variety.within else "zeros"
     moved = functional.grid_sample(ordered + 1, grid, padding_mode=around, align_corners=False) / 2
     exponents = [[draw.gamma * colour for colour in draw.stain] for draw in draws]

@@ -1,4 +1,4 @@
-"""What a kind of label is: where it is kept, how it is read, what is enough of it, what it becomes in a batch.
+"""The kinds of labels.
 
 Every kind is one object of :data:`KINDS`. Whoever handles labels looks kinds
 up there and calls them; nothing asks which kind one is.
@@ -6,18 +6,20 @@ up there and calls them; nothing asks which kind one is.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wsseg.data.preprocess import Stack
+from wsseg.data.coverage import presence_of_marks
+from wsseg.data.label_kind import CutScan, LabelKind
+from wsseg.data.placed import BOXES, POINTS
 from wsseg.data.targets import Targets
 from wsseg.errors import WssegError
 from wsseg.images.folder import mask_of, scribble_of
@@ -25,93 +27,6 @@ from wsseg.images.on_grid import check_values, read_drawn, read_mask
 from wsseg.images.volume import Volume
 from wsseg.labels.space import BACKGROUND, NO, YES, LabelSpace
 from wsseg.labels.tables import PRESENCE_FILE, TEXT_FILE, ListedPresence, read_presence, read_texts
-
-Given = TypeVar("Given")
-"""What a data folder holds of a kind for one scan: rows of a table, or a file."""
-
-
-@dataclass(frozen=True)
-class CutScan:
-    """A scan of a data folder, cut into the slices that a network sees.
-
-    Attributes:
-        case: its name.
-        file: where it lies.
-        volume: as stored.
-        stack: as cut.
-    """
-
-    case: str
-    file: Path
-    volume: Volume
-    stack: Stack
-
-    def unknown(self, labels: LabelSpace) -> Targets:
-        """Nothing known of any slice."""
-        return Targets.unknown(len(self.stack.images), len(labels), self.stack.images.shape[2:])
-
-
-class LabelKind(ABC, Generic[Given]):
-    """One kind of label.
-
-    Attributes:
-        name: one word, as in ``--use presence`` and in packages.
-        words: what such labels are to people, as in "no scan has strokes of liver".
-    """
-
-    name: str
-    words: str
-
-    @abstractmethod
-    def in_folder(self, folder: Path, scans: Mapping[str, Path], labels: LabelSpace) -> dict[str, Given]:
-        """What a data folder holds of it, by scan; empty where there is nothing.
-
-        Raises:
-            WssegError: a table is damaged.
-        """
-
-    @abstractmethod
-    def nothing_in(self, folder: Path) -> str:
-        """The sentence that tells that no scan of a folder has such a label."""
-
-    @abstractmethod
-    def stored(self, given: Given, grid: Volume, labels: LabelSpace) -> Targets:
-        """What it says, on the scan's own grid and in the order of the file.
-
-        Args:
-            grid: of its scan, without voxels.
-
-        Raises:
-            WssegError: it holds what means nothing.
-        """
-
-    @abstractmethod
-    def targets(self, given: Given, scan: CutScan, labels: LabelSpace, source: Path) -> Targets:
-        """What it says of the slices of its scan.
-
-        Args:
-            source: the data folder, for messages.
-
-        Raises:
-            WssegError: it does not fit the scan, or holds what means nothing.
-        """
-
-    @abstractmethod
-    def bears(self, targets: Targets) -> Tensor:
-        """Which slices bear such a label, (slices,) bool."""
-
-    @abstractmethod
-    def lacking(self, targets: Iterable[Targets], labels: LabelSpace) -> list[str]:
-        """What is missing to learn all classes from such labels alone, a sentence each; none is enough."""
-
-    def candidates(self, targets: Targets, bearing: Tensor, sample: int, rng: np.random.Generator) -> Tensor:
-        """Slices to draw one sample of a batch from, by their indices.
-
-        Args:
-            bearing: indices of all slices that bear such a label.
-            sample: its position in the batch.
-        """
-        return bearing
 
 
 class _PresenceKind(LabelKind[ListedPresence]):
@@ -176,9 +91,16 @@ class _DrawnKind(LabelKind[Path]):
         return replace(Targets.unknown(len(pixels), len(labels), pixels.shape[1:]), pixels=pixels)
 
     def targets(self, given: Path, scan: CutScan, labels: LabelSpace, source: Path) -> Targets:
-        cut = scan.stack.grid.cut(self.pixel_labels(given, scan.volume, labels))
-        pixels = scan.stack.labels_to_network(np.ascontiguousarray(cut))
-        return replace(scan.unknown(labels), pixels=pixels)
+        cut = np.ascontiguousarray(scan.stack.grid.cut(self.pixel_labels(given, scan.volume, labels)))
+        pixels, presence = scan.stack.labels_to_network(cut), self._presence(torch.from_numpy(cut), len(labels))
+        return replace(scan.unknown(labels), pixels=pixels, presence=presence)
+
+    @staticmethod
+    def _presence(pixels: Tensor, classes: int) -> Tensor:
+        """Presence (slices, classes); who draws background on a slice has drawn all that is there."""
+        plane = pixels.flatten(1)
+        marked = torch.stack([(plane == k + 1).any(dim=1) for k in range(classes)], dim=1)
+        return presence_of_marks(marked, complete=(plane == BACKGROUND).any(dim=1))
 
     def bears(self, targets: Targets) -> Tensor:
         return targets.pixels.flatten(1).any(dim=1)
@@ -255,7 +177,7 @@ class _TextKind(LabelKind[str]):
 
 MASKS, SCRIBBLES, PRESENCE, TEXT = _MaskKind(), _ScribbleKind(), _PresenceKind(), _TextKind()
 
-KINDS: dict[str, LabelKind[Any]] = {kind.name: kind for kind in (MASKS, SCRIBBLES, PRESENCE, TEXT)}
+KINDS: dict[str, LabelKind[Any]] = {kind.name: kind for kind in (MASKS, SCRIBBLES, POINTS, BOXES, PRESENCE, TEXT)}
 """All kinds by name, those that say most of a pixel first: where two speak, the first is believed."""
 
 Kinds = Sequence[LabelKind[Any]]

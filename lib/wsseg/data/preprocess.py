@@ -26,6 +26,10 @@ AIR = 0.08
 """Tissue is what exceeds this part of the scan's bright end."""
 
 
+OUTSIDE_BODY = -300.0
+"""Hounsfield units below which there is air or a pillow; lungs are inside the outline of the body."""
+
+
 BRIGHT = 2.5
 """Intensity 1 of the network's range [-1, 1], in medians of the tissue, by default.
 
@@ -48,6 +52,8 @@ class View:
             middle; 0 fits it to the tissue instead.
         bright: intensity 1 of the network's range [-1, 1], in medians of the tissue.
         colour: wants colour pictures, whole, at their own resolution.
+        windows: lowest and highest Hounsfield unit of each channel of a CT; empty
+            for other scans, whose unit means nothing.
     """
 
     size: int
@@ -55,11 +61,12 @@ class View:
     pixel_mm: float = 0.0
     bright: float = BRIGHT
     colour: bool = False
+    windows: tuple[tuple[float, float], ...] = ()
 
     @classmethod
     def of(cls, recipe: Recipe) -> View:
         """What a model's metadata asks for."""
-        return cls(recipe.size, recipe.axis, recipe.pixel_mm, recipe.bright, recipe.colour)
+        return cls(recipe.size, recipe.axis, recipe.pixel_mm, recipe.bright, recipe.colour, recipe.windows)
 
 
 @dataclass(frozen=True)
@@ -77,9 +84,9 @@ class Stack:
     """The slices of one volume as a network sees them, with the way back.
 
     Attributes:
-        images: (slices, 1, size, size) float32 in [-1, 1]; of a colour picture
-            (1, 3, height, width), upright.
-        native: (slices, rows, columns) float32, the same intensities at native pixels.
+        images: (slices, 1, size, size) float32 in [-1, 1], or a channel for each
+            window of a CT; of a colour picture (1, 3, height, width), upright.
+        native: (slices, rows, columns) float32, the (first) channel at native pixels.
         tissue: (slices, rows, columns) bool at native pixels, holes filled.
         grid: how the volume was cut.
         box: the window of each slice that ``images`` shows.
@@ -146,7 +153,7 @@ def prepare(volume: Volume, view: View) -> Stack:
         return _picture(volume)
     grid = SliceGrid.of(volume, view.axis)
     slices = np.ascontiguousarray(grid.cut(volume.voxels), dtype=np.float32)
-    scaled, tissue = scale_intensity(slices, view.bright)
+    scaled, tissue = scale_hounsfield(slices, view.windows) if view.windows else scale_intensity(slices, view.bright)
     down, right = (volume.spacing[axis] for axis in grid.plane_axes)
     if view.pixel_mm:
         box = _middle(tissue.shape[1:], (down, right), view.size * view.pixel_mm)
@@ -157,11 +164,11 @@ def prepare(volume: Volume, view: View) -> Stack:
             f"the scan has {len(slices)} slices of which the model looks at {box.height} x {box.width} pixels:"
             f" more than {MOST_PIXELS / 1e9:.1f} billion, check its spacing and the model's pixel_mm"
         )
-    window = functional.pad(torch.from_numpy(scaled)[:, None], _padding(box, tissue.shape[1:]), value=-1.0)
+    window = functional.pad(torch.from_numpy(scaled), _padding(box, tissue.shape[1:]), value=-1.0)
     images = functional.interpolate(
         window, size=(view.size, view.size), mode="bilinear", antialias=True, align_corners=False
     )
-    return Stack(images.clamp(-1, 1), scaled, tissue, grid, box, (down, right))
+    return Stack(images.clamp(-1, 1), scaled[:, 0], tissue, grid, box, (down, right))
 
 
 def _picture(volume: Volume) -> Stack:
@@ -191,7 +198,7 @@ def scale_intensity(
         slices: (slices, rows, columns).
 
     Returns:
-        The scaled slices, and where there is tissue, without holes.
+        The scaled slices (slices, 1, rows, columns), and where there is tissue, without holes.
     """
     low, high = np.percentile(slices, [0.5, 99.5])
     if high <= low:
@@ -200,7 +207,19 @@ def scale_intensity(
     bright = level > AIR
     reference = float(np.median(level[bright])) if bright.any() else 1.0
     scaled = np.clip(level / (brightest * reference), 0, 1) * 2 - 1
-    return scaled.astype(np.float32), _solid(bright)
+    return scaled.astype(np.float32)[:, None], _solid(bright)
+
+
+def scale_hounsfield(
+    slices: NDArray[np.float32], windows: Sequence[tuple[float, float]]
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Scale a CT (slices, rows, columns) so that each window's lowest unit is -1 and its highest 1.
+
+    Returns:
+        A channel for each window, (slices, windows, rows, columns), and where there is tissue, without holes.
+    """
+    channels = [np.clip((slices - low) / (high - low), 0, 1) * 2 - 1 for low, high in windows]
+    return np.stack(channels, axis=1).astype(np.float32), _solid(slices > OUTSIDE_BODY)
 
 
 def _solid(bright: NDArray[np.bool_]) -> NDArray[np.bool_]:

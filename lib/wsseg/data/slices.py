@@ -15,14 +15,18 @@ import torch
 from torch import Tensor
 
 from wsseg.data.augment import USUAL, Augmentation, Variety, augment
-from wsseg.data.kinds import KINDS, CutScan, Kinds, LabelKind
+from wsseg.data.kinds import KINDS, Kinds
+from wsseg.data.label_kind import CutScan, LabelKind
 from wsseg.data.preprocess import View, prepare
 from wsseg.data.targets import Targets, squares
 from wsseg.errors import WssegError
 from wsseg.images.folder import scan_files
 from wsseg.images.formats import read_grid
 from wsseg.images.scan import read_scan
-from wsseg.labels.space import LabelSpace
+from wsseg.labels.space import BACKGROUND, LabelSpace
+
+ELSEWHERE = 0.2
+"""Part of the samples that may be any slice, where the others show what is learned."""
 
 
 @dataclass(frozen=True)
@@ -102,15 +106,39 @@ class LabelledSlices:
                 every process asks for its own share.
         """
         draws = [np.random.default_rng([seed, step, sample]) for sample in samples]
-        chosen = torch.tensor([self._choose(sample, rng) for sample, rng in zip(samples, draws, strict=True)])
+        elsewhere = [variety.aimed and rng.random() < ELSEWHERE for rng in draws]
+        chosen = torch.tensor(
+            [
+                int(rng.integers(len(self.images))) if anywhere else self._choose(sample, rng)
+                for sample, rng, anywhere in zip(samples, draws, elsewhere, strict=True)
+            ]
+        )
         drawn = [Augmentation.draw(rng, variety) for rng in draws]
+        if variety.aimed:
+            drawn = [
+                self._aimed(each, int(row), rng, variety) for each, row, rng in zip(drawn, chosen, draws, strict=True)
+            ]
         seen = self.images[chosen]
         if variety.neighbours:
-            seen = self.images[self._with_neighbours(chosen, variety.neighbours), 0]
+            seen = self.images[self._with_neighbours(chosen, variety.neighbours)].flatten(1, 2)
         images, targets = augment(seen, self.targets.at(chosen), drawn, variety)
         noise = np.stack([rng.standard_normal(images.shape[1:], np.float32) for rng in draws])
         uniform = np.stack([rng.random(4, np.float32) for rng in draws])
         return Batch(images, targets, torch.from_numpy(noise), torch.from_numpy(uniform), done)
+
+    def _aimed(self, drawn: Augmentation, row: int, rng: np.random.Generator, variety: Variety) -> Augmentation:
+        """Aimed at a labelled pixel or into a box of the slice, each class alike; anywhere without one."""
+        pixels, boxes = self.targets.pixels[row], self.targets.boxes[row]
+        side = pixels.shape[-1]
+        seen = (variety.crop or side) / side
+        places = [pixels == label for label in pixels.unique().tolist() if label not in (0, BACKGROUND)]
+        places += [box > 0 for box in boxes if box.any()]
+        if not places:
+            down, right = rng.uniform(-1, 1, 2) * (1 - seen)
+            return drawn.aimed_at(down, right, variety, seen)
+        where = torch.nonzero(places[rng.integers(len(places))])
+        down, right = ((where[rng.integers(len(where))] + 0.5) * 2 / side - 1).tolist()
+        return drawn.aimed_at(down, right, variety, seen)
 
     def _choose(self, sample: int, rng: np.random.Generator) -> int:
         if not self._bearing:

@@ -23,11 +23,16 @@ class Targets:
         presence: (slices, classes) int8 of 1 yes, 0 no, -1 unknown.
         pixels: (slices, size, size) uint8; 0 not labelled, 1..N the classes,
             255 background. A slice with a complete mask has no 0.
+        boxes: (slices, classes, size, size) uint8; 0 outside the boxes of a class, else
+            16 times the row band and the column band, so that the box is known in
+            whatever way the map is moved; each is 1 and BANDS at the outermost voxels, which
+            are there because boxes are loose, and 2 to BANDS - 1 evenly in between.
         texts: the sentence on each slice's scan, "" where there is none.
     """
 
     presence: Tensor
     pixels: Tensor
+    boxes: Tensor
     texts: tuple[str, ...]
 
     @classmethod
@@ -36,6 +41,7 @@ class Targets:
         return Targets(
             presence=torch.full((slices, classes), UNKNOWN, dtype=torch.int8),
             pixels=torch.zeros(slices, *size, dtype=torch.uint8),
+            boxes=torch.zeros(slices, classes, *size, dtype=torch.uint8),
             texts=("",) * slices,
         )
 
@@ -52,6 +58,7 @@ class Targets:
         return Targets(
             presence=torch.where(self.presence == UNKNOWN, other.presence, self.presence),
             pixels=first_said(self.pixels, other.pixels),
+            boxes=first_said(self.boxes, other.boxes),
             texts=tuple(own or given for own, given in zip(self.texts, other.texts, strict=True)),
         )
 

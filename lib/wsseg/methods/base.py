@@ -12,7 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from wsseg.data.augment import USUAL, Variety
-from wsseg.data.kinds import PRESENCE, LabelKind
+from wsseg.data.kinds import PRESENCE
+from wsseg.data.label_kind import LabelKind
 from wsseg.data.slices import Batch, LabelledSlices
 from wsseg.methods.prompt import Pass, Prompt
 
@@ -33,6 +34,7 @@ class Stage:
         steps: default number of steps.
         rate: AdamW's learning rate.
         batch: slices per step, over all processes.
+        fading: the learning rate falls to 0 along half a cosine; else it stays.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Stage:
     steps: int
     rate: float
     batch: int
+    fading: bool = False
 
 
 @dataclass(frozen=True)

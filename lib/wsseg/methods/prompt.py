@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from wsseg.data.kinds import PRESENCE, TEXT, LabelKind
+from wsseg.data.kinds import PRESENCE, TEXT
+from wsseg.data.label_kind import LabelKind
 from wsseg.labels.space import NO, UNKNOWN
 
 Progress = Callable[[float], None]

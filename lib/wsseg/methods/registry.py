@@ -21,6 +21,7 @@ METHODS = {
     "ddpm": "DDPM",
     "pclmix": "PCLMix",
     "textdiff": "TextDiff",
+    "union": "Union",
 }
 """The file beside this one, and the class in it."""
 

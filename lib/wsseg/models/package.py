@@ -23,7 +23,7 @@ import tempfile
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -80,6 +80,10 @@ class Parent(Strict):
     part: str
 
 
+Hounsfield = Annotated[float, Field(ge=-4096, le=32767)]
+"""What the 12 to 16 bits of a CT can hold."""
+
+
 class Recipe(Strict):
     """What only wsseg needs to know of a model: the key ``wsseg`` of the metadata.
 
@@ -97,6 +101,8 @@ class Recipe(Strict):
         pixel_mm: in-plane size of the network's pixels; 0 where the window is
             fitted to the tissue instead.
         bright: intensity that the network sees as 1, in medians of the tissue.
+        windows: lowest and highest Hounsfield unit of each channel that is made of a
+            CT; empty for other scans.
         modality: DICOM modality and sequence the model reads.
         rim_mm: depth under the skin where nothing is marked; 0 marks in air too.
         edge_mm: radius of a guided filter that moves borders to the edges of
@@ -118,6 +124,7 @@ class Recipe(Strict):
     colour: bool = False
     pixel_mm: float = Field(0.0, ge=0, le=20)
     bright: float = Field(2.5, gt=0, le=1000)
+    windows: tuple[tuple[Hounsfield, Hounsfield], ...] = Field((), max_length=8)
     modality: str
     rim_mm: float = Field(0.0, ge=0, le=100)
     edge_mm: float = Field(0.0, ge=0, le=50)

@@ -15,6 +15,7 @@ from typing import Any, cast
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import broadcast
 from diffusers.training_utils import EMAModel
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -71,6 +72,7 @@ class TrainSettings:
         facts: what else the card tells of the training: frozen parts, quality of labels.
         fresh: start from random weights, forget checkpoint and parent.
         steps: replaces each stage's default number of steps.
+        minutes: of training; replaces the number of steps, each stage having its part of the time.
         save_every: seconds between checkpoints; a kill loses at most so much.
         mixed: bf16 where the hardware has it; off for exact comparisons.
         compile: fuse each stage's network with torch.compile, which needs a
@@ -87,6 +89,7 @@ class TrainSettings:
     facts: dict[str, str] = field(default_factory=dict)
     fresh: bool = False
     steps: int | None = None
+    minutes: float | None = None
     save_every: float = 120.0
     mixed: bool = True
     compile: bool = False
@@ -153,7 +156,7 @@ class _Run:
     curve: list[tuple[int, float]] = field(default_factory=list)
     scores: list[tuple[int, float]] = field(default_factory=list)
     done: int = 0
-    total: int = 0
+    lengths: list[int] = field(default_factory=list)
     origin: str = ""
     seconds: float = 0.0
     saved: float = field(default_factory=time.monotonic)
@@ -162,6 +165,23 @@ class _Run:
     @property
     def checkpoint(self) -> Path:
         return self.settings.folder / CHECKPOINT
+
+    @property
+    def total(self) -> int:
+        """Steps over all stages; under a time limit an estimate that gets better."""
+        return sum(self.lengths)
+
+    def part(self, index: int, step: int) -> float:
+        """The part of a stage that lies behind after so many steps of it, 1 at its end; the same in every process."""
+        if self.settings.minutes is None:
+            return step / self.lengths[index]
+        lengths = [stage.steps for stage in self.method.stages()]
+        begin, end = (60 * self.settings.minutes * sum(lengths[:k]) / sum(lengths) for k in (index, index + 1))
+        passed = torch.tensor((self.elapsed() - begin) / (end - begin), device=self.accelerator.device)
+        part = min(1.0, max(0.0, float(broadcast(passed))))
+        if part > 0:
+            self.lengths[index] = max(step, round(step / part))
+        return part
 
     def elapsed(self) -> float:
         """Seconds of training, earlier runs included."""
@@ -198,7 +218,7 @@ def train(
     run = _Run(method, data, settings, accelerator, report, SummaryWriter(settings.folder / "curves"), held)
     stages = method.stages()
     run.origin = settings.origin
-    run.total = sum(settings.steps or stage.steps for stage in stages)
+    run.lengths = [settings.steps or stage.steps for stage in stages]
     saved = None if settings.fresh else load_checkpoint(run.checkpoint)
     if saved:
         _restore(run, saved)
@@ -207,12 +227,11 @@ def train(
     method.to(accelerator.device)
     first = saved["stage"] if saved else 0
     for index, stage in enumerate(stages):
-        length = settings.steps or stage.steps
         if index >= first:
             resumed = saved if saved and index == first and saved["step"] else None
             run.data = data.with_pixels(_pixel_labels(run, stage, data, resumed is not None, preparing))
-            _train_stage(run, index, stage, length, resumed)
-        run.done += length
+            _train_stage(run, index, stage, resumed)
+        run.done += run.lengths[index]
     method.requires_grad_(False).eval().cpu()
     _report(run, stages[-1], {}, finished=True)
     run.curves.close()
@@ -287,7 +306,7 @@ def _has_bf16() -> bool:
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
-def _train_stage(run: _Run, index: int, stage: Stage, length: int, saved: dict[str, Any] | None) -> None:
+def _train_stage(run: _Run, index: int, stage: Stage, saved: dict[str, Any] | None) -> None:
     run.method.requires_grad_(False).eval()
     stage.module.requires_grad_(True).train()
     stage.module.to(memory_format=torch.channels_last)
@@ -308,29 +327,36 @@ def _train_stage(run: _Run, index: int, stage: Stage, length: int, saved: dict[s
     average.to(run.accelerator.device)
     share = _share(stage.batch, run.accelerator)
     seed, variety = _stage_seed(run.settings.seed, index), run.method.variety
-    settle = partial(_settle, run, stage, seed, min(SETTLING, length))
-    for step in range(begin, length):
-        batch = run.data.batch(seed, step, share, variety, step / length).to(run.accelerator.device)
+    settle = partial(_settle, run, stage, seed, min(SETTLING, run.lengths[index]))
+    step, done = begin, run.part(index, begin)
+    while done < 1:
+        batch = run.data.batch(seed, step, share, variety, done).to(run.accelerator.device)
         for group in optimizer.param_groups:
-            group["lr"] = stage.rate * min(1.0, (step + 1) / WARM_UP)
+            group["lr"] = stage.rate * min(1.0, (step + 1) / WARM_UP) * _fading(stage, done)
         losses = objective(batch)
         run.accelerator.backward(torch.stack(list(losses.values())).sum())
         run.accelerator.clip_grad_norm_(weights, 1.0)
         optimizer.step()
         optimizer.zero_grad()
         average.step(weights)
-        if (step + 1) % REPORT_EVERY == 0 or step + 1 == length:
-            _report(run, stage, _mean_losses(run, losses, stage, step), step + 1)
-        if run.held is not None and (step + 1) * SCORES // length > step * SCORES // length:
-            _try_average(run, stage, run.held, average, best, step + 1, settle)
+        step, before, done = step + 1, done, run.part(index, step + 1)
+        if step % REPORT_EVERY == 0 or done >= 1:
+            _report(run, stage, _mean_losses(run, losses, stage, step), step)
+        if run.held is not None and min(SCORES, int(done * SCORES)) > int(before * SCORES):
+            _try_average(run, stage, run.held, average, best, step, settle)
         if time.monotonic() - run.saved > run.settings.save_every:
-            _save(run, index, step + 1, optimizer, average, best)
+            _save(run, index, step, optimizer, average, best)
     average.copy_to(weights)
     if not best.state:
         settle()
     best.restore(stage.module)
     _save(run, index + 1, 0, None, None, best)
     run.accelerator.free_memory()
+
+
+def _fading(stage: Stage, done: float) -> float:
+    """Part of the stage's learning rate that is left: half a cosine (Loshchilov and Hutter 2017)."""
+    return 0.5 * (1 + math.cos(math.pi * done)) if stage.fading else 1.0
 
 
 @dataclass

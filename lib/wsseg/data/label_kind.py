@@ -1,0 +1,104 @@
+"""What a kind of label is: where it is kept, how it is read, what is enough of it, what it becomes in a batch."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, TypeVar
+
+import numpy as np
+from torch import Tensor
+
+from wsseg.data.preprocess import Stack
+from wsseg.data.targets import Targets
+from wsseg.images.volume import Volume
+from wsseg.labels.space import LabelSpace
+
+Given = TypeVar("Given")
+"""What a data folder holds of a kind for one scan: rows of a table, or a file."""
+
+
+@dataclass(frozen=True)
+class CutScan:
+    """A scan of a data folder, cut into the slices that a network sees.
+
+    Attributes:
+        case: its name.
+        file: where it lies.
+        volume: as stored.
+        stack: as cut.
+    """
+
+    case: str
+    file: Path
+    volume: Volume
+    stack: Stack
+
+    def unknown(self, labels: LabelSpace) -> Targets:
+        """Nothing known of any slice."""
+        return Targets.unknown(len(self.stack.images), len(labels), self.stack.images.shape[2:])
+
+
+class LabelKind(ABC, Generic[Given]):
+    """One kind of label.
+
+    Attributes:
+        name: one word, as in ``--use presence`` and in packages.
+        words: what such labels are to people, as in "no scan has strokes of liver".
+    """
+
+    name: str
+    words: str
+
+    @abstractmethod
+    def in_folder(self, folder: Path, scans: Mapping[str, Path], labels: LabelSpace) -> dict[str, Given]:
+        """What a data folder holds of it, by scan; empty where there is nothing.
+
+        Raises:
+            WssegError: a table is damaged.
+        """
+
+    @abstractmethod
+    def nothing_in(self, folder: Path) -> str:
+        """The sentence that tells that no scan of a folder has such a label."""
+
+    @abstractmethod
+    def stored(self, given: Given, grid: Volume, labels: LabelSpace) -> Targets:
+        """What it says, on the scan's own grid and in the order of the file.
+
+        Args:
+            grid: of its scan, without voxels.
+
+        Raises:
+            WssegError: it holds what means nothing.
+        """
+
+    @abstractmethod
+    def targets(self, given: Given, scan: CutScan, labels: LabelSpace, source: Path) -> Targets:
+        """What it says of the slices of its scan.
+
+        Args:
+            source: the data folder, for messages.
+
+        Raises:
+            WssegError: it does not fit the scan, or holds what means nothing.
+        """
+
+    @abstractmethod
+    def bears(self, targets: Targets) -> Tensor:
+        """Which slices bear such a label, (slices,) bool."""
+
+    @abstractmethod
+    def lacking(self, targets: Iterable[Targets], labels: LabelSpace) -> list[str]:
+        """What is missing to learn all classes from such labels alone, a sentence each; none is enough."""
+
+    def candidates(self, targets: Targets, bearing: Tensor, sample: int, rng: np.random.Generator) -> Tensor:
+        """Slices to draw one sample of a batch from, by their indices.
+
+        Args:
+            bearing: indices of all slices that bear such a label.
+            sample: its position in the batch.
+        """
+        return bearing

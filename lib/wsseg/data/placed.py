@@ -1,0 +1,183 @@
+"""Boxes and points as kinds of labels."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from wsseg.data.coverage import presence_of_marks
+from wsseg.data.label_kind import CutScan, LabelKind
+from wsseg.data.targets import Targets
+from wsseg.errors import WssegError
+from wsseg.images.volume import Volume
+from wsseg.labels.marks import BANDS, BOX_FILE, POINT_FILE, BoxMark, PointMark, read_boxes, read_points
+from wsseg.labels.space import BACKGROUND, LabelSpace
+
+Mark = TypeVar("Mark", BoxMark, PointMark)
+
+REACH = 3.0
+"""In radii, how far from a point its piece ends for certain."""
+
+SEED = 0.2
+"""In radii, how far from a point its class is taken for certain."""
+
+ROUND = 0.6
+"""In-plane radius of a finding, in half its extent over slices: organs are longer than wide."""
+
+
+class _PlacedKind(LabelKind[Sequence[Mark]]):
+    """Marks in a table of the data folder."""
+
+    table: str
+
+    @abstractmethod
+    def _read(self, path: Path, labels: LabelSpace) -> dict[str, list[Mark]]:
+        """The marks of a table by case."""
+
+    @abstractmethod
+    def _placed(self, marks: Sequence[Mark], scan: CutScan, unknown: Targets) -> Targets:
+        """What they say, presence apart."""
+
+    def in_folder(self, folder: Path, scans: Mapping[str, Path], labels: LabelSpace) -> dict[str, Sequence[Mark]]:
+        path = folder / self.table
+        found = self._read(path, labels) if path.exists() else {}
+        return {case: marks for case, marks in found.items() if case in scans}
+
+    def nothing_in(self, folder: Path) -> str:
+        return f"{folder / self.table}: is missing, or names none of the folder's scans"
+
+    def stored(self, given: Sequence[Mark], grid: Volume, labels: LabelSpace) -> Targets:
+        slices = grid.shape[2]
+        presence = _presence(given, slices, len(labels))
+        return replace(Targets.unknown(slices, len(labels), (0, 0)), presence=presence)
+
+    def targets(self, given: Sequence[Mark], scan: CutScan, labels: LabelSpace, source: Path) -> Targets:
+        unknown = scan.unknown(labels)
+        if scan.volume.colour:
+            return unknown
+        slices = scan.volume.shape[2]
+        if beyond := [mark.slice for mark in given if mark.slice >= slices]:
+            raise WssegError(f"{source / self.table}: {scan.case} has {slices} slices, slice {beyond[0]} is marked")
+        known = _presence(given, slices, len(labels))
+        presence = scan.stack.order_presence(np.ascontiguousarray(known.numpy().T), source / self.table)
+        return self._placed(given, scan, replace(unknown, presence=presence))
+
+    def lacking(self, targets: Iterable[Targets], labels: LabelSpace) -> list[str]:
+        presence = torch.cat([each.presence for each in targets])
+        return [
+            f"no scan has {self.words} of {name}"
+            for column, name in zip(presence.T, labels.names, strict=True)
+            if not (column == 1).any()
+        ]
+
+
+class _BoxKind(_PlacedKind[BoxMark]):
+    """A box, somewhat loose, around each piece of a class on a slice."""
+
+    name, words, table = "boxes", "boxes", BOX_FILE
+
+    def _read(self, path: Path, labels: LabelSpace) -> dict[str, list[BoxMark]]:
+        return read_boxes(path, labels)
+
+    def _placed(self, marks: Sequence[BoxMark], scan: CutScan, unknown: Targets) -> Targets:
+        boxes = torch.stack(
+            [_on_network(scan, _bands(marks, k + 1, scan)) for k in range(unknown.presence.shape[1])], dim=1
+        )
+        return replace(unknown, boxes=boxes, pixels=_outside(boxes, unknown.presence))
+
+    def bears(self, targets: Targets) -> Tensor:
+        return targets.boxes.flatten(1).any(dim=1)
+
+
+class _PointKind(_PlacedKind[PointMark]):
+    """A point in each piece of a class on a slice."""
+
+    name, words, table = "points", "points", POINT_FILE
+
+    def _read(self, path: Path, labels: LabelSpace) -> dict[str, list[PointMark]]:
+        return read_points(path, labels)
+
+    def _placed(self, marks: Sequence[PointMark], scan: CutScan, unknown: Targets) -> Targets:
+        pixels = _on_network(scan, _discs(marks, scan))
+        open_slices = (unknown.presence < 0).any(dim=1)
+        pixels[open_slices] = torch.where(pixels[open_slices] == BACKGROUND, 0, pixels[open_slices])
+        return replace(unknown, pixels=pixels)
+
+    def bears(self, targets: Targets) -> Tensor:
+        return ((targets.pixels > 0) & (targets.pixels < BACKGROUND)).flatten(1).any(dim=1)
+
+
+def _presence(marks: Sequence[BoxMark] | Sequence[PointMark], slices: int, classes: int) -> Tensor:
+    marked = torch.zeros(slices, classes, dtype=torch.bool)
+    for mark in marks:
+        marked[mark.slice, mark.value - 1] = True
+    return presence_of_marks(marked, complete=torch.zeros(slices, dtype=torch.bool))
+
+
+def _on_network(scan: CutScan, stored: NDArray[np.uint8]) -> Tensor:
+    """A map (x, y, slice) as stored on the network's grid (slices, size, size)."""
+    return scan.stack.labels_to_network(np.ascontiguousarray(scan.stack.grid.cut(stored)))
+
+
+def _bands(marks: Sequence[BoxMark], value: int, scan: CutScan) -> NDArray[np.uint8]:
+    """Where in its boxes each voxel lies, as :class:`Targets` packs it."""
+    packed = np.zeros(scan.volume.shape, np.uint8)
+    for box in marks:
+        if box.value == value:
+            down = band_of(box.last_row - box.first_row + 1)[:, None]
+            along = band_of(box.last_column - box.first_column + 1)[None]
+            window = packed[box.first_row : box.last_row + 1, box.first_column : box.last_column + 1, box.slice]
+            window[:] = (down * 16 + along)[: window.shape[0], : window.shape[1]]
+    return packed
+
+
+def band_of(length: int) -> NDArray[np.uint8]:
+    """1 and BANDS at the ends of a length, which are there because boxes are loose; in between 2..BANDS - 1 evenly."""
+    inner = max(1, length - 2)
+    return np.concatenate([[1], 2 + np.arange(inner) * (BANDS - 2) // inner, [BANDS]])[:length].astype(np.uint8)
+
+
+def _outside(boxes: Tensor, presence: Tensor) -> Tensor:
+    """Pixel labels: background outside all boxes of slices on which every class is boxed or known to be absent."""
+    told = (boxes.flatten(2).any(dim=2) | (presence == 0)).all(dim=1)
+    outside = told[:, None, None] & ~boxes.any(dim=1)
+    return outside.to(torch.uint8) * BACKGROUND
+
+
+def _discs(marks: Sequence[PointMark], scan: CutScan) -> NDArray[np.uint8]:
+    """Pixel labels (x, y, slice): a small disc of the class around each point, background far from all of them."""
+    pixels = np.zeros(scan.volume.shape, np.uint8)
+    radii = _radii(marks, scan)
+    rows, columns = np.ogrid[: pixels.shape[0], : pixels.shape[1]]
+    near = np.zeros(pixels.shape, np.bool_)
+    step_down, step_right, _ = scan.volume.spacing
+    for mark, radius in zip(marks, radii, strict=True):
+        apart = np.hypot((rows - mark.row) * step_down, (columns - mark.column) * step_right)
+        near[..., mark.slice] |= apart <= REACH * radius
+        pixels[..., mark.slice][apart <= max(step_down, step_right, SEED * radius)] = mark.value
+    marked = np.isin(np.arange(pixels.shape[2]), [mark.slice for mark in marks])
+    pixels[~near & (pixels == 0) & marked] = BACKGROUND
+    return pixels
+
+
+def _radii(marks: Sequence[PointMark], scan: CutScan) -> list[float]:
+    """In-plane radius in mm of the piece around each point, an ellipsoid as long as the class is over slices."""
+    step = scan.volume.spacing[2]
+    found = []
+    for mark in marks:
+        slices = [other.slice for other in marks if other.value == mark.value]
+        half = step * (max(slices) - min(slices) + 1) / 2
+        off = step * (mark.slice - (max(slices) + min(slices)) / 2) / half
+        found.append(float(ROUND * half * np.sqrt(max(0.1, 1 - off**2))))
+    return found
+
+
+BOXES, POINTS = _BoxKind(), _PointKind()

@@ -1,0 +1,97 @@
+"""Boxes and points in CSV tables: where on which slice a class is, in voxels of the stored scan."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from wsseg.errors import WssegError
+from wsseg.labels.space import LabelSpace
+
+BOX_FILE, POINT_FILE = "boxes.csv", "points.csv"
+"""The tables of a data folder."""
+
+BANDS = 15
+"""Parts that the height and the width of a box are told in on a map: where in its box a pixel lies, in one byte."""
+
+_BOX_LIMITS = ("first_row", "first_column", "last_row", "last_column")
+
+
+@dataclass(frozen=True)
+class BoxMark:
+    """A box around a piece of a class on a slice; limits belong to it.
+
+    Attributes:
+        value: of the class, 1..N.
+        slice: index along the third stored axis; rows and columns count along the first and second.
+    """
+
+    value: int
+    slice: int
+    first_row: int
+    first_column: int
+    last_row: int
+    last_column: int
+
+
+@dataclass(frozen=True)
+class PointMark:
+    """A point somewhere inside a piece of a class on a slice; axes as in :class:`BoxMark`."""
+
+    value: int
+    slice: int
+    row: int
+    column: int
+
+
+def read_boxes(path: Path, labels: LabelSpace) -> dict[str, list[BoxMark]]:
+    """Read boxes by case: columns ``case, slice, label, first_row, first_column, last_row, last_column``.
+
+    Raises:
+        WssegError: not such a table, an unknown class, or a box without extent.
+    """
+    found: dict[str, list[BoxMark]] = {}
+    for case, place, numbers in _marks(path, labels, _BOX_LIMITS):
+        box = BoxMark(*numbers)
+        if box.last_row < box.first_row or box.last_column < box.first_column:
+            raise WssegError(f"{place}: the box ends before it begins")
+        found.setdefault(case, []).append(box)
+    return found
+
+
+def read_points(path: Path, labels: LabelSpace) -> dict[str, list[PointMark]]:
+    """Read points by case: columns ``case, slice, label, row, column``.
+
+    Raises:
+        WssegError: not such a table, or an unknown class.
+    """
+    found: dict[str, list[PointMark]] = {}
+    for case, _, numbers in _marks(path, labels, ("row", "column")):
+        found.setdefault(case, []).append(PointMark(*numbers))
+    return found
+
+
+def _marks(path: Path, labels: LabelSpace, columns: tuple[str, ...]) -> Iterator[tuple[str, str, list[int]]]:
+    """Each line's case, its place for messages, and value, slice and coordinates."""
+    values = labels.values()
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:  # Excel puts a mark in front
+            reader = csv.DictReader(file)
+            rows = [(reader.line_num, row) for row in reader]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise WssegError(f"{path}: cannot be read as CSV ({error})") from error
+    if missing := {"case", "slice", "label", *columns} - set(reader.fieldnames or ()):
+        raise WssegError(f"{path}: column {', '.join(sorted(missing))} is missing")
+    for line, row in rows:
+        place = f"{path}, line {line}"
+        if row["label"] not in values:
+            raise WssegError(f'{place}: label "{row["label"]}" is unknown, known are: {", ".join(values)}')
+        yield row["case"], place, [values[row["label"]], *(_whole(row[c], c, place) for c in ("slice", *columns))]
+
+
+def _whole(text: str | None, column: str, place: str) -> int:
+    if not (text or "").strip().isdecimal():
+        raise WssegError(f"{place}: {column} must be a whole number from 0, not {(text or '')[:20]!r}")
+    return int(text or "")

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from wsseg.data.coverage import presence_of_marks
+from wsseg.data.kinds import BOXES, POINTS
+from wsseg.data.label_kind import LabelKind
+from wsseg.data.preprocess import View
+from wsseg.data.slices import LabelledSlices, load_slices
+from wsseg.errors import WssegError
+from wsseg.images.nifti import write_nifti
+from wsseg.labels.space import LabelSpace
+
+ORGANS = LabelSpace(("liver", "spleen"))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A scan of 32 x 32 x 6 voxels, all tissue, with a liver on slices 2 and 3 and a spleen on slice 3."""
+    scan = np.random.default_rng(0).integers(80, 120, (32, 32, 6)).astype(np.int16)
+    write_nifti(tmp_path / "a.nii.gz", scan, np.diag([2.0, 2.0, 5.0, 1.0]))
+    (tmp_path / "boxes.csv").write_text(
+        "case,slice,label,first_row,first_column,last_row,last_column\n"
+        "a,2,liver,4,6,13,21\na,3,liver,5,6,13,20\na,3,spleen,20,4,27,9\n"
+    )
+    (tmp_path / "points.csv").write_text(
+        "case,slice,label,row,column\na,2,liver,8,12\na,3,liver,9,12\na,3,spleen,24,6\n"
+    )
+    return tmp_path
+
+
+def _load(folder: Path, *kinds: LabelKind[Any]) -> LabelledSlices:
+    return load_slices(folder, ORGANS, View(32, pixel_mm=2.0), kinds)
+
+
+def test_boxes_lie_where_they_were_drawn(folder: Path) -> None:
+    targets = _load(folder, BOXES).targets
+    inside = targets.boxes[2, 0] > 0
+    assert torch.nonzero(inside).aminmax(dim=0).min.tolist() == [4, 6]
+    assert torch.nonzero(inside).aminmax(dim=0).max.tolist() == [13, 21]
+    assert int(targets.boxes[2, 0, 4, 6]) == 16 + 1, "the corner lies in the first band of rows and of columns"
+    assert int(targets.boxes[2, 0, 13, 21]) == 255
+    assert targets.presence.tolist() == [[0, 0], [0, 0], [1, 0], [1, 1], [0, 0], [0, 0]]
+    assert (targets.pixels[2][~inside] == 255).all(), "outside of all boxes is background"
+    assert not (targets.pixels[2][inside]).any()
+
+
+def test_points_are_discs_with_background_far_away(folder: Path) -> None:
+    targets = _load(folder, POINTS).targets
+    assert targets.pixels[2, 8, 12] == 1
+    assert targets.pixels[3, 24, 6] == 2
+    assert targets.pixels[2, 31, 31] == 255
+    assert targets.pixels[2, 8, 14] == 0, "near, and not known"
+
+
+def test_kinds_are_read_together(folder: Path) -> None:
+    targets = _load(folder, BOXES, POINTS).targets
+    assert targets.pixels[2, 8, 12] == 1, "a point says more of a pixel than a box"
+    assert targets.boxes.any()
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [("a,9,liver,1,1,2,2", "has 6 slices"), ("a,2,lung,1,1,2,2", "unknown"), ("a,2,liver,5,1,2,2", "ends before")],
+)
+def test_boxes_that_mean_nothing_are_refused(folder: Path, line: str, words: str) -> None:
+    with (folder / "boxes.csv").open("a") as table:
+        table.write(line + "\n")
+    with pytest.raises(WssegError, match=words):
+        _load(folder, BOXES)
+
+
+def test_marks_on_every_third_slice_leave_those_between_open() -> None:
+    marked = torch.zeros(12, 1, dtype=torch.bool)
+    marked[[3, 6, 9]] = True
+    found = presence_of_marks(marked, torch.zeros(12, dtype=torch.bool))[:, 0].tolist()
+    assert found == [0, -1, -1, 1, -1, -1, 1, -1, -1, 1, -1, -1]

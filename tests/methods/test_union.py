@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import torch
+
+from wsseg.data.placed import band_of
+from wsseg.data.slices import Batch, LabelledSlices
+from wsseg.data.targets import Targets
+from wsseg.methods.prompt import Pass, Prompt
+from wsseg.methods.union import AGAIN, WEAK, Union, UnionSettings
+
+SMALL = UnionSettings(widths=(16, 24), neighbours=0, crop=32, borders=1.0, rate=5e-3, batch=4)
+
+
+def _method() -> Union:
+    torch.manual_seed(0)
+    return Union(SMALL, 2)
+
+
+def _truth(seed: int) -> torch.Tensor:
+    """A square of 1 beside one of 2, and a slice with neither."""
+    truth = torch.zeros(4, 32, 32, dtype=torch.long)
+    for index, at in enumerate(torch.randint(2, 8, (3,), generator=torch.Generator().manual_seed(seed)).tolist()):
+        truth[index, at : at + 10, at : at + 8] = 1
+        truth[index, at + 12 : at + 22, at + 10 : at + 20] = 2
+    return truth
+
+
+def _images(truth: torch.Tensor, seed: int) -> torch.Tensor:
+    grey = torch.tensor([-0.9, 0.9, 0.1])[truth][:, None]
+    return (grey + 0.1 * torch.randn(grey.shape, generator=torch.Generator().manual_seed(seed))).clamp(-1, 1)
+
+
+def _presence(truth: torch.Tensor) -> torch.Tensor:
+    return torch.stack([(truth == k).flatten(1).any(dim=1) for k in (1, 2)], dim=1).to(torch.int8)
+
+
+def _strokes(truth: torch.Tensor) -> Targets:
+    known = Targets.unknown(4, 2, (32, 32))
+    pixels = known.pixels.clone()
+    for index, plane in enumerate(truth):
+        for k in (1, 2):
+            for row in torch.nonzero((plane == k).any(dim=1))[3:5, 0].tolist():
+                pixels[index, row][plane[row] == k] = k
+        pixels[index, 0], pixels[index, :, 31] = 255, 255
+    return replace(known, pixels=pixels, presence=_presence(truth))
+
+
+def _boxes(truth: torch.Tensor) -> Targets:
+    known = Targets.unknown(4, 2, (32, 32))
+    boxes = known.boxes.clone()
+    for index, plane in enumerate(truth):
+        for k in (1, 2):
+            if (plane == k).any():
+                (top, left), (bottom, right) = torch.nonzero(plane == k).aminmax(dim=0)
+                down, along = (torch.from_numpy(band_of(int(n) + 3)).int() for n in (bottom - top, right - left))
+                window = boxes[index, k - 1, top - 1 : bottom + 2, left - 1 : right + 2]
+                window[:] = (16 * down[:, None] + along).to(torch.uint8)
+    return replace(known, boxes=boxes, presence=_presence(truth))
+
+
+def _batch(targets: Targets, images: torch.Tensor, done: float) -> Batch:
+    return Batch(images, targets, torch.zeros_like(images), torch.rand(4, 4), done)
+
+
+@pytest.mark.parametrize(("kind", "least"), [(_strokes, 0.97), (_boxes, 0.93)])
+def test_each_kind_teaches_whole_squares(kind: Callable[[torch.Tensor], Targets], least: float) -> None:
+    method = _method()
+    stage = method.stages()[0]
+    optimizer = torch.optim.Adam(stage.module.parameters(), lr=5e-3)
+    for step in range(80):
+        truth = _truth(step)
+        losses = method.losses(stage, _batch(kind(truth), _images(truth, step), step / 80))
+        optimizer.zero_grad()
+        torch.stack(list(losses.values())).sum().backward()
+        optimizer.step()
+    method.requires_grad_(False).eval()
+    truth = _truth(1000)
+    found = method.predict(_images(truth, 1000), Prompt(), Pass(2)).probabilities
+    mask = torch.where(found.amax(dim=1) > 0.5, found.argmax(dim=1) + 1, 0)
+    assert (mask == truth).float().mean() > least
+
+
+def test_relabelled_slices_keep_what_people_said() -> None:
+    truth = _truth(0)
+    targets = _strokes(truth)
+    data = LabelledSlices(_images(truth, 0), targets, torch.zeros(4, 32, 32), ("a",), torch.zeros(4, dtype=torch.long))
+    method = _method().eval()
+    weak, again = method.stages()
+    with torch.no_grad():
+        assert torch.equal(method.pixel_labels(weak, data, Pass(4)), targets.pixels)
+        made = method.pixel_labels(again, data, Pass(4))
+    drawn = targets.pixels > 0
+    assert torch.equal(made[drawn], targets.pixels[drawn])
+    assert (made[3] == 255).float().mean() > 0.9, "a slice without a class is background"
+    assert (made > 0).float().mean() > 0.5
+
+
+def test_nothing_is_found_where_a_class_is_said_to_be_absent() -> None:
+    truth = _truth(0)
+    found = _method().eval().predict(_images(truth, 0), Prompt(presence=torch.zeros(4, 2, dtype=torch.int8)), Pass(4))
+    assert found.probabilities.max() == 0
+    assert found.presence.max() == 0
+
+
+def test_the_second_stage_learns_from_pixels() -> None:
+    truth = _truth(0)
+    known = replace(Targets.unknown(4, 2, (32, 32)), pixels=torch.where(truth == 0, 255, truth).to(torch.uint8))
+    method = _method()
+    names = {stage.name: set(method.losses(stage, _batch(known, _images(truth, 0), 0.5))) for stage in method.stages()}
+    assert names[AGAIN] == {"pixels", "overlap", "absence"}
+    assert names[WEAK] > names[AGAIN]
