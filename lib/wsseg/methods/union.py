@@ -202,7 +202,6 @@ def _sure_labels(found: Tensor) -> Tensor:
     for k in range(found.shape[1]):
         own = label == k
         if own.any():
-            kept |= own & (
-                sure >= sure[own].float().sort().values[int((UNSURE if k else UNSURE_BACKGROUND) * (own.sum() - 1))]
-            )
+            left_out = int((UNSURE if k else UNSURE_BACKGROUND) * (own.sum() - 1))
+            kept |= own & (sure >= sure[own].sort().values[left_out])
     return torch.where(kept, torch.where(label == 0, BACKGROUND, label), 0).to(torch.uint8)
