@@ -24,7 +24,7 @@ class PatientProtocol(H11Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to wait for a request."""
-        super().connection_made(transport)
+        super().connection_made(transport)  # type: ignore[arg-type]  # uvicorn narrows what asyncio promises
         self._wait()
 
     def data_received(self, data: bytes) -> None:

@@ -40,15 +40,17 @@ def unpack(archive: Path, folder: Path, room: int) -> int:
         TooLargeError: there is not enough room.
         WssegError: it is damaged, or holds more than files and folders.
     """
-    # Of .zip names that lead out of the folder are left out, of .tar they are refused with this filter only.
-    safely = {} if _is_zip(archive) else {"filter": "data"}
     try:
         size = 0
         for part in _sizes(archive):
             size += part
             if size > room:
                 raise TooLargeError(f"{archive.name}: holds more than an upload may")
-        shutil.unpack_archive(archive, folder, **safely)
+        # Of .zip names that lead out of the folder are left out, of .tar they are refused with this filter only.
+        if _is_zip(archive):
+            shutil.unpack_archive(archive, folder)
+        else:
+            shutil.unpack_archive(archive, folder, filter="data")
     except _UNREADABLE as error:
         raise WssegError(f"{archive.name}: is not an archive that can be unpacked (.zip, .tar.gz)") from error
     return size

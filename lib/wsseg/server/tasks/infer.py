@@ -111,8 +111,10 @@ class SegmentTask(InferTask):
         if not asked.scan:
             raise WssegError("save_as_label: labels can be kept for images of the studies, not for an uploaded file")
         names = self.package.labels.names
-        known = [] if presence is None else np.argwhere(presence != UNKNOWN).tolist()
-        marks = [Mark(names[k], index, int(presence[k, index])) for k, index in known]
+        marks = []
+        if presence is not None:
+            known = np.argwhere(presence != UNKNOWN).tolist()
+            marks = [Mark(names[k], index, int(presence[k, index])) for k, index in known]
         if asked.text:  # first, as it may be refused
             self._labels.describe(asked.scan, asked.text, asked.annotator)
         if marks:

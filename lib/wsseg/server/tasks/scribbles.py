@@ -85,6 +85,7 @@ class ScribblesTask(InferTask):
         strokes = panel.strokes(read_drawn(Path(panel.file), scan.volume, asked.scan), value)
         self._labels.scribble(asked.scan, strokes, package.labels, asked.annotator)
         drawn = self._labels.read(asked.scan, package).scribbles
+        assert drawn is not None  # strokes were kept just now
         marked = drawn == value
         if package.trained:
             presence = _shown(drawn, package.labels, SliceGrid.of(scan.volume, package.recipe.axis).stored_axis)

@@ -69,9 +69,9 @@ class Pacs:
         self.url = url.rstrip("/")
         if "@" in self.url:
             raise WssegError(f"--studies: give user and password in {USER} and {PASSWORD}, not in the address")
-        prefixes = {f"{kind}_url_prefix": prefix(kind) for kind in ("qido", "wado", "stow")}
+        qido, wado, stow = (prefix(kind) for kind in ("qido", "wado", "stow"))
         try:
-            self._client = DICOMwebClient(self.url, session(), **prefixes)
+            self._client = DICOMwebClient(self.url, session(), qido, wado, stow)
         except ValueError as error:
             raise WssegError(f"--studies {url}: is not an address like https://host:8042/dicom-web") from error
         self._client.set_http_retry_params(retry=False)  # the session tries again, after a failed connection too
@@ -125,9 +125,11 @@ class Pacs:
         if failed := answer.get("FailedSOPSequence"):
             raise RefusedError(f"{self.url}: did not store the result (reason {failed[0].get('FailureReason')})")
 
-    def _search(self, filters: dict[str, str], **page: int) -> list[dict[str, Any]]:
+    def _search(
+        self, filters: dict[str, str], limit: int | None = None, offset: int | None = None
+    ) -> list[dict[str, Any]]:
         """DICOM JSON of series; an archive of other answers is none."""
-        answer = self._client.search_for_series(search_filters=filters, fields=ASKED, **page)
+        answer = self._client.search_for_series(search_filters=filters, fields=ASKED, limit=limit, offset=offset)
         if not isinstance(answer, list) or not all(isinstance(entry, dict) for entry in answer):
             raise ValueError("a list of objects was expected")
         if answer and not any(map(Series.of, answer)):
