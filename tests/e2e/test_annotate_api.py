@@ -403,7 +403,7 @@ def test_scribbles_on_another_grid_or_no_scan_of_the_studies(server: Server, stu
     strokes = Path(draw(studies, tmp_path / "s.nii.gz", "sideways", (0, 0, 0, 3))).read_bytes()
     url = f"{server.url}/infer/scribbles"
     reply = requests.post(f"{url}?image=head_3", data=params, files={"label": ("s.nii.gz", strokes)}, timeout=60)
-    assert refusal(reply, 400) == "s.nii.gz: is on another grid than head_3, the scan it was drawn on"
+    assert refusal(reply, 400) == "s.nii.gz: is on another grid than head_3, 40 x 44 x 8 voxels for 64 x 64 x 8"
     files = {"label": ("s.nii.gz", strokes), "file": ("mine.nii.gz", (studies / "sideways.nii.gz").read_bytes())}
     assert "images of the studies" in refusal(requests.post(url, data=params, files=files, timeout=60), 400)
 
@@ -483,7 +483,7 @@ def test_rows_of_an_upload_cannot_be_kept(server: Server, published: str, studie
 def test_a_database_that_fails_is_said(page: Page, server: Server) -> None:
     """The last test: the labels are gone after it."""
     with sqlite3.connect(server.log.parent / "shared.sqlite3") as connection:
-        connection.execute("DROP TABLE texts")
+        connection.execute("DROP TABLE labels")
     reply = page.ask("PUT", "/scans/head_0/text", {"text": "one", "annotator": "Z"})
     assert "no such table" in refusal(reply, 503)
 
