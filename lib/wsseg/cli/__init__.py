@@ -180,7 +180,11 @@ def segment(
 @app.command()
 def train(
     name: Annotated[str, typer.Argument(help="Model whose method, settings and labels are trained.")],
-    data: Annotated[Path, typer.Option(help="Folder of scans and image_labels.csv.")],
+    data: Annotated[Path, typer.Option(help="Folder of scans and their labels.")],
+    use: Annotated[
+        str, typer.Option(help="Kinds of labels, separated by commas: masks, scribbles, points, ...; by default all.")
+    ] = "",
+    minutes: Annotated[float | None, typer.Option(min=0.1, help="Of training; the schedule fits the time.")] = None,
     out: Annotated[Path | None, typer.Option(help="Where versions go; by default where `serve` finds them.")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="From random weights; forget an interrupted run.")] = False,
     steps: Annotated[int | None, typer.Option(min=1, help="Steps of each stage instead of its own.")] = None,
@@ -197,16 +201,19 @@ def train(
 ) -> None:
     """Train a model on weak labels; an interrupted run is resumed."""
     with _errors.status("loading"):
+        from wsseg.data.kinds import kinds_named
         from wsseg.training.loop import Stats, TrainSettings
         from wsseg.training.run import train_package
 
     package = find_package(name)
     models = out or home() / "models"
+    kinds = kinds_named(word.strip() for word in use.split(",") if word.strip())
     settings = TrainSettings(
         folder=models / package.name / "run",
         seed=seed,
         fresh=fresh,
         steps=steps,
+        minutes=minutes,
         save_every=save_every,
         mixed=mixed,
         compile=compile,
@@ -230,7 +237,7 @@ def train(
 
     try:
         trained = train_package(
-            package, data, models, settings, report, lambda what, part: show(what, part, 1.0, what), check
+            package, data, models, settings, report, lambda what, part: show(what, part, 1.0, what), check, kinds
         )
     finally:
         _stop(bars)
@@ -342,16 +349,28 @@ def new(
     name: Annotated[str, typer.Argument(help="Of the model, as in liver-mr.")],
     labels: Annotated[str, typer.Option(help="Class names in order, separated by commas.")],
     modality: Annotated[str, typer.Option(help="What it reads: MR, CT, ...")],
+    data: Annotated[
+        Path | None, typer.Option(help="Folder of scans and labels of any kind: the model learns from all of them.")
+    ] = None,
     learn_from: Annotated[
         Literal["presence", "scribbles", "masks"],
-        typer.Option(help="What will be given; masks are for pictures of stained tissue."),
+        typer.Option(help="Without --data: what will be given; masks are for pictures of stained tissue."),
     ] = "presence",
 ) -> None:
     """Make an untrained model for a new task; `wsseg serve` then offers to label for it and to train it."""
-    from wsseg.training.new import new_package
+    from wsseg.training.new import new_package, planned_package
 
     names = [label.strip() for label in labels.split(",") if label.strip()]
-    package = new_package(name, names, modality, home() / "models", learn_from)
+    if data is None:
+        package = new_package(name, names, modality, home() / "models", learn_from)
+    else:
+        from wsseg.labels.space import LabelSpace
+        from wsseg.training.plan import plan_for
+
+        plan = plan_for(data, LabelSpace(tuple(names)), modality)
+        package = planned_package(name, names, modality, home() / "models", plan)
+        for reason in plan.reasons:
+            _errors.print(reason, highlight=False, soft_wrap=True)
     _out.print(f"{package.folder}", highlight=False, soft_wrap=True)
 
 

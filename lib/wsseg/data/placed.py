@@ -63,11 +63,16 @@ class _PlacedKind(LabelKind[Sequence[Mark]]):
         unknown = scan.unknown(labels)
         if scan.volume.colour:
             return unknown
+        if scan.stack.grid.stored_axis != 2:
+            raise WssegError(
+                f"{source / self.table}: {scan.case} has its slices along another than the third stored axis,"
+                f" {self.words} are counted along that"
+            )
         slices = scan.volume.shape[2]
         if beyond := [mark.slice for mark in given if mark.slice >= slices]:
             raise WssegError(f"{source / self.table}: {scan.case} has {slices} slices, slice {beyond[0]} is marked")
         known = _presence(given, slices, len(labels))
-        presence = scan.stack.order_presence(np.ascontiguousarray(known.numpy().T), source / self.table)
+        presence = scan.stack.order_presence(np.ascontiguousarray(known.numpy().T))
         return self._placed(given, scan, replace(unknown, presence=presence))
 
     def lacking(self, targets: Iterable[Targets], labels: LabelSpace) -> list[str]:

@@ -106,6 +106,7 @@ class Method(nn.Module, ABC, Generic[SettingsType]):
         frozen: modules that are never trained here; they come from other packages.
         training_only: modules that prediction does without; packages leave them out.
         variety: how much training slices are varied.
+        minutes: of training where nothing else is asked for; None trains the stages' own steps.
     """
 
     settings_type: type[SettingsType]
@@ -115,6 +116,7 @@ class Method(nn.Module, ABC, Generic[SettingsType]):
     training_only: ClassVar[tuple[str, ...]] = ()
     frozen: tuple[str, ...] = ()
     variety: Variety = USUAL
+    minutes: ClassVar[float | None] = None
 
     @abstractmethod
     def __init__(self, settings: SettingsType, classes: int) -> None:

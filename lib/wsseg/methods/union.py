@@ -7,8 +7,7 @@ p the network's softmax, one term for each thing that a label may say::
     + overlap(p, y) on slices that are drawn on as a whole
     + absence: -log(1 - p) of classes that are not on the slice
     + 0.1 presence: -log p at the pixels most like a class that is
-    + boxes: nothing outside, something in each row and column, a barrier of size,
-      seeds in the middle that fade
+    + boxes: nothing outside, a rounded body inside, which fades
     + borders: a gated CRF, which takes masks to the borders of the image
 
 Then it labels all training scans itself (self-training, Lee 2013): what people
@@ -33,7 +32,7 @@ from wsseg.data.slices import Batch, LabelledSlices, neighbouring
 from wsseg.data.targets import Targets, first_said
 from wsseg.labels.space import BACKGROUND, NO
 from wsseg.losses.absence import absence_loss, pooled_presence_loss
-from wsseg.losses.box import box_loss, seed_loss
+from wsseg.losses.box import box_loss
 from wsseg.losses.gated_crf import gated_crf
 from wsseg.losses.pixels import overlap_loss, pixel_cross_entropy
 from wsseg.methods.base import Method, Prediction, Settings, Stage
@@ -48,6 +47,9 @@ ALIKE = 0.1
 
 RISE = 0.2
 """Part of the first stage after which the CRF has its full weight; it would smooth away masks that are still noise."""
+
+FADED = 0.7
+"""Part of the body that boxes ask for which has faded at the end of the first stage."""
 
 UNSURE, UNSURE_BACKGROUND = 0.2, 0.02
 """Least sure part of each class and of background that relabelled slices leave out."""
@@ -98,6 +100,7 @@ class Union(Method[UnionSettings]):
 
     settings_type = UnionSettings
     learns_from = tuple(KINDS.values())
+    minutes = 15.0
 
     def __init__(self, settings: UnionSettings, classes: int) -> None:
         super().__init__(settings, classes)
@@ -134,8 +137,8 @@ class Union(Method[UnionSettings]):
         }
         if stage.name == WEAK:
             found["presence"] = 0.1 * pooled_presence_loss(log_probability, targets.presence)
-            found["boxes"] = box_loss(log_probability, targets.boxes)
-            found["seeds"] = (1 - batch.done) * seed_loss(log_probability, targets.boxes)
+            found["outside boxes"], body = box_loss(log_probability, targets.boxes)
+            found["in boxes"] = (1 - FADED * batch.done) * body
             weight = self.settings.borders * min(1.0, batch.done / RISE)
             found["borders"] = weight * gated_crf(log_probability.exp(), self._middle(batch.images), ALIKE)
         return found

@@ -20,6 +20,7 @@ from wsseg.models.package import (
     read_package,
     write_package,
 )
+from wsseg.training.plan import Plan
 
 VERSION = "0.0.0"
 
@@ -42,10 +43,27 @@ _METHODS: dict[str, dict[str, Any]] = {
 pictures, over the backbone of stained tissue."""
 
 
+def planned_package(name: str, labels: Sequence[str], modality: str, models: Path, plan: Plan) -> ModelPackage:
+    """Write a package without weights that learns from whatever labels there are, and sees scans as planned for them.
+
+    Args:
+        plan: what :func:`wsseg.training.plan.plan_for` has chosen; the rest as for :func:`new_package`.
+    """
+    settings = {"channels": max(1, len(plan.windows)), "crop": plan.crop, "mirrored": plan.mirrored}
+    method = {
+        "method": "union",
+        "size": plan.size,
+        "bright": plan.bright,
+        "windows": plan.windows,
+        "settings": settings,
+    }
+    return _written(name, labels, modality, models, method, "whatever labels there are")
+
+
 def new_package(
     name: str, labels: Sequence[str], modality: str, models: Path, learns_from: str = "presence"
 ) -> ModelPackage:
-    """Write a package without weights, ready to be labelled for and trained.
+    """Write a package without weights for one kind of labels, ready to be labelled for and trained.
 
     Args:
         name: lower case letters, digits and hyphens, as ``liver-mr``.
@@ -58,6 +76,12 @@ def new_package(
     Raises:
         WssegError: the name is taken or impossible, or the labels are.
     """
+    return _written(name, labels, modality, models, {"settings": {}, **_METHODS[learns_from]}, learns_from)
+
+
+def _written(
+    name: str, labels: Sequence[str], modality: str, models: Path, method: dict[str, Any], learned_from: str
+) -> ModelPackage:
     if not name or not set(name) <= set("abcdefghijklmnopqrstuvwxyz0123456789-") or name.startswith("-"):
         raise WssegError(f'name "{name}": lower case letters, digits and hyphens are possible, as in liver-mr')
     if name in package_names() or (models / name).exists():
@@ -66,13 +90,12 @@ def new_package(
         raise WssegError("--modality is empty, name what the model reads, as in MR or CT")
     space = LabelSpace(tuple(labels))
     shown = {label: Label(color=color, category=TISSUE, type=TISSUE) for label, color in _colors(space).items()}
-    method = {"settings": {}, **_METHODS[learns_from]}
     recipe = Recipe(format=1, labels=shown, modality=modality, licence=YOURS, **method)
     recipe = recipe.model_copy(update={"licence": "; ".join([*parent_licences(recipe), YOURS])})
     metadata = Metadata(
         version=VERSION,
         changelog={VERSION: "made by `wsseg new`, not trained"},
-        description=f"{', '.join(space.names)} in {modality}, learned from {learns_from}.",
+        description=f"{', '.join(space.names)} in {modality}, learned from {learned_from}.",
         authors="",
         wsseg=recipe,
     )

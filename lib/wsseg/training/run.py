@@ -77,6 +77,7 @@ def train_package(
     report: Callable[[Stats], None] = lambda stats: None,
     preparing: Preparing = lambda what, part: None,
     check: Path | None = None,
+    use: Kinds = (),
 ) -> Trained:
     """Train a package's method on a data folder and publish the result as a new version.
 
@@ -91,6 +92,7 @@ def train_package(
         preparing: told what comes before training and its finished part.
         check: scans with masks, never trained on, against which the pixel
             labels are measured that the method makes for itself.
+        use: kinds of labels to learn from; by default all that the method can.
     """
     recipe = package.recipe
     licence = (
@@ -105,7 +107,8 @@ def train_package(
     adopted = adopt_parents(method, package, method.frozen if scratch else _stale_parts(method, package))
     facts = settings.facts | _frozen_facts(package) | {f"frozen {part}": words for part, words in adopted.items()}
     reading = partial(preparing, "reading scans")
-    slices = load_slices(data, package.labels, View.of(recipe), method.learns_from, method.heeds, reading)
+    kinds = _usable(method, use)
+    slices = load_slices(data, package.labels, View.of(recipe), kinds, () if use else method.heeds, reading)
     slices, held = _hold_back(slices, settings.held_back, package)
     if check:
         facts |= _checked(method, package, check, partial(preparing, "checking labels"))
@@ -114,6 +117,8 @@ def train_package(
         _clean_folder(settings)
     processes.wait_for_everyone()
     origin = "random weights" if scratch else package.metadata.version
+    if settings.steps is None and settings.minutes is None:
+        settings = replace(settings, minutes=method.minutes)
     settings = replace(settings, origin=origin, facts=facts)
     outcome = train(method, slices, settings, report, preparing, held)
     before, score = _compare(method, None if scratch else package, held)
@@ -131,6 +136,19 @@ def train_package(
     worse = _is_worse(before, score)
     message = _in_a_sentence(version, before, score, settings.held_back)
     return Trained(read_package(folder, package.name), not worse, before, score, message)
+
+
+def _usable(method: Method, use: Kinds) -> Kinds:
+    """The kinds of labels that are learned from.
+
+    Raises:
+        WssegError: one is asked for that the method does not learn from.
+    """
+    for kind in use:
+        if kind not in method.learns_from:
+            able = ", ".join(each.name for each in method.learns_from) or "images alone"
+            raise WssegError(f"--use {kind.name}: this model learns from {able}")
+    return use or method.learns_from
 
 
 def _hold_back(

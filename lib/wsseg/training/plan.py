@@ -1,0 +1,141 @@
+"""How a new model should look at scans, told from a few of them and the labels that there are."""
+
+from __future__ import annotations
+
+from dataclasses import astuple, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from wsseg.data.kinds import KINDS
+from wsseg.data.label_kind import CutScan
+from wsseg.data.preprocess import BRIGHT, View, prepare
+from wsseg.data.targets import Targets
+from wsseg.errors import WssegError
+from wsseg.images.folder import scan_files
+from wsseg.images.scan import read_scan
+from wsseg.labels.space import BACKGROUND, LabelSpace
+
+LOOKED_AT = 8
+"""Scans, evenly over the folder."""
+
+HOUNSFIELD = ((-160.0, 240.0), (-1000.0, 1000.0), (100.0, 1500.0))
+"""Windows of a CT: soft tissue, everything, bone."""
+
+MOST, LEAST = 128, 64
+"""Pixels that all classes together may take of a slice: more are too slow on two cores, fewer are enlarged."""
+
+AROUND = 1.5
+"""What is trained on, in parts of what the classes take."""
+
+LARGEST = 320
+"""Side of a whole slice in pixels."""
+
+BRIGHTEST = 0.998
+"""Quantile of the tissue's intensity that is shown as white."""
+
+_PROBE, _PROBE_BRIGHT = 128, 20.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What was chosen, and why in a sentence each.
+
+    Attributes:
+        size, bright, windows: as in :class:`wsseg.models.package.Recipe`.
+        crop: side of the square that is trained on, in pixels.
+        mirrored: whether left and right may change places.
+        reasons: for people.
+    """
+
+    size: int
+    crop: int
+    bright: float
+    windows: tuple[tuple[float, float], ...]
+    mirrored: bool
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """One scan: the side of its window, its pixels and what its classes take of a slice, in mm; its bright end."""
+
+    window: float
+    pixel: float
+    taken: float
+    bright: float
+
+
+def plan_for(folder: Path, labels: LabelSpace, modality: str) -> Plan:
+    """Choose spacing, crop, intensity rule and augmentation from scans and labels.
+
+    Raises:
+        WssegError: there is no scan, or none with a label.
+    """
+    windows = HOUNSFIELD if modality.strip().upper().startswith("CT") else ()
+    seen = _look(folder, labels, View(_PROBE, bright=_PROBE_BRIGHT, windows=windows))
+    window, native, taken, bright = np.median([astuple(each) for each in seen], axis=0).tolist()
+    pixel = max(native, taken / MOST)
+    if taken / native < LEAST:
+        pixel = max(native / 2, taken / LEAST)
+    size = min(LARGEST, _sixteens(window / pixel))
+    crop = min(size, max(LEAST, min(MOST, _sixteens(AROUND * taken / pixel))))
+    bright = BRIGHT if windows else round(max(1.0, bright), 1)
+    mirrored = len(labels) == 1 and not _sided(labels.names[0])
+    reasons = (
+        f"slices of {size} x {size} pixels of {window / size:.2f} mm:"
+        f" the body takes {window:.0f} mm, the classes {taken:.0f} mm of a slice; scans have {native:.2f} mm",
+        f"trained on squares of {crop} pixels around labels",
+        f"windows of {', '.join(f'{low:.0f} to {high:.0f}' for low, high in windows)} Hounsfield units"
+        if windows
+        else f"white is {bright:g} times the median of the tissue",
+        "left and right may change places" if mirrored else "left and right stay: classes may differ by side",
+    )
+    return Plan(size, crop, bright, windows, mirrored, reasons)
+
+
+def _look(folder: Path, labels: LabelSpace, view: View) -> list[_Seen]:
+    """Labelled scans of a folder, at most :data:`LOOKED_AT`."""
+    scans = scan_files(folder)
+    given = {kind: kind.in_folder(folder, scans, labels) for kind in KINDS.values()}
+    labelled = [case for case in scans if any(case in known for known in given.values())]
+    if not labelled:
+        raise WssegError(f"{folder}: no scan has a label, of whatever kind")
+    chosen = [labelled[index] for index in np.unique(np.linspace(0, len(labelled) - 1, LOOKED_AT).round().astype(int))]
+    found = []
+    for case in chosen:
+        volume = read_scan(scans[case])
+        scan = CutScan(case, scans[case], volume, prepare(volume, view))
+        known = scan.unknown(labels)
+        for kind, cases in given.items():
+            if case in cases:
+                known = kind.targets(cases[case], scan, labels, folder).over(known)
+        found.append(_seen(scan, known))
+    return found
+
+
+def _seen(scan: CutScan, targets: Targets) -> _Seen:
+    stack = scan.stack
+    window = stack.box.height * stack.spacing[0]
+    drawn = ((targets.pixels > 0) & (targets.pixels != BACKGROUND)) | (targets.boxes > 0).any(dim=1)
+    sides = [_side(plane) for plane in drawn if plane.any()]
+    taken = float(np.quantile(sides, 0.9)) * window / _PROBE if sides else window / 2
+    medians = (stack.native + 1) / 2 * _PROBE_BRIGHT
+    tissue = medians[stack.tissue] if stack.tissue.any() else medians.ravel()
+    return _Seen(window, float(min(stack.spacing)), taken, float(np.quantile(tissue, BRIGHTEST)))
+
+
+def _side(plane: Tensor) -> int:
+    """Longer side of the box around what is marked, in pixels."""
+    first, last = torch.nonzero(plane).aminmax(dim=0)
+    return int((last - first).max()) + 1
+
+
+def _sixteens(length: float) -> int:
+    return max(16, 16 * round(length / 16))
+
+
+def _sided(name: str) -> bool:
+    return any(side in name.lower() for side in ("left", "right"))

@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from wsseg.errors import WssegError
+from wsseg.images.nifti import write_nifti
+from wsseg.labels.space import LabelSpace
+from wsseg.training.new import planned_package
+from wsseg.training.plan import HOUNSFIELD, plan_for
+
+
+def _folder(path: Path, spacing: float, box: tuple[int, int, int, int], label: str) -> Path:
+    """Two scans of 128 x 128 x 6 voxels, tissue but for the rim, with a box on one slice each."""
+    rows = ["case,slice,label,first_row,first_column,last_row,last_column"]
+    for case in ("a", "b"):
+        scan = np.full((128, 128, 6), -1000, np.int16)
+        scan[4:124, 4:124] = np.random.default_rng(0).integers(0, 100, (120, 120, 6))
+        write_nifti(path / f"{case}.nii.gz", scan, np.diag([spacing, spacing, 5.0, 1.0]))
+        rows.append(f"{case},2,{label},{','.join(map(str, box))}")
+    (path / "boxes.csv").write_text("\n".join(rows) + "\n")
+    return path
+
+
+def test_large_organs_are_seen_coarser_and_small_ones_enlarged(tmp_path: Path) -> None:
+    (tmp_path / "large").mkdir()
+    (tmp_path / "small").mkdir()
+    large = plan_for(_folder(tmp_path / "large", 3.0, (10, 10, 110, 110), "liver"), LabelSpace(("liver",)), "CT")
+    small = plan_for(_folder(tmp_path / "small", 3.0, (40, 40, 59, 59), "cord"), LabelSpace(("cord",)), "CT")
+    assert large.size == 112 or large.size == 128
+    assert large.crop == large.size
+    assert small.size > 1.7 * large.size, "enlarged about twice"
+    assert 64 <= small.crop < small.size
+
+
+def test_a_ct_is_seen_through_windows_and_sides_are_never_mirrored(tmp_path: Path) -> None:
+    folder = _folder(tmp_path, 2.0, (40, 40, 80, 80), "left kidney")
+    plan = plan_for(folder, LabelSpace(("left kidney",)), "CT")
+    assert plan.windows == HOUNSFIELD
+    assert not plan.mirrored
+    package = planned_package("kidney-ct", ["left kidney"], "CT", tmp_path / "models", plan)
+    assert package.recipe.method == "union"
+    assert package.recipe.settings["channels"] == 3
+    assert package.recipe.windows == HOUNSFIELD
+
+
+def test_scans_without_labels_are_refused(tmp_path: Path) -> None:
+    (_folder(tmp_path, 2.0, (40, 40, 80, 80), "liver") / "boxes.csv").unlink()
+    with pytest.raises(WssegError, match="no scan has a label"):
+        plan_for(tmp_path, LabelSpace(("liver",)), "CT")
