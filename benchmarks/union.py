@@ -1,0 +1,142 @@
+"""Dice against annotation minutes: the union learner from each kind of label, and from several at once.
+
+Every row makes a new model as `wsseg new --data` does, trains it from the named
+kinds of labels alone for the same minutes, and scores it on scans that training
+never saw: whole volumes, nothing given, mean over classes of each scan.
+
+    python benchmarks/union.py TASK... --run DIR [--minutes 15] [--seeds 3] [--use scribbles,boxes,points]
+
+A task is a folder with `train` and `val`; class names are the columns of its
+`train/image_labels.csv`, the modality is CT where the folder's name says so.
+Every training leaves a small file in the run folder, so an interrupted
+benchmark goes on where it was.
+
+Seconds a label takes: a point 2.4, presence 1 a class and slice, strokes 17 a
+class and slice, a mask 78 (Bearman et al. 2016, tables 1 and 2); a box 7
+(Papadopoulos et al. 2017).
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.progress import Progress
+
+from wsseg.data.kinds import KINDS, kinds_named
+from wsseg.evaluation.evaluate import evaluate
+from wsseg.files import make_folder, whole_file
+from wsseg.images.folder import scan_files
+from wsseg.images.formats import read_grid
+from wsseg.inference.segmenter import Segmenter
+from wsseg.labels.space import LabelSpace
+from wsseg.labels.tables import PRESENCE_FILE
+from wsseg.training.loop import TrainSettings
+from wsseg.training.new import planned_package
+from wsseg.training.plan import plan_for
+from wsseg.training.run import train_package
+
+SECONDS = {"presence": 1.0, "points": 2.4, "boxes": 7.0, "scribbles": 17.0, "masks": 78.0}
+"""Of one class on one slice; sentences are not timed."""
+
+DRAWS = 2000
+"""Bootstrap samples of patients."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """Of one training.
+
+    Attributes:
+        dice: (scans, classes) of whole volumes.
+        seconds: of the training.
+    """
+
+    dice: list[list[float]]
+    seconds: float
+
+
+def train_and_score(task: Path, use: str, minutes: float, seed: int) -> Score:
+    """One training from random weights, and its Dice on the task's val."""
+    labels = classes_of(task)
+    kinds, modality = kinds_named(use.split("+")), "CT" if task.name.lower().endswith("ct") else "MR"
+    with TemporaryDirectory(prefix="wsseg-union-") as name:
+        models = Path(name)
+        plan = plan_for(task / "train", labels, modality)
+        package = planned_package("union-benchmark", labels.names, modality, models, plan)
+        settings = TrainSettings(folder=models / "run", seed=seed, minutes=minutes)
+        trained = train_package(package, task / "train", models, settings, use=kinds).package
+        volumes = evaluate(Segmenter(trained.folder), task / "val", seeds=1).volumes
+        scans = sorted({score.case for score in volumes})
+        dice = {(score.case, score.label): score.dice for score in volumes}
+        return Score([[dice[scan, label] for label in labels.names] for scan in scans], 60 * minutes)
+
+
+def classes_of(task: Path) -> LabelSpace:
+    """The classes of a task, as its table of presence names them."""
+    with (task / "train" / PRESENCE_FILE).open(newline="", encoding="utf-8-sig") as file:
+        columns = next(csv.reader(file))
+    return LabelSpace(tuple(name for name in columns if name not in ("case", "slice", "slice_axis")))
+
+
+def annotation_minutes(task: Path, use: str) -> float:
+    """What the labels of the named kinds have cost, by counting classes and slices that bear them."""
+    folder, labels = task / "train", classes_of(task)
+    scans, seconds = scan_files(folder), 0.0
+    for name in use.split("+"):
+        for case, given in KINDS[name].in_folder(folder, scans, labels).items():
+            presence = KINDS[name].stored(given, read_grid(scans[case]), labels)
+            drawn = presence.pixels.flatten(1)
+            marked = sum(int((drawn == k + 1).any(dim=1).sum()) for k in range(len(labels)))
+            known = presence.presence >= 0 if name == "presence" else presence.presence == 1
+            seconds += SECONDS[name] * (marked or int(known.sum()))
+    return seconds / 60
+
+
+def interval(means: NDArray[np.float64]) -> tuple[float, float]:
+    """95 % of the mean over patients, by bootstrap."""
+    rng = np.random.default_rng(0)
+    drawn = means[rng.integers(len(means), size=(DRAWS, len(means)))].mean(axis=1)
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def main() -> None:
+    """Run what is left to be done and print a table for each task."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("task", type=Path, nargs="+")
+    parser.add_argument("--run", type=Path, required=True)
+    parser.add_argument("--minutes", type=float, default=15.0)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--use", default="scribbles,boxes,points,points+boxes+scribbles")
+    asked = parser.parse_args()
+    make_folder(asked.run)
+    rows = [(task, use, seed) for task in asked.task for use in asked.use.split(",") for seed in range(asked.seeds)]
+    found: dict[tuple[Path, str], list[Score]] = {}
+    with Progress() as bar:
+        for task, use, seed in bar.track(rows, description="training"):
+            file = asked.run / f"{task.name}-{use}-{asked.minutes:g}-{seed}.json"
+            if not file.exists():
+                with whole_file(file) as part:
+                    part.write_text(json.dumps(asdict(train_and_score(task, use, asked.minutes, seed))))
+            found.setdefault((task, use), []).append(Score(**json.loads(file.read_text())))
+    for task in asked.task:
+        print(f"\n{task.name}, {asked.minutes:g} minutes of training, {asked.seeds} seeds\n")
+        names = classes_of(task).names
+        print(f"| labels | minutes of annotation | {' | '.join(names)} | mean | 95 % over patients |")
+        print("|" + "---|" * (4 + len(names)))
+        for use in asked.use.split(","):
+            dice = np.mean([score.dice for score in found[task, use]], axis=0)
+            low, high = interval(dice.mean(axis=1))
+            told = " | ".join(f"{value:.3f}" for value in [*dice.mean(axis=0), dice.mean()])
+            print(f"| {use} | {annotation_minutes(task, use):.0f} | {told} | {low:.3f} to {high:.3f} |")
+
+
+if __name__ == "__main__":
+    main()
