@@ -20,7 +20,7 @@ import numpy as np
 from common import brightness_of, calibrate, heat_of, otsu_dice
 from rich.progress import track
 
-from wsseg.evaluation.evaluate import load_cases
+from wsseg.evaluation.cases import load_cases
 from wsseg.methods.registry import load_method
 from wsseg.models.package import find_package
 

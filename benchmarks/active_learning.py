@@ -27,11 +27,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from diffusers.training_utils import EMAModel
-from monai.metrics import compute_roc_auc
 from numpy.typing import NDArray
 from rich.progress import Progress
 from torch import Tensor
-from torch.nn import functional
 
 from wsseg.data.augment import Augmentation, Variety, augment
 from wsseg.data.preprocess import View, prepare
@@ -49,6 +47,7 @@ from wsseg.inference.active import (
     by_novelty,
     choose,
     disagreement,
+    scan_features,
     uncertainty,
     worth_labelling,
 )
@@ -57,6 +56,7 @@ from wsseg.labels.tables import PRESENCE_FILE, read_presence
 from wsseg.losses.presence import presence_loss
 from wsseg.methods.cam import CAM, CAMSettings
 from wsseg.methods.prompt import Pass, Prompt
+from wsseg.methods.shared.presence import presence_auc
 
 LABELS = LabelSpace(("tumor",))
 
@@ -189,8 +189,7 @@ def read_cases(folder: Path, size: int) -> dict[str, Case]:
     found = {}
     for name, file in scan_files(folder).items():
         stack = prepare(read_scan(file), View(size))
-        features = functional.adaptive_avg_pool2d(stack.images.mean(dim=0), 8).flatten().numpy()
-        found[name] = Case(stack.images, stack.order_presence(presence[name].states), features)
+        found[name] = Case(stack.images, stack.order_presence(presence[name].states), scan_features(stack.images))
     return found
 
 
@@ -269,7 +268,7 @@ class Simulation:
         right = torch.cat([case.truth for case in self.val.values()])
         return Round(
             labels=len(truth),
-            auc=float(compute_roc_auc(said[:, 0], right[:, 0])),
+            auc=presence_auc(right, said),
             presence={name: _list(presence_of(method, case.images)[:, 0]) for name, case in self.train.items()},
             areas={name: _list(areas_of(method, case.images)) for name, case in self.train.items()} if mask else None,
         )

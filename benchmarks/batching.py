@@ -21,7 +21,7 @@ from torch import Tensor
 
 from wsseg.diffusion.derivative import difference
 from wsseg.diffusion.schedule import NoiseSchedule
-from wsseg.inference.segmenter import slices_per_pass
+from wsseg.inference.device import slices_per_pass
 from wsseg.methods.cdm import CDMSettings
 from wsseg.networks.unet import ConditionalUNet
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from wsseg.data.preprocess import Stack, View, prepare
-from wsseg.evaluation.evaluate import Case
+from wsseg.evaluation.cases import Case
 from wsseg.methods.base import Method
 from wsseg.methods.prompt import Pass, Prompt
 from wsseg.methods.shared.heat import calibrate as calibrate_map

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from rich.progress import track
 
-from wsseg.evaluation.evaluate import Case, load_cases
+from wsseg.evaluation.cases import Case, load_cases
 from wsseg.inference.measure import ejections, volumes_ml
 from wsseg.inference.segmenter import Segmenter
 

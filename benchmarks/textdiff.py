@@ -37,7 +37,8 @@ from wsseg.data.kinds import MASKS
 from wsseg.data.preprocess import Stack, View, prepare
 from wsseg.data.slices import Batch, LabelledSlices, load_slices
 from wsseg.data.targets import Targets
-from wsseg.evaluation.evaluate import Case, dice_of, load_cases
+from wsseg.evaluation.cases import Case, load_cases
+from wsseg.evaluation.metrics import dice_of
 from wsseg.files import make_folder, whole_file
 from wsseg.losses.pixels import pixel_cross_entropy, squared_dice
 from wsseg.methods.base import Method, Prediction, Stage

@@ -13,7 +13,7 @@ __version__ = "0.1.0"
 _FACE = {
     "LabelSpace": "labels.space",
     "ModelPackage": "models.package",
-    "Segmentation": "inference.segmenter",
+    "Segmentation": "inference.result",
     "Segmenter": "inference.segmenter",
     "Volume": "images.volume",
     "WssegError": "errors",

@@ -47,7 +47,7 @@ def test_a_sample_is_the_same_whoever_draws_it(slices: LabelledSlices) -> None:
 
 def test_presence_stays_with_its_slice(phantom_data: Path, slices: LabelledSlices) -> None:
     """The stored order, reversed or not, is that of the table: masks tell."""
-    from wsseg.evaluation.evaluate import load_cases
+    from wsseg.evaluation.cases import load_cases
 
     expected = torch.cat([torch.from_numpy(c.reference.any(axis=(0, 1))) for c in load_cases(phantom_data, TUMOR)])
     assert torch.equal(slices.targets.presence[:, 0] == 1, expected)

@@ -19,7 +19,7 @@ from pydicom import dcmread
 from scipy import ndimage
 
 from wsseg.data.phantom import make_phantom
-from wsseg.evaluation.evaluate import dice_of
+from wsseg.evaluation.metrics import dice_of
 from wsseg.images.volume import Volume
 from wsseg.models.package import find_package
 from wsseg.server.studies.pacs.client import PASSWORD, USER

@@ -16,7 +16,7 @@ from live import SERVE, Server, oblique_affine, running
 
 from conftest import small_package
 from wsseg.data.phantom import make_phantom
-from wsseg.evaluation.evaluate import dice_of
+from wsseg.evaluation.metrics import dice_of
 from wsseg.files import home
 from wsseg.images.formats import read_volume
 from wsseg.images.nifti import write_nifti

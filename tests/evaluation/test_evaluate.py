@@ -12,25 +12,17 @@ from PIL import Image
 from conftest import MakePackage, tissue
 from wsseg.data.preprocess import View, prepare
 from wsseg.errors import NotFoundError, WssegError
-from wsseg.evaluation.evaluate import (
-    Case,
-    Evaluation,
-    VolumeScore,
-    check_pixel_labels,
-    dice_of,
-    evaluate,
-    hd95_of,
-    label_quality,
-    load_cases,
-    presence_auc,
-    score_slices,
-    score_volume,
-)
+from wsseg.evaluation.cases import Case, load_cases
+from wsseg.evaluation.evaluate import Evaluation, evaluate
+from wsseg.evaluation.metrics import VolumeScore, dice_of, hd95_of, score_slices, score_volume
+from wsseg.evaluation.pixel_labels import check_pixel_labels, label_quality
 from wsseg.images.folder import scan_files
 from wsseg.images.volume import SliceGrid, Volume
-from wsseg.inference.segmenter import Segmentation, Segmenter
+from wsseg.inference.result import Segmentation
+from wsseg.inference.segmenter import Segmenter
 from wsseg.labels.space import LabelSpace
 from wsseg.methods.registry import load_method
+from wsseg.methods.shared.presence import presence_auc
 from wsseg.models.package import ModelPackage
 
 TUMOR = LabelSpace(("tumor",))
@@ -116,9 +108,9 @@ def test_references_that_do_not_fit_are_refused(phantom_data: Path, tmp_path: Pa
 
 
 def test_auc_by_hand_and_without_unknown_slices() -> None:
-    truth = np.array([[1, 0, 1, -1, 0]], np.int8)
-    estimated = np.array([[0.9, 0.8, 0.7, 0.0, 0.1]], np.float32)
-    assert presence_auc([(truth, estimated)]) == pytest.approx(0.75)
+    truth = torch.tensor([[1], [0], [1], [-1], [0]])
+    estimated = torch.tensor([[0.9], [0.8], [0.7], [0.0], [0.1]])
+    assert presence_auc(truth, estimated) == pytest.approx(0.75)
 
 
 def test_evaluation_writes_table_scores_and_pictures(

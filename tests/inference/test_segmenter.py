@@ -13,19 +13,15 @@ from wsseg.data.kinds import MASKS, PRESENCE
 from wsseg.data.preprocess import View
 from wsseg.data.slices import load_slices
 from wsseg.errors import WssegError
-from wsseg.evaluation.evaluate import dice_of
+from wsseg.evaluation.metrics import dice_of
 from wsseg.images.folder import scan_files
 from wsseg.images.formats import read_volume
+from wsseg.images.pieces import largest_pieces
 from wsseg.images.scan import read_scan
 from wsseg.images.volume import Volume
-from wsseg.inference.segmenter import (
-    Segmenter,
-    _with_less_memory,
-    expected_dice,
-    largest_components,
-    pick_device,
-    segment_file,
-)
+from wsseg.inference.device import pick_device, with_less_memory
+from wsseg.inference.result import expected_dice
+from wsseg.inference.segmenter import Segmenter, segment_file
 from wsseg.methods.base import Prediction
 from wsseg.methods.registry import load_method
 from wsseg.models.package import ModelPackage
@@ -108,7 +104,7 @@ def test_largest_component_keeps_one_piece_per_class() -> None:
     mask[0:2, 0:2, 0] = 1
     mask[5:9, 5:9, 1:3] = 1
     mask[0:3, 7:9, 3] = 2
-    kept = largest_components(mask)
+    kept = largest_pieces(mask)
     assert kept[0:2, 0:2, 0].sum() == 0
     assert (kept == 1).sum() == 32
     assert (kept == 2).sum() == 6
@@ -186,10 +182,10 @@ def test_fewer_slices_at_once_where_memory_runs_out() -> None:
             raise torch.OutOfMemoryError("CUDA out of memory.")
         return Prediction(torch.zeros(1, 1, 2, 2), torch.zeros(1, 1))
 
-    assert _with_less_memory(lambda chunk: predict(chunk, 3), 12).presence.shape == (1, 1)
+    assert with_less_memory(lambda chunk: predict(chunk, 3), 12).presence.shape == (1, 1)
     assert tried == [12, 6, 3]
     with pytest.raises(WssegError, match="too little free memory for a single slice"):
-        _with_less_memory(lambda chunk: predict(chunk, 0), 12)
+        with_less_memory(lambda chunk: predict(chunk, 0), 12)
 
 
 @pytest.mark.gpu

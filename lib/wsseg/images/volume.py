@@ -52,6 +52,11 @@ class Volume:
         return (float(sizes[0]), float(sizes[1]), float(sizes[2]))
 
     @property
+    def voxel_ml(self) -> float:
+        """Millilitres of one voxel."""
+        return abs(float(np.linalg.det(self.affine[:3, :3]))) / 1000
+
+    @property
     def shape(self) -> tuple[int, int, int]:
         """Voxels along each stored axis, colours not counted."""
         x, y, slices = self.voxels.shape[:3]

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
 
 Floats = NDArray[np.floating]
 
@@ -39,6 +41,12 @@ Doubt = Callable[[Look], Floats]
 
 Score = Callable[[Sequence[Look], Sequence[Look]], Floats]
 """How much labelling each candidate would help, beside those that are labelled; only the order counts."""
+
+
+def scan_features(images: Tensor) -> Floats:
+    """What a scan (slices, channels, size, size) looks like: its mean slice in 8 x 8 pixels, (channels * 64,)."""
+    found: Floats = functional.adaptive_avg_pool2d(images.mean(dim=0), 8).flatten().numpy()
+    return found
 
 
 def uncertainty(look: Look) -> Floats:

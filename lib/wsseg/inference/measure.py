@@ -35,8 +35,8 @@ class Ejection:
 
 def volumes_ml(mask: Volume, labels: LabelSpace) -> dict[str, float]:
     """Millilitres of each class of a mask (1..N)."""
-    voxel = abs(float(np.linalg.det(mask.affine[:3, :3]))) / 1000
-    return {name: float(np.count_nonzero(mask.voxels == value)) * voxel for name, value in labels.values().items()}
+    counts = {name: int(np.count_nonzero(mask.voxels == value)) for name, value in labels.values().items()}
+    return {name: count * mask.voxel_ml for name, count in counts.items()}
 
 
 def phases(one: dict[str, float], other: dict[str, float], cavities: list[str]) -> tuple[str, str]:

@@ -223,7 +223,7 @@ class CLDF(ImageLabelMethod[CLDFSettings]):
             everywhere = torch.ones(len(images), self.classes, dtype=torch.bool)
             maps = self.locate(images, torch.arange(len(images)), everywhere, Pass(chunk))
             marked.append(maps.flatten(2).mean(dim=2))
-        return presence_auc(held, torch.cat(marked))
+        return presence_auc(held.targets.presence, torch.cat(marked))
 
     def predict(self, images: Tensor, prompt: Prompt, pass_: Pass) -> Prediction:
         found = super().predict(images, prompt, pass_)

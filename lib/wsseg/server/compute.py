@@ -11,7 +11,8 @@ import torch
 from wsseg.errors import UnavailableError, WssegError
 from wsseg.images.volume import Volume
 from wsseg.inference.active import Look
-from wsseg.inference.segmenter import Segmentation, Segmenter
+from wsseg.inference.result import Segmentation
+from wsseg.inference.segmenter import Segmenter
 from wsseg.labels.space import Presence
 from wsseg.models.package import find_package
 

@@ -25,7 +25,7 @@ from torch.utils.tensorboard import SummaryWriter
 from wsseg.data.slices import Batch, LabelledSlices
 from wsseg.errors import WssegError
 from wsseg.files import whole_file
-from wsseg.inference.segmenter import slices_per_pass
+from wsseg.inference.device import slices_per_pass
 from wsseg.labels.space import YES
 from wsseg.methods.base import Method, Stage
 from wsseg.methods.prompt import Pass

@@ -18,9 +18,9 @@ from wsseg.data.kinds import Kinds
 from wsseg.data.preprocess import View
 from wsseg.data.slices import LabelledSlices, held_back_cases, load_slices
 from wsseg.errors import WssegError
-from wsseg.evaluation.evaluate import check_pixel_labels
+from wsseg.evaluation.pixel_labels import check_pixel_labels
 from wsseg.files import PART, make_folder
-from wsseg.inference.segmenter import slices_per_pass
+from wsseg.inference.device import slices_per_pass
 from wsseg.methods.base import Method, Stage
 from wsseg.methods.prompt import Progress
 from wsseg.methods.registry import adopt_parents, create_method, load_method, stored_weights

@@ -52,7 +52,8 @@ class ImageLabelMethod(Method[ImageLabelSettingsType]):
         """Area under the ROC curve of presence per slice, mean over the classes of which both states are known."""
         device = next(self.parameters()).device
         cases = [held.images[held.case == case].to(device) for case in range(len(held.cases))]
-        return presence_auc(held, torch.cat([self.presence_probability(images, chunk) for images in cases]))
+        said = torch.cat([self.presence_probability(images, chunk) for images in cases])
+        return presence_auc(held.targets.presence, said)
 
     @abstractmethod
     def presence_probability(self, images: Tensor, chunk: int) -> Tensor:
@@ -71,14 +72,15 @@ class ImageLabelMethod(Method[ImageLabelSettingsType]):
         """
 
 
-def presence_auc(held: LabelledSlices, said: Tensor) -> float:
+def presence_auc(presence: Tensor, said: Tensor) -> float:
     """Area under the ROC curve, mean over the classes of which both states are known, NaN without any.
 
     Args:
+        presence: (slices, classes) of 1, 0 and -1 (unknown, left out).
         said: (slices, classes), greater where a slice rather shows the class.
     """
     areas = []
-    for truth, value in zip(held.targets.presence.T, said.T, strict=True):
+    for truth, value in zip(presence.T, said.T, strict=True):
         if (truth == YES).any() and (truth == NO).any():
             areas.append(compute_roc_auc(value[truth >= 0], truth[truth >= 0]))
     return float(np.mean(areas)) if areas else math.nan

@@ -10,10 +10,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from scipy import ndimage
 from torch import Tensor
 
+from wsseg.images.pieces import largest_piece
 from wsseg.labels.space import BACKGROUND, NO, YES
 from wsseg.methods.shared.heat import otsu_thresholds
 
@@ -65,14 +64,7 @@ def confident(probability: Tensor, deep: Tensor) -> Tensor:
 
 def largest_pieces(masks: Tensor) -> Tensor:
     """The largest connected piece of each slice (slices, size, size), bool."""
-    return torch.from_numpy(np.stack([_largest_piece(plane) for plane in masks.numpy()]))
-
-
-def _largest_piece(plane: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    pieces, count = ndimage.label(plane)
-    if count == 0:
-        return plane
-    return np.asarray(pieces == 1 + np.bincount(pieces.ravel())[1:].argmax())
+    return torch.from_numpy(np.stack([largest_piece(plane) for plane in masks.numpy()]))
 
 
 def merge_classes(per_class: Tensor, presence: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from wsseg.images.nifti import nifti_bytes
 from wsseg.images.nrrd import NRRD, write_nrrd_mask
 from wsseg.images.scan import SEG, Scan, read_any, write_any
 from wsseg.images.volume import SliceGrid, Volume
-from wsseg.inference.segmenter import Segmentation
+from wsseg.inference.result import Segmentation
 from wsseg.labels.space import UNKNOWN, Presence
 from wsseg.labels.values import Mark
 from wsseg.models.package import ModelPackage

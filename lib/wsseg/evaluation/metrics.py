@@ -1,0 +1,80 @@
+"""Dice and Hausdorff distance of a mask against its reference, by slice and by volume."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from monai.metrics import compute_hausdorff_distance
+from numpy.typing import NDArray
+
+from wsseg.evaluation.cases import Case
+from wsseg.inference.result import Segmentation
+
+
+@dataclass(frozen=True)
+class SliceScore:
+    """One positive slice of one class under one seed; ``slice`` counts as stored."""
+
+    seed: int
+    case: str
+    label: str
+    slice: int
+    dice: float
+    hd95_mm: float
+
+
+@dataclass(frozen=True)
+class VolumeScore:
+    """One class of one scan under one seed; ``confidence`` is that of the whole scan."""
+
+    seed: int
+    case: str
+    label: str
+    dice: float
+    hd95_mm: float
+    confidence: float
+    seconds: float
+
+
+def score_slices(case: Case, result: Segmentation, seed: int) -> list[SliceScore]:
+    """Dice and HD95 of every positive slice of every class."""
+    grid = result.grid
+    spacing = [case.scan.spacing[axis] for axis in grid.plane_axes]
+    scores = []
+    for name, value in result.labels.values().items():
+        predicted, truth = grid.cut(result.mask.voxels) == value, grid.cut(case.reference) == value
+        for index in np.flatnonzero(truth.any(axis=(1, 2))):
+            dice, distance = dice_of(predicted[index], truth[index]), hd95_of(predicted[index], truth[index], spacing)
+            stored = len(truth) - 1 - index if grid.reversed else index
+            scores.append(SliceScore(seed, case.name, name, int(stored), dice, distance))
+    return scores
+
+
+def score_volume(case: Case, result: Segmentation, seed: int, seconds: float) -> list[VolumeScore]:
+    """3-D Dice and HD95 of every class; 1 and 0 mm where neither mask nor reference shows it."""
+    scores = []
+    for name, value in result.labels.values().items():
+        predicted, truth = result.mask.voxels == value, case.reference == value
+        distance = hd95_of(predicted, truth, list(case.scan.spacing))
+        scores.append(
+            VolumeScore(seed, case.name, name, dice_of(predicted, truth), distance, result.confidence, seconds)
+        )
+    return scores
+
+
+def dice_of(predicted: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
+    """2 |A and B| / (|A| + |B|); 1 where both are empty."""
+    total = int(predicted.sum() + truth.sum())
+    return 2 * int((predicted & truth).sum()) / total if total else 1.0
+
+
+def hd95_of(predicted: NDArray[np.bool_], truth: NDArray[np.bool_], spacing: list[float]) -> float:
+    """95 % Hausdorff distance in mm, in-plane or 3-D; the image diagonal where one of the two is empty."""
+    if not predicted.any() and not truth.any():
+        return 0.0
+    if not predicted.any() or not truth.any():
+        return float(np.linalg.norm(np.array(truth.shape) * spacing))
+    both = [torch.from_numpy(mask[None, None].astype(np.uint8)) for mask in (predicted, truth)]
+    return float(compute_hausdorff_distance(*both, include_background=True, percentile=95, spacing=spacing))

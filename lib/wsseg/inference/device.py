@@ -1,0 +1,60 @@
+"""Where to compute, and how many slices at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar, cast
+
+import torch
+from accelerate.utils import find_executable_batch_size
+
+from wsseg.errors import WssegError
+
+Result = TypeVar("Result")
+
+_CPU_BYTES = 1 << 28
+"""What activations may take on a CPU: little enough for its caches; with 1 GiB, 128 pixels take 1.5 times as long."""
+
+_BYTES_PER_PIXEL = 2500
+"""Activations of one slice and one branch per pixel of the network's input.
+
+CDM's needs 1,700 (measured by torch.profiler); the rest is for wider networks.
+"""
+
+
+def pick_device(name: str | None) -> torch.device:
+    """The named device, or a GPU where there is one, else the CPU."""
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise WssegError(f'device "{name}" is unknown, use cpu, cuda or cuda:N') from error
+    if device.type not in ("cpu", "cuda"):
+        raise WssegError(f'device "{name}" is not supported, use cpu, cuda or cuda:N')
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise WssegError(f'device "{name}" is not there, this machine has {torch.cuda.device_count()} GPUs')
+    return device
+
+
+def slices_per_pass(device: torch.device, size: int) -> int:
+    """How many slices of ``size`` pixels to compute at once: half of a GPU's free memory, 256 MiB on a CPU."""
+    budget = _CPU_BYTES if device.type == "cpu" else torch.cuda.mem_get_info(device)[0] // 2
+    return int(max(1, budget // (2 * _BYTES_PER_PIXEL * size * size)))
+
+
+def with_less_memory(predict: Callable[[int], Result], chunk: int) -> Result:
+    """Call with a chunk, and with half of it for as long as the GPU's memory runs out.
+
+    Raises:
+        WssegError: a single slice is too much.
+    """
+    sizes = [chunk >> halvings for halvings in range(chunk.bit_length())]
+    trying = iter(sizes[1:])
+    fitting = find_executable_batch_size(predict, chunk, reduce_batch_size_fn=lambda: next(trying, 0))
+    try:
+        return cast(Result, fitting())
+    except RuntimeError as error:
+        if "No executable batch size" not in str(error):
+            raise
+        raise WssegError("the GPU has too little free memory for a single slice, use the CPU") from error
