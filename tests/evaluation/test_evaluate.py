@@ -1,13 +1,17 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from monai.metrics import compute_hausdorff_distance
 from PIL import Image
+from scipy import ndimage
 
 from conftest import MakePackage, tissue
 from wsseg.data.preprocess import View, prepare
@@ -50,6 +54,15 @@ def test_hausdorff_is_in_millimetres_per_axis() -> None:
     assert hd95_of(_square(10, 10), _square(14, 10), [1.0, 1.0]) == pytest.approx(4)
     assert hd95_of(_square(10, 10), _square(14, 10), [2.5, 1.0]) == pytest.approx(10)
     assert hd95_of(_square(10, 10), _square(10, 14), [2.5, 1.0]) == pytest.approx(4)
+
+
+def test_hausdorff_is_monais() -> None:
+    rng = np.random.default_rng(0)
+    for shape, spacing in (((32, 24), [0.7, 1.3]), ((16, 12, 6), [0.7, 1.3, 5.0])):
+        masks = [ndimage.gaussian_filter(rng.standard_normal(shape), 2) > 0 for _ in range(2)]
+        both = [torch.from_numpy(mask[None, None].astype(np.uint8)) for mask in masks]
+        expected = compute_hausdorff_distance(*both, include_background=True, percentile=95, spacing=spacing)
+        assert hd95_of(*masks, spacing) == pytest.approx(float(expected))
 
 
 def test_an_empty_prediction_is_punished_with_the_diagonal() -> None:
@@ -125,6 +138,16 @@ def test_evaluation_writes_table_scores_and_pictures(
     assert {s.seed for s in found.slices} == {0, 1}
     by_hand = np.mean([np.mean([s.dice for s in found.slices if s.seed == k]) for k in (0, 1)])
     assert rows["Dice, positive slices"].mean == pytest.approx(by_hand)
+
+
+def test_the_command_prints_nothing_but_its_progress(make_package: MakePackage, phantom_data: Path) -> None:
+    """No library's warnings: each mask that is scored would bring its own."""
+    command = [sys.executable, "-m", "wsseg.cli", "evaluate", str(make_package().folder)]
+    done = subprocess.run(
+        [*command, "--data", str(phantom_data), "--seeds", "1"], capture_output=True, encoding="utf-8", timeout=600
+    )
+    assert done.returncode == 0, done.stderr
+    assert [line for line in done.stderr.splitlines() if not line.startswith("evaluating ")] == []
 
 
 def test_a_scan_without_reference_cannot_be_scored(phantom_data: Path, tmp_path: Path) -> None:
