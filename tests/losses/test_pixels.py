@@ -31,3 +31,17 @@ def test_balance_weighs_a_rare_class_as_much() -> None:
 def test_missing_the_class_costs_its_overlap() -> None:
     logits, target, known = _case()
     assert overlap_loss(logits.flip(1), target, known) > 0.8
+
+
+def test_overlap_is_the_formula_by_hand() -> None:
+    """1 - (2 sum p g + 1) / (sum p + sum g + 1) of each class over labelled pixels, background left out."""
+    rng = torch.Generator().manual_seed(0)
+    logits = 3 * torch.randn(2, 3, 8, 8, generator=rng)
+    target = torch.randint(0, 3, (2, 8, 8), generator=rng)
+    known = torch.rand(2, 8, 8, generator=rng) < 0.6
+    probability = torch.softmax(logits, dim=1)
+    by_hand = []
+    for label in (1, 2):
+        p, g = probability[:, label][known], (target == label)[known].float()
+        by_hand.append(1 - (2 * (p * g).sum() + 1) / (p.sum() + g.sum() + 1))
+    torch.testing.assert_close(overlap_loss(logits, target, known), torch.stack(by_hand).mean())

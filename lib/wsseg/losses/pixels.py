@@ -25,13 +25,7 @@ def pixel_cross_entropy(logits: Tensor, target: Tensor, known: Tensor, balanced:
 
 def overlap_loss(logits: Tensor, target: Tensor, known: Tensor) -> Tensor:
     """1 - soft Dice of each class over the batch's labelled pixels, mean over classes; arguments as above."""
-    probability = torch.softmax(logits.float(), dim=1) * known[:, None]
-    losses = []
-    for label in range(1, logits.shape[1]):
-        truth = (target == label) & known
-        both = (probability[:, label] * truth).sum()
-        losses.append(1 - (2 * both + 1) / (probability[:, label].sum() + truth.sum() + 1))
-    return torch.stack(losses).mean()
+    return _dice(_OVERLAP, torch.softmax(logits.float(), dim=1), target, known)
 
 
 def squared_dice(scores: Tensor, target: Tensor, known: Tensor) -> Tensor:
@@ -41,7 +35,14 @@ def squared_dice(scores: Tensor, target: Tensor, known: Tensor) -> Tensor:
         scores: (batch, 1 + classes, rows, columns), probabilities as a rule.
         target, known: as above.
     """
+    return _dice(_SQUARED, scores, target, known)
+
+
+_OVERLAP = DiceLoss(include_background=False, batch=True, smooth_nr=1, smooth_dr=1)
+_SQUARED = DiceLoss(squared_pred=True, batch=True, smooth_nr=1e-5, smooth_dr=1e-5)
+
+
+def _dice(loss: DiceLoss, scores: Tensor, target: Tensor, known: Tensor) -> Tensor:
     truth = functional.one_hot(target, scores.shape[1]).movedim(-1, 1).to(scores.dtype)
-    loss = DiceLoss(squared_pred=True, batch=True, smooth_nr=1e-5, smooth_dr=1e-5)
     found: Tensor = loss(scores * known[:, None], truth * known[:, None])
     return found
