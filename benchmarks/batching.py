@@ -19,7 +19,7 @@ from copy import deepcopy
 import torch
 from torch import Tensor
 
-from wsseg.diffusion.derivative import difference
+from wsseg.diffusion.derivative import Contrast, difference
 from wsseg.diffusion.schedule import NoiseSchedule
 from wsseg.inference.device import slices_per_pass
 from wsseg.methods.cdm import CDMSettings
@@ -43,8 +43,8 @@ def sequential(network: ConditionalUNet, noisy: Tensor, step: int) -> Tensor:
 def batched(network: ConditionalUNet, noisy: Tensor, step: int) -> Tensor:
     """Both branches and as many slices at once as wsseg computes on a CPU."""
     chunk = slices_per_pass(torch.device("cpu"), noisy.shape[-1])
-    present, absent = network.row(1, noisy), network.row(0, noisy)
-    return torch.cat([difference(network, SCHEDULE, part, step, present, absent, 0.0) for part in noisy.split(chunk)])
+    contrast = Contrast(network, SCHEDULE, network.row(1, noisy), network.row(0, noisy))
+    return torch.cat([difference(contrast, part, step, tau=0.0) for part in noisy.split(chunk)])
 
 
 def seconds(run: Callable[[], Tensor], repeats: int) -> float:

@@ -53,7 +53,7 @@ def heat_of(method: Method, package: ModelPackage, case: Case, seed: int) -> Hea
 def brightness_of(package: ModelPackage, case: Case) -> Heat:
     """No model at all: how much brighter than the tissue's median each pixel is."""
     stack = prepare(case.scan, View.of(package.recipe))
-    return _heat(case, stack, evidence(torch.ones_like(stack.images), stack.images, hyperintense=True))
+    return _heat(case, stack, evidence(torch.ones_like(stack.images), stack.images, True, package.recipe.bright))
 
 
 def _heat(case: Case, stack: Stack, heat: Tensor) -> Heat:

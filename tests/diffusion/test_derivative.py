@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from wsseg.diffusion.derivative import difference, exact, trajectory
+from wsseg.diffusion.derivative import Contrast, difference, exact, trajectory
 from wsseg.diffusion.schedule import NoiseSchedule
 from wsseg.networks.unet import ConditionalUNet
 
@@ -33,15 +33,15 @@ def test_difference_is_linear_in_its_formula(network: ConditionalUNet, noisy: Te
     one = SCHEDULE.clean_of(noisy, network(noisy, steps, present.expand(3, -1)), steps)
     mixed = 0.95 * present + 0.05 * absent
     other = SCHEDULE.clean_of(noisy, network(noisy, steps, mixed.expand(3, -1)), steps)
-    found = difference(network, SCHEDULE, noisy, STEP, present, absent, tau=0.95)
+    found = difference(Contrast(network, SCHEDULE, present, absent), noisy, STEP, tau=0.95)
     torch.testing.assert_close(found, (one - other) / 0.05, atol=2e-4, rtol=1e-3)
 
 
 def test_exact_is_the_limit_of_the_difference(network: ConditionalUNet, noisy: Tensor) -> None:
     absent, present = network.row(0, noisy), network.row(1, noisy)
-    limit = exact(network, SCHEDULE, noisy, STEP, present, absent)
-    double, schedule = network.double(), SCHEDULE
-    close = difference(double, schedule, noisy.double(), STEP, present.double(), absent.double(), tau=0.999)
+    limit = exact(Contrast(network, SCHEDULE, present, absent), noisy, STEP)
+    double = Contrast(network.double(), SCHEDULE, present.double(), absent.double())
+    close = difference(double, noisy.double(), STEP, tau=0.999)
     network.float()
     assert limit.abs().max() > 1e-3
     torch.testing.assert_close(limit, close.float(), atol=2e-2 * float(limit.abs().max()), rtol=0)
@@ -56,17 +56,17 @@ def test_trajectory_runs_both_branches_as_published(network: ConditionalUNet, no
         clean = SCHEDULE.clean_of(noisy, network(noisy, steps, condition.expand(3, -1)), steps).clamp(-1, 1)
         noise = SCHEDULE.noise_of(noisy, clean, steps)
         ends.append(SCHEDULE.add_noise(clean, noise, steps - 1))
-    found = trajectory(network, SCHEDULE, noisy, STEP, present, absent, tau=0.95, length=1)
+    found = trajectory(Contrast(network, SCHEDULE, present, absent), noisy, STEP, tau=0.95, length=1)
     torch.testing.assert_close(found, (ends[0] - ends[1]) / 0.05, atol=2e-4, rtol=1e-3)
 
 
 def test_guidance_pulls_the_branches_apart(network: ConditionalUNet, noisy: Tensor) -> None:
     """A classifier that likes bright slices makes the positive branch brighter."""
-    absent, present = network.row(0, noisy), network.row(1, noisy)
+    contrast = Contrast(network, SCHEDULE, present=network.row(1, noisy), absent=network.row(0, noisy))
 
     def likes_bright(x: Tensor, steps: Tensor, state: Tensor) -> Tensor:
         return torch.nn.functional.logsigmoid(x.mean(dim=(1, 2, 3)) * torch.where(state == 1, 1.0, -1.0))
 
-    arguments = (network, SCHEDULE, noisy, STEP, present, absent, 0.95, 2)
-    guided, plain = trajectory(*arguments, likes_bright, 100.0), trajectory(*arguments)
+    plain = trajectory(contrast, noisy, STEP, tau=0.95, length=2)
+    guided = trajectory(contrast, noisy, STEP, tau=0.95, length=2, guide=likes_bright, scale=100.0)
     assert (guided.mean(dim=(1, 2, 3)) > plain.mean(dim=(1, 2, 3)) + 1e-3).all()

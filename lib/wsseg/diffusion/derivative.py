@@ -8,6 +8,7 @@ each pixel for "present" than for "absent".
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -23,47 +24,62 @@ LogProbability = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Classifier: noisy (B, 1, H, W), steps (B,), state (B,) to log p(state | x_t, t), (B,)."""
 
 
-def difference(
-    network: Velocity, schedule: NoiseSchedule, noisy: Tensor, step: int, present: Tensor, absent: Tensor, tau: float
-) -> Tensor:
+@dataclass(frozen=True)
+class Contrast:
+    """One network under two conditions.
+
+    Attributes:
+        network: the denoiser.
+        schedule: of its noise.
+        present, absent: the conditions f(1) and f(0), each (1, width).
+    """
+
+    network: Velocity
+    schedule: NoiseSchedule
+    present: Tensor
+    absent: Tensor
+
+    def branches(self, batch: int, tau: float) -> Tensor:
+        """f(1) and tau f(1) + (1 - tau) f(0), each so many times, (2 batch, width)."""
+        mixed = tau * self.present + (1 - tau) * self.absent
+        return torch.cat([self.present.expand(batch, -1), mixed.expand(batch, -1)])
+
+    def clean(self, noisy: Tensor, steps: Tensor, condition: Tensor) -> Tensor:
+        """x_0 of noisy slices (batch, 1, size, size) under conditions (batch, width), float32."""
+        return self.schedule.clean_of(noisy, self.network(noisy, steps, condition).float(), steps)
+
+
+def difference(contrast: Contrast, noisy: Tensor, step: int, tau: float) -> Tensor:
     """One step: (x_0[f(1)] - x_0[tau f(1) + (1 - tau) f(0)]) / (1 - tau).
 
     Both branches go through the network in one batch. tau = 0 is plain present
     minus absent.
     """
     batch = len(noisy)
-    mixed = tau * present + (1 - tau) * absent
-    condition = torch.cat([present.expand(batch, -1), mixed.expand(batch, -1)])
     steps = torch.full((2 * batch,), step, device=noisy.device)
-    twice = torch.cat([noisy, noisy])
-    clean = schedule.clean_of(twice, network(twice, steps, condition).float(), steps)
+    clean = contrast.clean(torch.cat([noisy, noisy]), steps, contrast.branches(batch, tau))
     return (clean[:batch] - clean[batch:]) / (1 - tau)
 
 
-def exact(
-    network: Velocity, schedule: NoiseSchedule, noisy: Tensor, step: int, present: Tensor, absent: Tensor
-) -> Tensor:
+def exact(contrast: Contrast, noisy: Tensor, step: int) -> Tensor:
     """The limit tau -> 1: forward-mode derivative at f(1) along f(1) - f(0)."""
     batch = len(noisy)
     steps = torch.full((batch,), step, device=noisy.device)
 
     def clean(condition: Tensor) -> Tensor:
-        return schedule.clean_of(noisy, network(noisy, steps, condition).float(), steps)
+        return contrast.clean(noisy, steps, condition)
 
-    at = present.expand(batch, -1)
-    along = (present - absent).expand(batch, -1)
+    present = contrast.present.expand(batch, -1)
+    along = (contrast.present - contrast.absent).expand(batch, -1)
     with sdpa_kernel(SDPBackend.MATH):  # the fused kernels have no forward mode
-        tangent: Tensor = torch.func.jvp(clean, (at,), (along,))[1]
+        tangent: Tensor = torch.func.jvp(clean, (present,), (along,))[1]
     return tangent
 
 
 def trajectory(
-    network: Velocity,
-    schedule: NoiseSchedule,
+    contrast: Contrast,
     noisy: Tensor,
     step: int,
-    present: Tensor,
-    absent: Tensor,
     tau: float,
     length: int,
     guide: LogProbability | None = None,
@@ -80,15 +96,14 @@ def trajectory(
         guide, scale: CG-CDM: eps is shifted by -sigma s grad log p(y | x_t, t)
             with y = 1 on the first branch and y = 0 on the mixed one.
     """
-    batch = len(noisy)
-    mixed = tau * present + (1 - tau) * absent
-    condition = torch.cat([present.expand(batch, -1), mixed.expand(batch, -1)])
+    batch, schedule = len(noisy), contrast.schedule
+    condition = contrast.branches(batch, tau)
     state = torch.cat([torch.ones(batch), torch.zeros(batch)]).to(noisy.device).long()
     both = torch.cat([noisy, noisy])
     total = torch.zeros_like(noisy)
     for current in range(step, step - length, -1):
         steps = torch.full((2 * batch,), current, device=noisy.device)
-        clean = schedule.clean_of(both, network(both, steps, condition).float(), steps).clamp(-1, 1)
+        clean = contrast.clean(both, steps, condition).clamp(-1, 1)
         noise = schedule.noise_of(both, clean, steps)
         if guide is not None:
             alpha, sigma = schedule.at(steps)

@@ -60,4 +60,5 @@ class CAM(ImageLabelMethod[CAMSettings]):
         for k in range(self.classes):
             heat_map = gradcam_map(self.classifier, settings.layer, seen, k, pass_.step(k, self.classes).progress)
             heat.append(blur(heat_map, *settings.blur))
-        return calibrate(evidence(torch.stack(heat, dim=1), seen, settings.hyperintense), settings.threshold)
+        found = evidence(torch.stack(heat, dim=1), seen, settings.hyperintense, self.bright)
+        return calibrate(found, settings.threshold)

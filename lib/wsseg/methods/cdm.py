@@ -130,7 +130,8 @@ class CDM(ImageLabelMethod[CDMSettings]):
 
     def locate(self, images: Tensor, slices: Tensor, shown: Tensor, pass_: Pass) -> Tensor:
         maps = self.derivative_map(images, slices, pass_)
-        return calibrate(evidence(maps, images[slices], self.settings.hyperintense), self.settings.threshold)
+        found = evidence(maps, images[slices], self.settings.hyperintense, self.bright)
+        return calibrate(found, self.settings.threshold)
 
     def derivative_map(self, images: Tensor, slices: Tensor, pass_: Pass) -> Tensor:
         """The condition derivative of some slices, (slices, classes, size, size), smoothed, not yet thresholded."""
@@ -155,13 +156,13 @@ class CDM(ImageLabelMethod[CDMSettings]):
     def _derivative(self, noisy: Tensor, step: int, k: int) -> Tensor:
         settings = self.settings
         absent, present = self.diffusion.row(2 * k, noisy), self.diffusion.row(2 * k + 1, noisy)
-        at = (self.diffusion, self.schedule, noisy, step, present, absent)
+        asked = derivative.Contrast(self.diffusion, self.schedule, present, absent)
         if settings.tau == "exact":
-            return derivative.exact(*at)
+            return derivative.exact(asked, noisy, step)
         if settings.trajectory == 0:
-            return derivative.difference(*at, settings.tau)
+            return derivative.difference(asked, noisy, step, settings.tau)
         guide = self._log_probability(k) if settings.guidance else None
-        return derivative.trajectory(*at, settings.tau, settings.trajectory, guide, settings.guidance)
+        return derivative.trajectory(asked, noisy, step, settings.tau, settings.trajectory, guide, settings.guidance)
 
     def _log_probability(self, k: int) -> derivative.LogProbability:
         def log_probability(noisy: Tensor, steps: Tensor, state: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from torch.nn import functional
 from wsseg.data.kinds import SCRIBBLES
 from wsseg.data.slices import Batch, LabelledSlices
 from wsseg.data.targets import first_said
-from wsseg.diffusion.derivative import class_gradient, difference
+from wsseg.diffusion.derivative import Contrast, class_gradient, difference
 from wsseg.diffusion.features import FeatureTaps, noised_features
 from wsseg.diffusion.noise import over_noise, slice_noise
 from wsseg.diffusion.schedule import NoiseSchedule
@@ -165,7 +165,7 @@ class CLDF(ImageLabelMethod[CLDFSettings]):
             plane = self.raw_map(kind, small, slices, k, pass_.step(index, len(kinds)))
             plane = blur(plane.clamp(min=0), self.settings.seed_blur, 0.0)
             wide = functional.interpolate(plane[:, None], images.shape[2:], mode="bilinear", align_corners=False)
-            found.append(evidence(wide, images[slices], self.settings.hyperintense)[:, 0])
+            found.append(evidence(wide, images[slices], self.settings.hyperintense, self.bright)[:, 0])
         return found
 
     def raw_map(self, kind: str, small: Tensor, slices: Tensor, k: int, pass_: Pass) -> Tensor:
@@ -177,7 +177,7 @@ class CLDF(ImageLabelMethod[CLDFSettings]):
         def derivative(noisy: Tensor, step: int) -> Tensor:
             noisy = noisy.to(device)
             absent, present = self.diffusion.row(2 * k, noisy), self.diffusion.row(2 * k + 1, noisy)
-            return difference(self.diffusion, self.schedule, noisy, step, present, absent, tau=0.0)
+            return difference(Contrast(self.diffusion, self.schedule, present, absent), noisy, step, tau=0.0)
 
         def gradient(noisy: Tensor, step: int) -> Tensor:
             return class_gradient(self.classifier, noisy.to(device), step, k)

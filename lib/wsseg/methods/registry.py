@@ -52,9 +52,11 @@ def create_method(package: ModelPackage, seed: int = 0) -> Method:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         try:
-            return kind(settings, len(package.labels))
+            method = kind(settings, len(package.labels))
         except (ValueError, RuntimeError) as error:  # how libraries refuse widths that cannot be built
             raise WssegError(f"{path}: settings: no network can be built from them ({error})") from error
+    method.bright = recipe.bright
+    return method
 
 
 def adopt_parents(method: Method, package: ModelPackage, parts: Sequence[str]) -> dict[str, str]:

@@ -22,8 +22,10 @@ def test_evidence_is_positive_and_above_the_tissues_median() -> None:
     """Median tissue is 0.4 of the range, which is -0.2 of [-1, 1]."""
     maps = torch.tensor([[[[-1.0, 2.0, 2.0, 2.0]]]])
     images = torch.tensor([[[[1.0, -1.0, -0.2, 0.8]]]])
-    torch.testing.assert_close(evidence(maps, images, False), torch.tensor([[[[0.0, 2.0, 2.0, 2.0]]]]))
-    torch.testing.assert_close(evidence(maps, images, True), torch.tensor([[[[0.0, 0.0, 0.0, 1.0]]]]))
+    torch.testing.assert_close(evidence(maps, images, False, 2.5), torch.tensor([[[[0.0, 2.0, 2.0, 2.0]]]]))
+    torch.testing.assert_close(evidence(maps, images, True, 2.5), torch.tensor([[[[0.0, 0.0, 0.0, 1.0]]]]))
+    of_another_scale = evidence(maps, images, True, 5.0)  # the median is 0.2 there
+    torch.testing.assert_close(of_another_scale, torch.tensor([[[[0.0, 0.0, 0.4, 1.4]]]]))
 
 
 def test_neighbours_are_smoothed_over_where_the_class_is_shown() -> None:

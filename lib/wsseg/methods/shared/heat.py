@@ -10,15 +10,13 @@ from scipy import ndimage
 from skimage.filters import threshold_otsu
 from torch import Tensor
 
-from wsseg.data.preprocess import BRIGHT
-
 
 def blur(maps: Tensor, plane: float, across: float) -> Tensor:
     """Gaussian smoothing of (slices, size, size), sigmas in pixels and in slices."""
     return torch.from_numpy(ndimage.gaussian_filter(maps.numpy(), (across, plane, plane)))
 
 
-def evidence(maps: Tensor, images: Tensor, hyperintense: bool) -> Tensor:
+def evidence(maps: Tensor, images: Tensor, hyperintense: bool, bright: float) -> Tensor:
     """What of a heat map speaks for a finding, (slices, classes, size, size).
 
     The positive part; where findings are known to be brighter than normal
@@ -28,11 +26,12 @@ def evidence(maps: Tensor, images: Tensor, hyperintense: bool) -> Tensor:
     Args:
         maps: signed.
         images: (slices, 1, size, size) in [-1, 1], scaled by their tissue.
+        bright: intensity that is 1 in ``images``, in medians of the tissue.
     """
     positive = maps.clamp(min=0)
     if not hyperintense:
         return positive
-    return positive * ((images.cpu() + 1) / 2 - 1 / BRIGHT).clamp(min=0)
+    return positive * ((images.cpu() + 1) / 2 - 1 / bright).clamp(min=0)
 
 
 def calibrate(maps: Tensor, threshold: float | Literal["otsu"]) -> Tensor:
