@@ -14,7 +14,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import pytest
+from live import write_scan
+from orthanc import as_itk, write_patient
 from pydicom import Dataset, dcmread, dcmwrite
+
+from wsseg.images.formats import read_volume
+from wsseg.server.studies.pacs import client, outbox
 
 JSON = "application/dicom+json"
 
@@ -150,3 +156,20 @@ def serving() -> Iterator[Stub]:
         stub.url = f"http://127.0.0.1:{http.server_port}/dicom-web"
         yield stub
         http.shutdown()
+
+
+@pytest.fixture(name="stub")
+def archive_stub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stub]:
+    """An archive that answers at once."""
+    monkeypatch.setattr(client, "BACKOFF", 0.02)
+    monkeypatch.setattr(client, "PATIENCE", (1.0, 0.5))
+    monkeypatch.setattr(outbox, "PAUSES", (0.1, 0.2))
+    with serving() as made:
+        yield made
+
+
+@pytest.fixture(name="files")
+def series_files(tmp_path: Path) -> list[Path]:
+    """A series of six slices."""
+    write_scan(tmp_path / "scan.nii.gz", (16, 16, 6))
+    return write_patient(tmp_path / "series", "Ada", as_itk(read_volume(tmp_path / "scan.nii.gz")))

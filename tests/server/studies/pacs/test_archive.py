@@ -12,7 +12,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from stub import Stub
+from stub import Stub, archive_stub, series_files
 
 from wsseg.errors import NotFoundError, UnavailableError, WssegError
 from wsseg.images.dicom import seg as writer
@@ -23,6 +23,8 @@ from wsseg.server.studies.pacs.client import Pacs
 from wsseg.server.studies.store import KeptError
 
 INFO = {"label_info": [{"name": "left", "idx": 1}]}
+
+__all__ = ["archive_stub", "series_files"]  # fixtures
 
 
 def opened(stub: Stub) -> Archive:
