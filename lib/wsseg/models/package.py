@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from wsseg.errors import NotFoundError, WssegError
-from wsseg.files import home, make_folder, whole_file
+from wsseg.files import held, home, make_folder, sweep, whole_file
 from wsseg.images.segments import Segments
 from wsseg.labels.space import Label, LabelSpace, Strict
 
@@ -217,6 +217,10 @@ def read_package(folder: Path, name: str | None = None) -> ModelPackage:
     return package
 
 
+_DRAFT = ".draft-"
+"""How folders of packages begin that are still being written; those of killed processes go with the next one."""
+
+
 def write_package(folder: Path, metadata: Metadata, weights: dict[str, Tensor], card: str, licence: str) -> None:
     """Write a whole package at once; ``folder`` must not exist.
 
@@ -227,21 +231,23 @@ def write_package(folder: Path, metadata: Metadata, weights: dict[str, Tensor], 
 
     make_folder(folder.parent)
     try:
-        draft = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".draft-"))
+        sweep(folder.parent, f"{_DRAFT}*")
+        draft = Path(tempfile.mkdtemp(dir=folder.parent, prefix=_DRAFT))
     except OSError as error:
         raise WssegError(f"{folder}: cannot be written ({error.strerror})") from error
     try:
-        for part in (METADATA, WEIGHTS, CARD):
-            (draft / part).parent.mkdir(exist_ok=True)
-        (draft / METADATA).write_text(metadata.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        (draft / INFERENCE).write_text(json.dumps(_inference(), indent=2) + "\n")
-        (draft / CARD).write_text(card, encoding="utf-8")
-        (draft / LICENCE).write_text(licence, encoding="utf-8")
-        if weights:
-            save_file({name: _half(tensor) for name, tensor in weights.items()}, draft / WEIGHTS)
-            (draft / WEIGHTS).chmod(0o644)
-        draft.chmod(0o755)
-        draft.rename(folder)
+        with held(draft):
+            for part in (METADATA, WEIGHTS, CARD):
+                (draft / part).parent.mkdir(exist_ok=True)
+            (draft / METADATA).write_text(metadata.model_dump_json(indent=2) + "\n", encoding="utf-8")
+            (draft / INFERENCE).write_text(json.dumps(_inference(), indent=2) + "\n")
+            (draft / CARD).write_text(card, encoding="utf-8")
+            (draft / LICENCE).write_text(licence, encoding="utf-8")
+            if weights:
+                save_file({name: _half(tensor) for name, tensor in weights.items()}, draft / WEIGHTS)
+                (draft / WEIGHTS).chmod(0o644)
+            draft.chmod(0o755)
+            draft.rename(folder)
     except (OSError, SafetensorError) as error:  # safetensors has its own name for a full disk
         raise WssegError(f"{folder}: cannot be written ({getattr(error, 'strerror', error)})") from error
     finally:

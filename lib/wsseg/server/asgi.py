@@ -12,6 +12,7 @@ from wsseg.server.routes.annotate.page import serve_page
 from wsseg.server.routes.replies import answer_errors
 from wsseg.server.security.access import require_token
 from wsseg.server.security.headers import PageHeaders
+from wsseg.server.security.library_words import keep_to_ourselves
 from wsseg.server.security.limits import SizeLimit
 from wsseg.server.security.names import KnownNames
 from wsseg.server.security.request_log import RequestLog
@@ -23,6 +24,7 @@ from wsseg.server.viewers import ohif, proxy
 app.user_middleware = [middleware for middleware in app.user_middleware if middleware.cls is not CORSMiddleware]
 
 logging.getLogger("wsseg").setLevel(logging.INFO)
+keep_to_ourselves()
 
 # MONAI Label's endpoints are ``async def`` around blocking code, so that a scan
 # being segmented stops every other request, and they let unknown names and

@@ -16,6 +16,7 @@ from wsseg.models.package import bundled
 from wsseg.server.defaults import DEFAULT_MAX_UPLOAD_MB
 from wsseg.server.settings import ServerSettings, check_host, read_token
 from wsseg.server.tasks.offered import offered_packages
+from wsseg.server.temporary import temporary_folder
 
 REMOTE = ("http://", "https://")
 
@@ -70,7 +71,8 @@ def serve(
     print(_welcome(source, host, port, bool(token)), flush=True)
     ServerSettings(token=token, local_only=not guarded, max_upload_mb=max_upload_mb).to_environment()
     trusted = PROXIES if behind_proxy else ""
-    _run(["--app", str(app), "--studies", source, "--host", host, "--port", str(port)], models, trusted)
+    with temporary_folder():
+        _run(["--app", str(app), "--studies", source, "--host", host, "--port", str(port)], models, trusted)
 
 
 def check_port(host: str, port: int) -> None:

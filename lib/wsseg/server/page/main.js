@@ -105,7 +105,8 @@ async function open(id, why = "") {
   labels.open(scan, model.name);
   overlay.open(id, model);
   mosaic.moveTo(cursor);
-  $("scan-name").textContent = $("scan-name").title = id;
+  $("scan-name").textContent = scan.title;
+  $("scan-name").title = id;
   $("text").value = scan.text;
   $("why").textContent = scan.replaced ? REPLACED : why;
   $("why").hidden = !$("why").textContent;

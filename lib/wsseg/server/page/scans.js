@@ -48,7 +48,7 @@ export class Scans {
 
   get shown() {
     const wanted = $("filter").value.trim().toLowerCase();
-    return this.scans.filter((scan) => scan.id.toLowerCase().includes(wanted));
+    return this.scans.filter(({ id, title }) => `${title}\n${id}`.toLowerCase().includes(wanted));
   }
 
   key(event) {
@@ -77,7 +77,8 @@ export class Scans {
     item.ariaSelected = String(scan.id === this.current);
     if (scan.id === this.current) $("scans").setAttribute("aria-activedescendant", item.id);
     const [name, count, bar] = ["span", "small", "i"].map((kind) => document.createElement(kind));
-    name.textContent = name.title = scan.id;
+    name.textContent = scan.title;
+    name.title = scan.id;
     const extras = [scan.replaced && "another scan", scan.scribbles && "scribbles", scan.text && "text"].filter(Boolean);
     const of = scan.slices === null ? scan.labelled || "" : `${scan.labelled} / ${scan.slices}`;
     count.textContent = [...extras, of].join(" · ");

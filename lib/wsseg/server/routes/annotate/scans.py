@@ -28,9 +28,10 @@ router = APIRouter(prefix=f"{API}/scans", dependencies=[USER])
 def scans(app: App, model: str) -> list[dict[str, Any]]:
     """Every scan, and how far it is labelled with the classes of a model."""
     labels, package = app.weak_labels, app.package(model)
-    rows = []
-    for scan, known in labels.labelled(package.labels).items():
-        row = {"id": scan, "slices": labels.studies.slices(scan, package.recipe.axis), "replaced": known.replaced}
+    title, rows = labels.studies.datastore.title, []
+    for scan, known in sorted(labels.labelled(package.labels).items(), key=lambda entry: (title(entry[0]), entry[0])):
+        row = {"id": scan, "title": title(scan), "slices": labels.studies.slices(scan, package.recipe.axis)}
+        row |= {"replaced": known.replaced}
         row |= {"labelled": 0, "scribbles": False, "text": False, "annotator": None, "time": None}
         if known.summary:
             row |= asdict(known.summary) | {"time": known.summary.time.isoformat()}
@@ -54,6 +55,7 @@ def scan(app: App, scan: str, model: str) -> dict[str, Any]:
     rows = zip(package.labels.names, known.presence, strict=True)
     return {
         "id": scan,
+        "title": labels.studies.datastore.title(scan),
         "slices": sprite.slices,
         "spacing": list(grid.spacing),
         "slice_axis": identity.axis,
