@@ -29,6 +29,7 @@ from wsseg.inference.device import slices_per_pass
 from wsseg.labels.space import YES
 from wsseg.methods.base import Method, Stage
 from wsseg.methods.prompt import Pass
+from wsseg.training.pace import quickest
 
 CHECKPOINT = "checkpoint.pt"
 
@@ -214,6 +215,9 @@ def train(
     the result is that of one process within rounding, where a loss is a mean
     over samples. CLDF's contrast looks at the pixels of its own process only.
     """
+    torch.set_flush_denormal(
+        True
+    )  # those of a network that is sure make steps ten times slower
     accelerator = Accelerator(cpu=not torch.cuda.is_available())
     run = _Run(method, data, settings, accelerator, report, SummaryWriter(settings.folder / "curves"), held)
     stages = method.stages()
@@ -328,6 +332,9 @@ def _train_stage(run: _Run, index: int, stage: Stage, saved: dict[str, Any] | No
     share = _share(stage.batch, run.accelerator)
     seed, variety = _stage_seed(run.settings.seed, index), run.method.variety
     settle = partial(_settle, run, stage, seed, min(SETTLING, run.lengths[index]))
+    if run.settings.minutes is not None and run.accelerator.device.type == "cpu" and run.accelerator.num_processes == 1:
+        objective.mixed = quickest(partial(_try_step, objective, run.data.batch(seed, begin, share, variety)), mixed)
+        optimizer.zero_grad()
     step, done = begin, run.part(index, begin)
     while done < 1:
         batch = run.data.batch(seed, step, share, variety, done).to(run.accelerator.device)
@@ -352,6 +359,12 @@ def _train_stage(run: _Run, index: int, stage: Stage, saved: dict[str, Any] | No
     best.restore(stage.module)
     _save(run, index + 1, 0, None, None, best)
     run.accelerator.free_memory()
+
+
+def _try_step(objective: _Objective, batch: Batch, mixed: bool) -> None:
+    """Forward and backward, to be timed."""
+    objective.mixed = mixed
+    torch.stack(list(objective(batch).values())).sum().backward()
 
 
 def _fading(stage: Stage, done: float) -> float:
