@@ -83,7 +83,7 @@ class TestStudies:
     def test_unknown_and_damaged(self, labels: Labels, studies: Path) -> None:
         with pytest.raises(NotFoundError, match='scan "nothing" is unknown'):
             labels.studies.grid("nothing")
-        with pytest.raises(WssegError, match=r"^damaged: its compressed data are damaged"):
+        with pytest.raises(WssegError, match=r"^damaged: cannot be read as an image, its gzip is damaged or cut off"):
             labels.studies.grid("damaged")
         (studies / "head_2.nii.gz").unlink()
         with pytest.raises(NotFoundError, match='scan "head_2" is unknown'):
