@@ -22,7 +22,7 @@ from rich.progress import track
 
 from wsseg.evaluation.cases import load_cases
 from wsseg.methods.registry import load_method
-from wsseg.models.package import find_package
+from wsseg.models.shelf import find_package
 
 PLAIN: dict[str, Any] = {"sigmas": (0.7,), "draws": 2, "tau": 0.0, "trajectory": 0, "guidance": 0.0}
 """One level, present minus absent, one step."""

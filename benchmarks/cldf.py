@@ -27,7 +27,8 @@ from wsseg.inference.segmenter import Segmenter
 from wsseg.methods.cldf import CLDF
 from wsseg.methods.prompt import Pass
 from wsseg.methods.registry import adopt_parents, create_method, stored_weights
-from wsseg.models.package import ModelPackage, find_package, read_package, write_package
+from wsseg.models.package import ModelPackage, read_package, write_package
+from wsseg.models.shelf import find_package
 from wsseg.training.loop import TrainSettings, train
 
 PREDICTION = {"readout", "edge_mm", "slice_blur"}

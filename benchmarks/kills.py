@@ -45,7 +45,8 @@ from wsseg.images.folder import scan_files
 from wsseg.images.scan import read_scan
 from wsseg.inference.segmenter import Segmenter
 from wsseg.methods.registry import create_method, stored_weights
-from wsseg.models.package import ModelPackage, find_package, publish, versions, write_package
+from wsseg.models.package import ModelPackage, write_package
+from wsseg.models.shelf import find_package, publish, versions
 from wsseg.server.jobs.jobs import Jobs
 from wsseg.server.jobs.lock import TrainerLock
 from wsseg.training.loop import CHECKPOINT, load_checkpoint

@@ -35,7 +35,8 @@ from wsseg.files import make_folder, whole_file
 from wsseg.inference.segmenter import Segmenter
 from wsseg.methods.pclmix import PCLMixSettings
 from wsseg.methods.registry import create_method, stored_weights
-from wsseg.models.package import Metadata, ModelPackage, find_package, write_package
+from wsseg.models.package import Metadata, ModelPackage, write_package
+from wsseg.models.shelf import find_package
 from wsseg.training.loop import TrainSettings, held_back_score, train
 
 USUAL = PCLMixSettings()

@@ -45,7 +45,8 @@ from wsseg.methods.base import Method, Prediction, Stage
 from wsseg.methods.prompt import Pass, Prompt
 from wsseg.methods.registry import create_method, load_method
 from wsseg.methods.textdiff import OVERLAP, TextDiff, TextDiffSettings
-from wsseg.models.package import ModelPackage, find_package
+from wsseg.models.package import ModelPackage
+from wsseg.models.shelf import find_package
 from wsseg.networks.shared_unet import SharedUNet
 from wsseg.training.loop import TrainSettings, train
 

@@ -23,7 +23,8 @@ from wsseg.methods.ddpm import DDPMSettings
 from wsseg.methods.pclmix import PCLMixSettings
 from wsseg.methods.registry import method_class, stored_weights
 from wsseg.methods.textdiff import TextDiffSettings
-from wsseg.models.package import Metadata, ModelPackage, Recipe, publish, read_package, write_package
+from wsseg.models.package import Metadata, ModelPackage, Recipe, read_package, write_package
+from wsseg.models.shelf import publish
 from wsseg.training.run import TrainSettings, train_package
 
 REPOSITORY = Path(__file__).parents[1]
@@ -115,7 +116,7 @@ def metadata_of(method: str, settings: dict, labels: tuple[str, ...] = ("tumor",
     shown = {name: Label(color=color, category=code, type=code) for name, color in zip(labels, colors, strict=False)}
     colour = method in COLOUR
     recipe = Recipe(
-        **{"format": 1, "method": method, "settings": settings, "labels": shown, "size": size, "colour": colour},
+        **{"format": 2, "method": method, "settings": settings, "labels": shown, "size": size, "colour": colour},
         modality="SM H&E" if colour else "MR FLAIR",
         licence="Apache-2.0",
     )

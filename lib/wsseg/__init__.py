@@ -17,7 +17,7 @@ _FACE = {
     "Segmenter": "inference.segmenter",
     "Volume": "images.volume",
     "WssegError": "errors",
-    "find_package": "models.package",
+    "find_package": "models.shelf",
     "read_presence": "labels.tables",
     "read_scan": "images.scan",
     "segment": "inference.segmenter",

@@ -28,6 +28,7 @@ from wsseg.images.formats import read_volume
 from wsseg.labels.space import LabelSpace
 from wsseg.labels.tables import PRESENCE_FILE, read_presence
 from wsseg.models.package import ModelPackage, read_package
+from wsseg.models.record import SCRATCH
 
 Done = subprocess.CompletedProcess[str]
 
@@ -120,8 +121,9 @@ def test_train_then_segment_with_what_was_trained(
     wsseg("evaluate", folder, "--data", phantom_data, "--seeds", 1, "--out", tmp_path / "scores")
     assert (tmp_path / "scores" / "table.csv").exists()
     again = wsseg("train", published, "--data", phantom_data, "--out", models, "--steps", 2, "--fresh", "--seed", 3)
-    trained = read_package(Path(again.stdout.strip())).recipe.trained
-    assert (trained["started from"], trained["seed"]) == ("random weights", 3)
+    record = read_package(Path(again.stdout.strip())).recipe.training
+    assert record is not None
+    assert (record.origin, record.seed) == (SCRATCH, 3)
 
 
 def test_measure_tells_which_frame_is_which_and_how_much_is_ejected(shared: Path, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from wsseg.labels.identity import ScanIdentity
 from wsseg.labels.project import Project
 from wsseg.labels.space import BACKGROUND, LabelSpace
 from wsseg.labels.store import LabelStore
-from wsseg.models.package import publish
+from wsseg.models.shelf import publish
 
 MODEL = "page"
 LABELS = ("tumor", "edema")

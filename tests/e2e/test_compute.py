@@ -12,7 +12,7 @@ from conftest import small_package
 from wsseg.files import home
 from wsseg.images.scan import read_scan
 from wsseg.images.volume import Volume
-from wsseg.models.package import publish
+from wsseg.models.shelf import publish
 from wsseg.server.compute import Compute, StoppingError
 
 

@@ -22,7 +22,7 @@ from live import SERVE, Server, running, write_scan
 from monailabel.client import MONAILabelClient
 from monailabel.client.client import MONAILabelClientException
 
-from wsseg.models.package import bundled
+from wsseg.models.shelf import bundled
 
 SECRET = "a-token-of-28-characters-etc"
 BEARER = {"Authorization": f"Bearer {SECRET}"}

@@ -21,7 +21,7 @@ from scipy import ndimage
 from wsseg.data.phantom import make_phantom
 from wsseg.evaluation.metrics import dice_of
 from wsseg.images.volume import Volume
-from wsseg.models.package import find_package
+from wsseg.models.shelf import find_package
 from wsseg.server.studies.pacs.client import PASSWORD, USER
 
 GLIOMA = {"cldf-glioma-flair": 0.6, "cdm-glioma-flair": 0.4, "cam-glioma-flair": 0.1}

@@ -29,7 +29,7 @@ from wsseg.data.phantom import make_phantom
 from wsseg.errors import UnavailableError, WssegError
 from wsseg.files import home
 from wsseg.images.volume import Volume
-from wsseg.models.package import publish
+from wsseg.models.shelf import publish
 from wsseg.server.serve import check_studies
 from wsseg.server.studies.pacs import client as pacs
 from wsseg.server.studies.pacs.client import PASSWORD, USER, Pacs, RefusedError

@@ -21,7 +21,8 @@ from playwright.sync_api import expect
 
 from conftest import PINK, small_package, tissue
 from wsseg.images.formats import read_volume
-from wsseg.models.package import METADATA, WEIGHTS, ModelPackage, Parent, publish, read_package
+from wsseg.models.package import METADATA, WEIGHTS, ModelPackage, Parent, read_package
+from wsseg.models.shelf import publish
 
 SECONDS = 300
 API = "/annotate/api"

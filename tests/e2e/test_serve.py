@@ -13,7 +13,7 @@ from live import SERVE, running
 
 from wsseg.errors import NotFoundError, WssegError
 from wsseg.files import home
-from wsseg.models.package import bundled, package_names
+from wsseg.models.shelf import bundled, package_names
 from wsseg.server.serve import serve
 from wsseg.server.tasks.offered import offered_packages
 

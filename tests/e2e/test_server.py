@@ -23,7 +23,7 @@ from monailabel.client import MONAILabelClient
 
 from wsseg.images.scan import read_scan
 from wsseg.inference.segmenter import Segmenter
-from wsseg.models.package import bundled
+from wsseg.models.shelf import bundled
 
 SLICES = 10
 

@@ -21,7 +21,7 @@ from wsseg.files import home
 from wsseg.images.formats import read_volume
 from wsseg.images.nifti import write_nifti
 from wsseg.images.volume import Volume
-from wsseg.models.package import publish
+from wsseg.models.shelf import publish
 
 SHIPPED = {"cldf-glioma-flair": 0.6, "cdm-glioma-flair": 0.3, "pclmix-cardiac-cine": 0.0}
 """The least Dice on the coarse synthetic head; the heart's model has nothing to find in it."""

@@ -30,7 +30,8 @@ from wsseg.labels.project import Project
 from wsseg.labels.space import LabelSpace
 from wsseg.labels.store import LabelStore
 from wsseg.labels.tables import read_presence
-from wsseg.models.package import WEIGHTS, publish
+from wsseg.models.package import WEIGHTS
+from wsseg.models.shelf import publish
 from wsseg.server.jobs.lock import TrainerLock
 
 SECONDS = 480

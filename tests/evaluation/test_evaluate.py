@@ -28,6 +28,7 @@ from wsseg.labels.space import LabelSpace
 from wsseg.methods.registry import load_method
 from wsseg.methods.shared.presence import presence_auc
 from wsseg.models.package import ModelPackage
+from wsseg.models.record import LabelQuality
 
 TUMOR = LabelSpace(("tumor",))
 
@@ -101,7 +102,11 @@ def test_slices_are_counted_as_stored(axis: int, step: float) -> None:
 
 @pytest.mark.parametrize(
     ("spoil", "sentence"),
-    [("values", "expected are 0 (background) and 1 to 1"), ("affine", "lies elsewhere"), ("shape", "on another grid")],
+    [
+        ("values", r"expected are 0 \(background\) and 1 to 1"),
+        ("affine", "lies elsewhere"),
+        ("shape", "on another grid"),
+    ],
 )
 def test_references_that_do_not_fit_are_refused(phantom_data: Path, tmp_path: Path, spoil: str, sentence: str) -> None:
     for file in phantom_data.iterdir():
@@ -162,9 +167,10 @@ def test_quality_of_pixel_labels_is_counted_per_class() -> None:
     """Six pixels: of two marked as tumour one is, of four that are one is marked; unlabelled ones count in recall."""
     made = torch.tensor([[[1, 1, 0, 255, 255, 0]]], dtype=torch.uint8)
     truth = torch.tensor([[[1, 0, 1, 1, 0, 1]]], dtype=torch.uint8)
-    tumor, background = label_quality(made, truth, TUMOR)
-    assert (tumor.label, tumor.precision, tumor.recall) == ("tumor", 0.5, 0.25)
-    assert (background.label, background.precision, background.recall) == ("background", 0.5, 0.5)
+    assert label_quality(made, truth, TUMOR) == {
+        "tumor": LabelQuality(precision=0.5, recall=0.25),
+        "background": LabelQuality(precision=0.5, recall=0.5),
+    }
 
 
 def test_labels_a_method_makes_are_checked_on_the_scans_masks(
@@ -178,7 +184,7 @@ def test_labels_a_method_makes_are_checked_on_the_scans_masks(
         stack = prepare(case.scan, View(32))
         truth.append(stack.to_network(stack.grid.cut(case.reference).astype(np.float32)) > 0.5)
     method.pixel_labels = lambda *given: torch.where(torch.cat(truth), 1, 255).to(torch.uint8)
-    for row in check_pixel_labels(method, package, phantom_data, 8, lambda part: None):
+    for row in check_pixel_labels(method, package, phantom_data, 8, lambda part: None).values():
         assert (row.precision, row.recall) == (1.0, 1.0)
     folder = tmp_path / "data"
     shutil.copytree(phantom_data, folder)

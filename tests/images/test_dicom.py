@@ -160,7 +160,7 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> ModelPackage:
         "right ventricle": Code(scheme="SCT", value="53085002", meaning="Right ventricle"),
     }
     recipe = Recipe(
-        format=1,
+        format=2,
         method="cam",
         settings={},
         labels={n: Label(color=COLOURS[n], category=structure, type=meanings[n]) for n in COLOURS},
@@ -679,7 +679,7 @@ from pathlib import Path
 from wsseg.errors import WssegError
 from wsseg.images.dicom.seg import write_seg
 from wsseg.images.dicom.series import read_series
-from wsseg.models.package import find_package
+from wsseg.models.shelf import find_package
 scan = read_series(Path(sys.argv[1]))
 try:
     mask = scan.volume.like((scan.volume.voxels * 0).astype("uint8"))

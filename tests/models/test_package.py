@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -10,19 +9,10 @@ from safetensors.torch import save_file
 
 from conftest import REPOSITORY, MakePackage, metadata_of
 from wsseg.errors import NotFoundError, WssegError
-from wsseg.files import home
 from wsseg.methods.registry import METHODS, create_method, load_method, method_class
-from wsseg.models.package import (
-    CURRENT,
-    METADATA,
-    WEIGHTS,
-    find_package,
-    package_names,
-    publish,
-    read_package,
-    roll_back,
-    versions,
-)
+from wsseg.models.card import model_card
+from wsseg.models.package import METADATA, WEIGHTS, read_package
+from wsseg.models.shelf import package_names
 
 
 def test_written_package_reads_back_in_half_precision(make_package: MakePackage) -> None:
@@ -47,7 +37,7 @@ def test_writing_over_a_package_is_refused_and_leaves_no_draft(make_package: Mak
     ("field", "value", "sentence"),
     [
         (("version",), None, "version"),
-        (("wsseg", "format"), 2, "wsseg.format"),
+        (("wsseg", "format"), 3, "wsseg.format"),
         (("wsseg", "size"), 7, "wsseg.size"),
         (("wsseg", "axis"), 3, "wsseg.axis"),
         (("wsseg", "labels"), {}, "labels: 0 given"),
@@ -98,69 +88,6 @@ def test_weights_missing_damaged_or_of_another_network(make_package: MakePackage
         load_method(package)
 
 
-def test_publish_and_roll_back_swap_one_small_file(published: str) -> None:
-    from conftest import small_package
-
-    models = home() / "models"
-    assert find_package(published).folder == models / published / "0.1"
-    small_package(models / published / "0.2")
-    publish(models, published, "0.2")
-    assert find_package(published).folder.name == "0.2"
-    publish(models, published, "0.1")
-    assert (models / published / CURRENT).read_text(encoding="utf-8") == "0.1\n"
-    with pytest.raises(NotFoundError, match="no version 9"):
-        publish(models, published, "9")
-    assert find_package(published).folder.name == "0.1"
-
-
-def test_versions_are_listed_and_rolled_back_to_the_shipped_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from conftest import small_package
-
-    monkeypatch.setenv("WSSEG_HOME", str(tmp_path))
-    name = "cam-glioma-flair"
-    shipped = find_package(name)
-    stamps = {"20260101.100000": (0.5, 0.6), "20260101.120000": (None, None), "20260102.120000": (0.7, 0.8)}
-    for stamp, scores in stamps.items():
-        folder = home() / "models" / name / f"0.1.0+{stamp}"
-        metadata = small_package(folder, "cam").metadata
-        found = dict(zip(("held-back score", "held-back score before"), scores, strict=True))
-        metadata.wsseg.trained = {"scans": 5, **{what: score for what, score in found.items() if score}}
-        metadata.version, metadata.changelog = folder.name, {folder.name: "trained"}
-        (folder / METADATA).write_text(metadata.model_dump_json(), encoding="utf-8")
-    publish(home() / "models", name, "0.1.0+20260101.120000")
-    (home() / "models" / name / "0.1.0+20260103.120000" / "configs").mkdir(parents=True)
-    (home() / "models" / name / "0.1.0+20260103.120000" / METADATA).write_text("{")
-    newest, older, worse, first = versions(name)
-    assert (newest.version, newest.current, newest.shipped) == ("0.1.0+20260102.120000", False, False)
-    assert (newest.scans, newest.score, newest.before) == (5, 0.7, 0.8)
-    assert newest.message == "trained; scored worse than before, so not published by itself"
-    assert (older.current, older.score, older.message) == (True, None, "trained")
-    assert older.time == datetime(2026, 1, 1, 12)
-    assert (first.version, first.current, first.shipped, first.time) == ("0.1.0", False, True, None)
-    assert worse.worse
-    assert roll_back(name).shipped, "the one before was kept back for being worse"
-    assert (home() / "models" / name / CURRENT).read_text(encoding="utf-8") == "shipped\n"
-    assert find_package(name).folder == shipped.folder
-    assert name in package_names()
-    with pytest.raises(WssegError, match="no version before the one in use"):
-        roll_back(name)
-    with pytest.raises(NotFoundError, match=r"no version 9, there are: 0\.1\.0\+20260102"):
-        roll_back(name, "9")
-    assert roll_back(name, newest.version).current
-    assert find_package(name).folder.name == newest.version
-    publish(home() / "models", name, first.version)
-    assert find_package(name).folder == shipped.folder
-
-
-def test_unknown_names_list_the_known_ones() -> None:
-    with pytest.raises(NotFoundError, match="cdm-glioma-flair"):
-        find_package("nope")
-    with pytest.raises(NotFoundError):
-        find_package("../model/cdm-glioma-flair")
-
-
 @pytest.mark.parametrize("name", ["cldf-glioma-flair", "cdm-glioma-flair", "cam-glioma-flair"])
 def test_shipped_packages_are_whole_small_and_honest(name: str) -> None:
     assert name in package_names()
@@ -168,12 +95,12 @@ def test_shipped_packages_are_whole_small_and_honest(name: str) -> None:
     assert (package.folder / WEIGHTS).stat().st_size <= 16_000_000
     load_method(package)
     assert package.recipe.figures
-    assert package.recipe.trained["scans"] == 64
+    assert package.recipe.training is not None
+    assert package.recipe.training.scans == 64
     for part in ("LICENSE", "docs/README.md", "configs/inference.json"):
         assert (package.folder / part).stat().st_size
     card = (package.folder / "docs" / "README.md").read_text(encoding="utf-8")
-    for figure in package.recipe.figures:
-        assert f"{figure.value:.3f}" in card
+    assert card == model_card(name, package.metadata)
 
 
 def test_every_method_has_settings_that_stand_by_themselves() -> None:

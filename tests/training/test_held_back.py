@@ -102,8 +102,8 @@ def test_a_worse_model_is_kept_but_not_published(
     assert found.package.trained
     assert (tmp_path / "models" / "held" / CURRENT).exists() is published
     assert ("worse" in found.message) is not published
-    assert found.package.recipe.trained["held-back score"] == after
-    assert found.package.recipe.trained["scans"] == 3
+    assert found.package.recipe.training.score == after
+    assert found.package.recipe.training.scans == 3
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 from wsseg.errors import WssegError
 from wsseg.files import home
 from wsseg.methods.registry import adopt_parents, create_method
-from wsseg.models.package import find_package
+from wsseg.models.shelf import find_package
 from wsseg.training.new import new_package
 
 

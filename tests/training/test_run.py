@@ -24,7 +24,8 @@ from wsseg.errors import WssegError
 from wsseg.labels.space import LabelSpace
 from wsseg.methods.cdm import CDM
 from wsseg.methods.cldf import CLDF
-from wsseg.models.package import METADATA, WEIGHTS, ModelPackage, Parent, read_package
+from wsseg.models.package import CARD, METADATA, WEIGHTS, ModelPackage, Parent, read_package
+from wsseg.models.record import FrozenPart
 from wsseg.training.loop import CHECKPOINT, LABELS, Stats, TrainSettings, train
 from wsseg.training.run import train_package
 
@@ -138,18 +139,18 @@ def test_frozen_parts_come_from_their_packages(phantom_data: Path, tmp_path: Pat
     for name in own:
         assert torch.equal(weights[name], own[name]), name
     assert not any(name.startswith("cam.") for name in weights), "prediction does without it"
-    assert trained.recipe.trained["frozen cam"] == f"classifier of cam 0.1, sha256 {cam.checksum()}"
-    told = trained.recipe.trained
-    assert told["frozen diffusion"] == f"diffusion of cdm 0.1, sha256 {cdm.checksum()}"
-    assert "precision" in told["labels of tumor"]
+    record = trained.recipe.training
+    assert record.frozen["cam"] == FrozenPart(package="cam", version="0.1", part="classifier", sha256=cam.checksum())
+    assert f"{record.frozen['diffusion']}" == f"diffusion of cdm 0.1, sha256 {cdm.checksum()}"
+    assert set(record.pixel_labels) == {"tumor", "background"}
     assert not (tmp_path / "run" / LABELS).exists()
     again = train_package(trained, phantom_data, tmp_path / "models", replace(settings, fresh=False)).package
-    assert again.recipe.trained["started from"] == trained.metadata.version
-    assert again.recipe.trained["frozen cam"] == told["frozen cam"]
+    assert again.recipe.training.origin == trained.metadata.version
+    assert again.recipe.training.frozen["cam"] == record.frozen["cam"]
     assert torch.equal(again.weights()["diffusion.condition.weight"], own["diffusion.condition.weight"])
     save_file({name: tensor.half() + 0.01 for name, tensor in own.items()}, cdm.folder / WEIGHTS)  # trained anew
     third = train_package(again, phantom_data, tmp_path / "models", replace(settings, fresh=False)).package
-    assert cdm.checksum() in third.recipe.trained["frozen diffusion"]
+    assert third.recipe.training.frozen["diffusion"].sha256 == cdm.checksum()
     assert torch.equal(third.weights()["diffusion.condition.weight"], cdm.weights()["diffusion.condition.weight"])
     child.metadata.wsseg.parents = {"diffusion": Parent(package=f"{cam.folder}", part="classifier")}
     with pytest.raises(WssegError, match=r"parents\.diffusion: the weights of .* do not fit"):
@@ -175,7 +176,7 @@ def test_kill_9_and_resume_through_the_command_line(
     finished = subprocess.run(command, env=environment, capture_output=True, encoding="utf-8")
     assert finished.returncode == 0, finished.stderr
     new = read_package(Path(finished.stdout.strip()))
-    assert new.recipe.trained["scans"] == 4
+    assert new.recipe.training.scans == 4
     assert not checkpoint.exists()
     assert not list(models.rglob(".*")), "something half-written is left"
 
@@ -214,13 +215,13 @@ def test_trained_package_says_what_it_was_trained_on(
 ) -> None:
     package, models = make_package(), tmp_path / "models"
     new = train_package(package, phantom_data, models, TrainSettings(folder=models / "run", steps=2)).package
-    trained = new.recipe.trained
-    assert trained["scans"] == 4
-    assert trained["started from"] == "0.1"
-    assert trained["positive slices"] > 0
+    record = new.recipe.training
+    assert (record.scans, record.origin, record.job) == (4, "0.1", "")
+    assert record.labelled["presence"] > record.positive > 0
+    assert f"- positive slices: {record.positive}" in (new.folder / CARD).read_text(encoding="utf-8")
     assert new.recipe.figures == []
     assert (models / "small" / "CURRENT").read_text().strip() == new.metadata.version
-    assert json.loads((new.folder / METADATA).read_text())["wsseg"]["trained"] == trained
+    assert json.loads((new.folder / METADATA).read_text())["wsseg"]["training"] == record.model_dump(mode="json")
 
 
 def test_a_checkpoint_that_does_not_fit_is_named(slices: LabelledSlices, tmp_path: Path) -> None:

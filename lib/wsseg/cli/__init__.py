@@ -35,13 +35,8 @@ from wsseg.files import home
 from wsseg.images.limits import DEFAULT_MAX_SCAN_GB, MAX_SCAN_GB
 from wsseg.images.limits import max_scan_gb as limit
 from wsseg.labels.tables import presence_of
-from wsseg.models.package import (
-    DEFAULT_MODEL,
-    Figure,
-    find_package,
-    package_names,
-    roll_back,
-)
+from wsseg.models.record import Figure, Metric
+from wsseg.models.shelf import DEFAULT_MODEL, find_package, package_names, roll_back
 from wsseg.server.defaults import DEFAULT_MAX_UPLOAD_MB
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
@@ -445,8 +440,8 @@ def list_models() -> None:
             continue
         recipe = package.recipe
         # What a click gives comes first: a model is told nothing then.
-        clicked = [f for f in recipe.figures if f.what.startswith("Dice") and f.what.endswith("nothing given")]
-        score = "".join(f"{f.what}: {f.value:.3f}" + _spread(f) for f in clicked[:1])
+        clicked = [f for f in recipe.figures if f.metric is Metric.DICE and f.given == "nothing"]
+        score = "".join(f"{f.title}: {f.value:.3f}" + _spread(f) for f in clicked[:1])
         if not package.trained:
             score = "not trained"
         elif recipe.method in BACKBONES:

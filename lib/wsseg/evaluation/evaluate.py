@@ -16,7 +16,6 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -33,8 +32,7 @@ from wsseg.inference.segmenter import Segmenter
 from wsseg.labels.space import Presence
 from wsseg.labels.tables import TEXT_FILE
 from wsseg.methods.shared.presence import presence_auc
-
-Given = Literal["nothing", "presence", "text"]
+from wsseg.models.record import Given
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,20 +17,12 @@ from wsseg.labels.space import BACKGROUND, LabelSpace
 from wsseg.methods.base import Method
 from wsseg.methods.prompt import Pass
 from wsseg.models.package import ModelPackage
-
-
-@dataclass(frozen=True)
-class LabelQuality:
-    """How right the pixels are that a method labels for itself: one class, or background, over all slices."""
-
-    label: str
-    precision: float
-    recall: float
+from wsseg.models.record import LabelQuality
 
 
 def check_pixel_labels(
     method: Method, package: ModelPackage, folder: Path, chunk: int, progress: Callable[[float], None]
-) -> list[LabelQuality]:
+) -> dict[str, LabelQuality]:
     """Measure, on scans that have masks, the pixel labels that a method's first stage would learn from.
 
     Nothing is trained on them. At the resolution of the network's input.
@@ -47,14 +38,15 @@ def check_pixel_labels(
     return label_quality(made, truth, labels)
 
 
-def label_quality(made: Tensor, truth: Tensor, labels: LabelSpace) -> list[LabelQuality]:
+def label_quality(made: Tensor, truth: Tensor, labels: LabelSpace) -> dict[str, LabelQuality]:
     """Pixel labels (1..N, 255 background, 0 none) against masks (0 background, 1..N), both (slices, rows, columns)."""
-    rows = []
+    found = {}
     for name, value, true_value in [*((n, v, v) for n, v in labels.values().items()), ("background", BACKGROUND, 0)]:
         marked, right = made == value, truth == true_value
         hits = int((marked & right).sum())
-        rows.append(LabelQuality(name, hits / max(1, int(marked.sum())), hits / max(1, int(right.sum()))))
-    return rows
+        precision, recall = hits / max(1, int(marked.sum())), hits / max(1, int(right.sum()))
+        found[name] = LabelQuality(precision=precision, recall=recall)
+    return found
 
 
 def _network_truth(case: Case, view: View) -> Tensor:

@@ -24,7 +24,8 @@ from wsseg.methods.base import Prediction
 from wsseg.methods.prompt import Pass, Progress, Prompt
 from wsseg.methods.registry import load_method
 from wsseg.methods.shared.presence import ImageLabelMethod
-from wsseg.models.package import DEFAULT_MODEL, ModelPackage, Recipe, find_package
+from wsseg.models.package import ModelPackage, Recipe
+from wsseg.models.shelf import DEFAULT_MODEL, find_package
 
 
 class Segmenter:

@@ -12,7 +12,9 @@ from torch import Tensor
 
 from wsseg.errors import WssegError
 from wsseg.methods.base import Method
-from wsseg.models.package import METADATA, ModelPackage, find_package
+from wsseg.models.package import METADATA, ModelPackage
+from wsseg.models.record import FrozenPart
+from wsseg.models.shelf import find_package
 
 METHODS = {
     "cam": "CAM",
@@ -59,14 +61,14 @@ def create_method(package: ModelPackage, seed: int = 0) -> Method:
     return method
 
 
-def adopt_parents(method: Method, package: ModelPackage, parts: Sequence[str]) -> dict[str, str]:
+def adopt_parents(method: Method, package: ModelPackage, parts: Sequence[str]) -> dict[str, FrozenPart]:
     """Copy frozen parts of a method from the packages its recipe names.
 
     Args:
         parts: of ``method.frozen``, those that are wanted.
 
     Returns:
-        What was copied, in words, by part: package, version and checksum.
+        Where each part came from.
 
     Raises:
         WssegError: a parent is not named, unknown, not trained, of other
@@ -89,7 +91,8 @@ def adopt_parents(method: Method, package: ModelPackage, parts: Sequence[str]) -
         except RuntimeError as error:
             first = str(error).splitlines()[1].strip()
             raise WssegError(f"{place}: the weights of {parent.package} do not fit the settings ({first})") from error
-        adopted[name] = f"{parent.part} of {source.name} {source.metadata.version}, sha256 {source.checksum()}"
+        version = source.metadata.version
+        adopted[name] = FrozenPart(package=source.name, version=version, part=parent.part, sha256=source.checksum())
     return adopted
 
 

@@ -14,12 +14,12 @@ def model_card(name: str, metadata: Metadata) -> str:
     for field in ("intended_use", "data_source", "known_failures", "ablation"):
         if text := (metadata.model_extra or {}).get(field):
             lines += ["", f"## {field.replace('_', ' ').capitalize()}", "", text]
-    if recipe.trained:
-        lines += ["", "## Training", "", *(f"- {key}: {value}" for key, value in recipe.trained.items())]
+    if recipe.training:
+        lines += ["", "## Training", "", *(f"- {what}: {value}" for what, value in recipe.training.lines().items())]
     lines += ["", "## Settings", "", *(f"- {key}: {value}" for key, value in recipe.settings.items())]
     if recipe.figures:
         lines += ["", "## Figures", "", "| what | mean | spread | seeds |", "|---|---|---|---|"]
         for f in recipe.figures:
             spread = f"{f.spread:.3f}" if f.seeds > 1 else ""
-            lines.append(f"| {f.what} | {f.value:.3f} | {spread} | {f.seeds} |")
+            lines.append(f"| {f.title} | {f.value:.3f} | {spread} | {f.seeds} |")
     return "\n".join(lines) + "\n"

@@ -23,7 +23,8 @@ from wsseg.files import is_plain
 from wsseg.images.scan import SEG
 from wsseg.labels.engine import open_store
 from wsseg.labels.project import project_of
-from wsseg.models.package import WEIGHTS, ModelPackage, current_folder, find_package, package_names
+from wsseg.models.package import WEIGHTS, ModelPackage
+from wsseg.models.shelf import current_folder, find_package, package_names
 from wsseg.server.compute import Compute
 from wsseg.server.interrupt import when_interrupted
 from wsseg.server.jobs.batch import Batch

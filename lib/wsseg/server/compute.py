@@ -14,7 +14,7 @@ from wsseg.inference.active import Look
 from wsseg.inference.result import Segmentation
 from wsseg.inference.segmenter import Segmenter
 from wsseg.labels.space import Presence
-from wsseg.models.package import find_package
+from wsseg.models.shelf import find_package
 
 logger = logging.getLogger(__name__)
 

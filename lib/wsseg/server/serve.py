@@ -12,7 +12,7 @@ from wsseg.errors import NotFoundError, WssegError
 from wsseg.files import home
 from wsseg.labels.engine import open_store
 from wsseg.labels.project import project_of
-from wsseg.models.package import bundled
+from wsseg.models.shelf import bundled
 from wsseg.server.defaults import DEFAULT_MAX_UPLOAD_MB
 from wsseg.server.settings import ServerSettings, check_host, read_token
 from wsseg.server.tasks.offered import offered_packages

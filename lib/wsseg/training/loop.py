@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from functools import partial
@@ -29,6 +29,7 @@ from wsseg.inference.device import slices_per_pass
 from wsseg.labels.space import YES
 from wsseg.methods.base import Method, Stage
 from wsseg.methods.prompt import Pass
+from wsseg.models.record import SCRATCH, FrozenPart
 from wsseg.training.pace import quickest
 
 CHECKPOINT = "checkpoint.pt"
@@ -70,7 +71,7 @@ class TrainSettings:
         folder: of this run; holds the checkpoint, ``train_stats.json`` and TensorBoard curves.
         seed: of weights, batches, noise and augmentation.
         origin: of the weights that training starts from, for the model card.
-        facts: what else the card tells of the training: frozen parts, quality of labels.
+        frozen: where the parts came from that are not trained.
         fresh: start from random weights, forget checkpoint and parent.
         steps: replaces each stage's default number of steps.
         minutes: of training; replaces the number of steps, each stage having its part of the time.
@@ -86,8 +87,8 @@ class TrainSettings:
 
     folder: Path
     seed: int = 0
-    origin: str = "random weights"
-    facts: dict[str, str] = field(default_factory=dict)
+    origin: str = SCRATCH
+    frozen: Mapping[str, FrozenPart] = field(default_factory=dict)
     fresh: bool = False
     steps: int | None = None
     minutes: float | None = None
@@ -215,9 +216,7 @@ def train(
     the result is that of one process within rounding, where a loss is a mean
     over samples. CLDF's contrast looks at the pixels of its own process only.
     """
-    torch.set_flush_denormal(
-        True
-    )  # those of a network that is sure make steps ten times slower
+    torch.set_flush_denormal(True)  # those of a network that is sure make steps ten times slower
     accelerator = Accelerator(cpu=not torch.cuda.is_available())
     run = _Run(method, data, settings, accelerator, report, SummaryWriter(settings.folder / "curves"), held)
     stages = method.stages()
@@ -279,14 +278,13 @@ def _plan(run: _Run) -> dict[str, Any]:
     """What must not change between the parts of an interrupted run."""
     stages = {stage.name: run.settings.steps or stage.steps for stage in run.method.stages()}
     positive = int((run.data.targets.presence == YES).sum())
-    frozen = {part: words for part, words in run.settings.facts.items() if part.startswith("frozen ")}
     return {
         "seed": run.settings.seed,
         "steps": stages,
         "held back": run.settings.held_back,
         "slices": len(run.data.images),
         "positive slices": positive,
-        "frozen parts": frozen,
+        "frozen parts": {f"frozen {name}": f"{part}" for name, part in run.settings.frozen.items()},
         **{f"settings.{key}": value for key, value in run.method.settings.model_dump(mode="json").items()},
     }
 

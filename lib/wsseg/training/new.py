@@ -10,16 +10,8 @@ from typing import Any
 from wsseg.errors import WssegError
 from wsseg.labels.space import Code, Label, LabelSpace
 from wsseg.models.card import model_card
-from wsseg.models.package import (
-    Metadata,
-    ModelPackage,
-    Recipe,
-    package_names,
-    parent_licences,
-    publish,
-    read_package,
-    write_package,
-)
+from wsseg.models.package import Metadata, ModelPackage, Recipe, read_package, write_package
+from wsseg.models.shelf import package_names, parent_licences, publish
 from wsseg.training.plan import Plan
 
 VERSION = "0.0.0"
@@ -90,7 +82,7 @@ def _written(
         raise WssegError("--modality is empty, name what the model reads, as in MR or CT")
     space = LabelSpace(tuple(labels))
     shown = {label: Label(color=color, category=TISSUE, type=TISSUE) for label, color in _colors(space).items()}
-    recipe = Recipe(format=1, labels=shown, modality=modality, licence=YOURS, **method)
+    recipe = Recipe(format=2, labels=shown, modality=modality, licence=YOURS, **method)
     recipe = recipe.model_copy(update={"licence": "; ".join([*parent_licences(recipe), YOURS])})
     metadata = Metadata(
         version=VERSION,

@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 
@@ -14,27 +14,21 @@ import torch
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 
-from wsseg.data.kinds import Kinds
+from wsseg.data.kinds import PRESENCE, Kinds
 from wsseg.data.preprocess import View
 from wsseg.data.slices import LabelledSlices, held_back_cases, load_slices
 from wsseg.errors import WssegError
 from wsseg.evaluation.pixel_labels import check_pixel_labels
 from wsseg.files import PART, make_folder
 from wsseg.inference.device import slices_per_pass
-from wsseg.methods.base import Method, Stage
+from wsseg.labels.space import YES
+from wsseg.methods.base import Method
 from wsseg.methods.prompt import Progress
 from wsseg.methods.registry import adopt_parents, create_method, load_method, stored_weights
 from wsseg.models.card import model_card
-from wsseg.models.package import (
-    LICENCE,
-    Metadata,
-    ModelPackage,
-    find_package,
-    parent_licences,
-    publish,
-    read_package,
-    write_package,
-)
+from wsseg.models.package import LICENCE, Metadata, ModelPackage, read_package, write_package
+from wsseg.models.record import SCRATCH, LabelQuality, StageRecord, TrainingRecord
+from wsseg.models.shelf import find_package, parent_licences, publish
 from wsseg.training.loop import (
     CHECKPOINT,
     LABELS,
@@ -78,6 +72,7 @@ def train_package(
     preparing: Preparing = lambda what, part: None,
     check: Path | None = None,
     use: Kinds = (),
+    job: str = "",
 ) -> Trained:
     """Train a package's method on a data folder and publish the result as a new version.
 
@@ -93,6 +88,7 @@ def train_package(
         check: scans with masks, never trained on, against which the pixel
             labels are measured that the method makes for itself.
         use: kinds of labels to learn from; by default all that the method can.
+        job: of the server that this is done for.
     """
     recipe = package.recipe
     licence = (
@@ -105,28 +101,30 @@ def train_package(
     if scratch:
         method.begin()
     adopted = adopt_parents(method, package, method.frozen if scratch else _stale_parts(method, package))
-    facts = settings.facts | _frozen_facts(package) | {f"frozen {part}": words for part, words in adopted.items()}
+    frozen = (recipe.training.frozen if recipe.training else {}) | adopted
     reading = partial(preparing, "reading scans")
     kinds = _usable(method, use)
     slices = load_slices(data, package.labels, View.of(recipe), kinds, () if use else method.heeds, reading)
     slices, held = _hold_back(slices, settings.held_back, package)
-    if check:
-        facts |= _checked(method, package, check, partial(preparing, "checking labels"))
+    quality = _checked(method, package, check, partial(preparing, "checking labels")) if check else {}
     processes = PartialState(cpu=not torch.cuda.is_available())
     if processes.is_main_process:
         _clean_folder(settings)
     processes.wait_for_everyone()
-    origin = "random weights" if scratch else package.metadata.version
+    origin = SCRATCH if scratch else package.metadata.version
     if settings.steps is None and settings.minutes is None:
         settings = replace(settings, minutes=method.minutes)
-    settings = replace(settings, origin=origin, facts=facts)
+    settings = replace(settings, origin=origin, frozen=frozen)
     outcome = train(method, slices, settings, report, preparing, held)
     before, score = _compare(method, None if scratch else package, held)
     stamp = f"{package.metadata.version.split('+')[0]}+{datetime.now():%Y%m%d.%H%M%S}"
     version: str = broadcast_object_list([stamp])[0]
     folder = models / package.name / version
     if processes.is_main_process:
-        metadata = _trained_metadata(package, version, method, slices, settings, outcome, before, score)
+        record = _record(method, slices, settings, outcome).model_copy(
+            update={"score": _rounded(score), "before": _rounded(before), "pixel_labels": quality, "job": job}
+        )
+        metadata = _trained_metadata(package, version, method, slices, record)
         write_package(folder, metadata, stored_weights(method), model_card(package.name, metadata), licence)
         if not _is_worse(before, score):
             publish(models, package.name, version)
@@ -194,32 +192,27 @@ def _in_a_sentence(version: str, before: float | None, score: float | None, held
 
 def _stale_parts(method: Method, package: ModelPackage) -> list[str]:
     """Frozen parts to be taken from their packages anew: those left out of this one, and those trained since."""
+    taken = package.recipe.training.frozen if package.recipe.training else {}
     stale = []
     for part, parent in package.recipe.parents.items():
         if part not in method.frozen:  # the settings name a file in its place
             continue
-        recorded = str(package.recipe.trained.get(f"frozen {part}", ""))
-        if part in method.training_only or find_package(parent.package).checksum() not in recorded:
+        recorded = taken[part].sha256 if part in taken else None
+        if part in method.training_only or find_package(parent.package).checksum() != recorded:
             stale.append(part)
     return stale
 
 
-def _frozen_facts(package: ModelPackage) -> dict[str, str]:
-    """Where the frozen parts of a trained package came from, as it says itself."""
-    return {key: value for key, value in package.recipe.trained.items() if key.startswith("frozen ")}
-
-
-def _checked(method: Method, package: ModelPackage, folder: Path, progress: Progress) -> dict[str, str]:
-    """The quality of the pixel labels a method makes for itself, logged and in words for the model card."""
+def _checked(method: Method, package: ModelPackage, folder: Path, progress: Progress) -> dict[str, LabelQuality]:
+    """The quality of the pixel labels a method makes for itself, by class, logged."""
     if type(method).pixel_labels is Method.pixel_labels:
         raise WssegError(
             f"--check: {package.recipe.method} makes no pixel labels for itself, there is nothing to check"
         )
     chunk = slices_per_pass(torch.device("cpu"), package.recipe.size)
-    found = {}
-    for row in check_pixel_labels(method, package, folder, chunk, progress):
-        found[f"labels of {row.label}"] = f"precision {row.precision:.3f}, recall {row.recall:.3f}"
-        log.info("pixel labels of %s on %s: %s", row.label, folder, found[f"labels of {row.label}"])
+    found = check_pixel_labels(method, package, folder, chunk, progress)
+    for name, quality in found.items():
+        log.info("pixel labels of %s on %s: %s", name, folder, quality)
     return found
 
 
@@ -228,16 +221,13 @@ def _trained_metadata(
     version: str,
     method: Method,
     data: LabelledSlices,
-    settings: TrainSettings,
-    outcome: Outcome,
-    before: float | None,
-    score: float | None,
+    record: TrainingRecord,
 ) -> Metadata:
     """The parent's metadata with this training's facts; what was true of the parent's data is replaced."""
     content = package.metadata.model_dump(mode="json")
     content |= {
         "version": version,
-        "changelog": {**package.metadata.changelog, version: f"trained from {outcome.origin}"},
+        "changelog": {**package.metadata.changelog, version: f"trained from {record.origin}"},
         "data_source": f"{len(data.cases)} scans named to `wsseg train`, learned from {_names(data.kinds)}.",
         "known_failures": "Not examined.",
         "ablation": "",
@@ -246,37 +236,35 @@ def _trained_metadata(
         "settings": method.settings.model_dump(mode="json"),
         "licence": "; ".join([*parent_licences(package.recipe), "follows from the data it was trained on"]),
         "figures": [],
-        "trained": {
-            "scans": len(data.cases),
-            "slices": len(data.images),
-            **_label_counts(data),
-            "seed": settings.seed,
-            "started from": outcome.origin,
-            **{f"stage {stage.name}": _in_words(stage, settings) for stage in method.stages()},
-            "wall time": str(timedelta(seconds=int(outcome.seconds))),
-            "hardware": _hardware(),
-            **_score_facts(before, score),
-            **settings.facts,
-        },
+        "training": record.model_dump(mode="json"),
     }
     return Metadata.model_validate(content)
 
 
-def _label_counts(data: LabelledSlices) -> dict[str, int]:
-    return {f"slices with {kind.name}": int(kind.bears(data.targets).sum()) for kind in data.kinds}
+def _record(method: Method, data: LabelledSlices, settings: TrainSettings, outcome: Outcome) -> TrainingRecord:
+    return TrainingRecord(
+        scans=len(data.cases),
+        slices=len(data.images),
+        labelled={kind.name: int(kind.bears(data.targets).sum()) for kind in data.kinds},
+        positive=int((data.targets.presence == YES).any(dim=1).sum()) if PRESENCE in data.kinds else None,
+        seed=settings.seed,
+        origin=outcome.origin,
+        stages={
+            stage.name: StageRecord(steps=settings.steps or stage.steps, batch=stage.batch, rate=stage.rate)
+            for stage in method.stages()
+        },
+        seconds=round(outcome.seconds, 1),
+        hardware=_hardware(),
+        frozen=dict(settings.frozen),
+    )
+
+
+def _rounded(score: float | None) -> float | None:
+    return None if score is None else round(score, 4)
 
 
 def _names(kinds: Kinds) -> str:
     return ", ".join(kind.name for kind in kinds) or "images alone"
-
-
-def _score_facts(before: float | None, score: float | None) -> dict[str, float]:
-    found = {"held-back score": score, "held-back score before": before}
-    return {what: round(value, 4) for what, value in found.items() if value is not None}
-
-
-def _in_words(stage: Stage, settings: TrainSettings) -> str:
-    return f"{settings.steps or stage.steps} steps of {stage.batch} slices, learning rate {stage.rate:g}"
 
 
 def _hardware() -> str:

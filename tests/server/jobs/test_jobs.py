@@ -24,14 +24,8 @@ from wsseg.images.formats import write_mask
 from wsseg.images.scan import read_scan
 from wsseg.labels.tables import PRESENCE_FILE
 from wsseg.methods.registry import method_class
-from wsseg.models.package import (
-    METADATA,
-    ModelPackage,
-    Parent,
-    find_package,
-    publish,
-    versions,
-)
+from wsseg.models.package import METADATA, ModelPackage, Parent
+from wsseg.models.shelf import find_package, publish, versions
 from wsseg.server.jobs.job import Trainer
 from wsseg.server.jobs.job_folder import JobFolder, Plan
 from wsseg.server.jobs.jobs import MOST_PROCESSES, BusyError, Jobs, chain, launcher

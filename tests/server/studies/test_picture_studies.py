@@ -22,13 +22,8 @@ from wsseg.labels.identity import ScanIdentity
 from wsseg.labels.project import Project
 from wsseg.labels.store import LabelStore
 from wsseg.labels.values import Mark
-from wsseg.models.package import (
-    METADATA,
-    ModelPackage,
-    Parent,
-    publish,
-    read_package,
-)
+from wsseg.models.package import METADATA, ModelPackage, Parent, read_package
+from wsseg.models.shelf import publish
 from wsseg.server.jobs.jobs import chain, check_labels
 from wsseg.server.studies.finished import FinishedMask
 from wsseg.server.studies.folder import ScanFolder

@@ -20,13 +20,8 @@ from wsseg.labels.project import Project
 from wsseg.labels.space import LabelSpace
 from wsseg.labels.store import LabelStore
 from wsseg.labels.values import Mark
-from wsseg.models.package import (
-    WEIGHTS,
-    ModelPackage,
-    find_package,
-    publish,
-    write_package,
-)
+from wsseg.models.package import WEIGHTS, ModelPackage, write_package
+from wsseg.models.shelf import find_package, publish
 from wsseg.server.compute import Compute
 from wsseg.server.studies.folder import ScanFolder
 from wsseg.server.studies.labels import Labels

@@ -22,21 +22,13 @@ import torch
 from wsseg.errors import WssegError
 from wsseg.files import home
 from wsseg.methods.registry import create_method
-from wsseg.models.package import (
-    ModelPackage,
-    find_package,
-    publish,
-    read_package,
-    versions,
-)
+from wsseg.models.package import ModelPackage, read_package
+from wsseg.models.shelf import find_package, publish, versions
 from wsseg.server.jobs.job_folder import JobFolder, State
 from wsseg.training.loop import Stats, TrainSettings
 from wsseg.training.run import train_package
 
 log = logging.getLogger(__name__)
-
-JOB = "job"
-"""Key under which a version tells the job that made it."""
 
 HELD_BACK = 0.2
 """Part of the scans that decides whether a new version is published."""
@@ -106,9 +98,9 @@ class Trainer:
             steps=self._plan.steps[name],
             save_every=self._plan.save_every,
             held_back=HELD_BACK,
-            facts={JOB: self._job.id},
         )
-        trained = train_package(package, self._job.data, home() / "models", settings, self._report, self._prepare)
+        models, job = home() / "models", self._job.id
+        trained = train_package(package, self._job.data, models, settings, self._report, self._prepare, job=job)
         return trained.message
 
     def _steps_of(self, package: ModelPackage) -> int:
@@ -122,8 +114,8 @@ class Trainer:
         """
         models = home() / "models"
         for made in (version for version in versions(name) if not version.shipped):
-            told = read_package(models / name / made.version, name).recipe.trained
-            if told.get(JOB) == self._job.id:
+            training = read_package(models / name / made.version, name).recipe.training
+            if training and training.job == self._job.id:
                 if not made.worse:
                     publish(models, name, made.version)
                 return f"{made.version}: {made.message}"

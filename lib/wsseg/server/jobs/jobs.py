@@ -23,7 +23,8 @@ from wsseg.data.slices import check_folder
 from wsseg.errors import WssegError, naming
 from wsseg.files import home
 from wsseg.methods.registry import BACKBONES, method_class
-from wsseg.models.package import ModelPackage, find_package, versions
+from wsseg.models.package import ModelPackage
+from wsseg.models.shelf import find_package, versions
 from wsseg.server.jobs.job_folder import STEPS, JobFolder, Plan, Status, all_jobs
 from wsseg.server.jobs.lock import TrainerLock
 

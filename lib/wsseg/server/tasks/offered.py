@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from wsseg.errors import WssegError
 from wsseg.methods.registry import BACKBONES
-from wsseg.models.package import ModelPackage, find_package, package_names
+from wsseg.models.package import ModelPackage
+from wsseg.models.shelf import find_package, package_names
 
 logger = logging.getLogger(__name__)
 

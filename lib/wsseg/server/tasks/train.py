@@ -9,7 +9,8 @@ from monailabel.interfaces.datastore import Datastore
 from monailabel.interfaces.tasks.train import TrainTask
 
 from wsseg.errors import WssegError
-from wsseg.models.package import ModelPackage, find_package
+from wsseg.models.package import ModelPackage
+from wsseg.models.shelf import find_package
 from wsseg.server.jobs.job_folder import STEPS
 from wsseg.server.jobs.jobs import Jobs, chain
 

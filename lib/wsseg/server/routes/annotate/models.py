@@ -11,7 +11,7 @@ from wsseg.data.kinds import TEXT
 from wsseg.errors import naming
 from wsseg.files import home
 from wsseg.methods.registry import METHODS, method_class
-from wsseg.models.package import publish, versions
+from wsseg.models.shelf import publish, versions
 from wsseg.server.routes.annotate import API
 from wsseg.server.routes.dependencies import ADMIN, USER, App
 

@@ -21,7 +21,8 @@ from wsseg.images.formats import read_grid
 from wsseg.images.on_grid import read_drawn
 from wsseg.images.volume import Volume
 from wsseg.labels.space import Code, Label
-from wsseg.models.package import ModelPackage, find_package
+from wsseg.models.package import ModelPackage
+from wsseg.models.shelf import find_package
 from wsseg.server.studies.finished import mask_values
 from wsseg.server.studies.index import Info, Known, Listed
 from wsseg.server.studies.pacs.cache import EXTENSION, Cache, cache_folder
