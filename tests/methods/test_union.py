@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from wsseg.data.placed import band_of
-from wsseg.data.slices import Batch, LabelledSlices
+from wsseg.data.slices import Batch
 from wsseg.data.targets import Targets
 from wsseg.methods.prompt import Pass, Prompt
-from wsseg.methods.union import AGAIN, WEAK, Union, UnionSettings
+from wsseg.methods.union import Union, UnionSettings
 
 SMALL = UnionSettings(widths=(16, 24), neighbours=0, crop=32, borders=1.0, rate=5e-3, batch=4)
 
@@ -84,21 +84,6 @@ def test_each_kind_teaches_whole_squares(kind: Callable[[torch.Tensor], Targets]
     assert (mask == truth).float().mean() > least
 
 
-def test_relabelled_slices_keep_what_people_said() -> None:
-    truth = _truth(0)
-    targets = _strokes(truth)
-    data = LabelledSlices(_images(truth, 0), targets, torch.zeros(4, 32, 32), ("a",), torch.zeros(4, dtype=torch.long))
-    method = _method().eval()
-    weak, again = method.stages()
-    with torch.no_grad():
-        assert torch.equal(method.pixel_labels(weak, data, Pass(4)), targets.pixels)
-        made = method.pixel_labels(again, data, Pass(4))
-    drawn = targets.pixels > 0
-    assert torch.equal(made[drawn], targets.pixels[drawn])
-    assert (made[3] == 255).float().mean() > 0.9, "a slice without a class is background"
-    assert (made > 0).float().mean() > 0.5
-
-
 def test_nothing_is_found_where_a_class_is_said_to_be_absent() -> None:
     truth = _truth(0)
     found = _method().eval().predict(_images(truth, 0), Prompt(presence=torch.zeros(4, 2, dtype=torch.int8)), Pass(4))
@@ -106,10 +91,11 @@ def test_nothing_is_found_where_a_class_is_said_to_be_absent() -> None:
     assert found.presence.max() == 0
 
 
-def test_the_second_stage_learns_from_pixels() -> None:
-    truth = _truth(0)
-    known = replace(Targets.unknown(4, 2, (32, 32)), pixels=torch.where(truth == 0, 255, truth).to(torch.uint8))
-    method = _method()
-    names = {stage.name: set(method.losses(stage, _batch(known, _images(truth, 0), 0.5))) for stage in method.stages()}
-    assert names[AGAIN] == {"pixels", "overlap", "absence"}
-    assert names[WEAK] > names[AGAIN]
+def test_slices_that_are_drawn_as_a_whole_teach_their_overlap() -> None:
+    truth, method = _truth(0), _method()
+    images, mask = _images(truth, 0), torch.where(truth == 0, 255, truth).to(torch.uint8)
+    whole = replace(Targets.unknown(4, 2, (32, 32)), pixels=mask)
+    (stage,) = method.stages()
+    assert method.losses(stage, _batch(whole, images, 0.5))["overlap"] > 0.1
+    strokes = replace(_strokes(truth), presence=torch.full((4, 2), -1))
+    assert method.losses(stage, _batch(strokes, images, 0.5))["overlap"] == 0
