@@ -4,6 +4,7 @@ import math
 import pickle
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from conftest import small_package
+from wsseg.cli import main
 from wsseg.diffusion.adm import ADM, decoder_channels, load_adm
 from wsseg.errors import NotFoundError, WssegError
+from wsseg.methods.prompt import Pass, Prompt
+from wsseg.methods.registry import adopt_parents, create_method, load_method, stored_weights
+from wsseg.models.package import Parent, read_package
+from wsseg.training.backbone import import_adm
 
 WIDTH = 32  # one head where the published width has eight, and two in the deepest levels
 Weights = dict[str, Tensor]
@@ -160,7 +167,7 @@ def _taken(network: ADM, noisy: Tensor, steps: Tensor) -> tuple[Tensor, list[Ten
 def test_checkpoint_of_the_published_layout_gives_its_noise_and_features(
     reference: Reference, saved: Callable[[Weights], Path]
 ) -> None:
-    network = load_adm(saved({}), WIDTH)
+    network = load_adm(saved({}))
     noisy, steps = torch.randn(2, 3, 64, 64), torch.tensor([50, 250])
     with torch.no_grad():
         expected, blocks = reference(noisy, steps)
@@ -185,7 +192,7 @@ def test_full_size_is_the_published_one() -> None:
 
 
 def test_half_precision_is_read_as_float32(reference: Reference, saved: Callable[[Weights], Path]) -> None:
-    weights = load_adm(saved({key: value.half() for key, value in reference.state_dict().items()}), WIDTH).state_dict()
+    weights = load_adm(saved({key: value.half() for key, value in reference.state_dict().items()})).state_dict()
     assert {value.dtype for value in weights.values()} == {torch.float32}
 
 
@@ -198,21 +205,21 @@ def test_missing_file(tmp_path: Path) -> None:
 def test_file_of_another_kind(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "adm.pt").write_bytes(content)
     with pytest.raises(WssegError, match="not a checkpoint of PyTorch"):
-        load_adm(tmp_path / "adm.pt", WIDTH)
+        load_adm(tmp_path / "adm.pt")
 
 
 def test_download_that_was_cut_short(saved: Callable[[Weights], Path]) -> None:
     path = saved({})
     path.write_bytes(path.read_bytes()[:-1000])
     with pytest.raises(WssegError, match="not the whole of one; download it again"):
-        load_adm(path, WIDTH)
+        load_adm(path)
 
 
 @pytest.mark.parametrize("content", [[torch.zeros(1)], {"state_dict": {"out.2.bias": torch.zeros(6)}}, 3])
 def test_checkpoint_of_another_build(content: object, tmp_path: Path) -> None:
     torch.save(content, tmp_path / "adm.pt")
     with pytest.raises(WssegError, match="which are tensors by name"):
-        load_adm(tmp_path / "adm.pt", WIDTH)
+        load_adm(tmp_path / "adm.pt")
 
 
 class _Touch:
@@ -230,7 +237,7 @@ def test_code_in_a_checkpoint_is_never_run(modern: bool, tmp_path: Path) -> None
     path, trace = tmp_path / "adm.pt", tmp_path / "trace"
     torch.save({"out.2.bias": _Touch(trace)}, path, _use_new_zipfile_serialization=modern)
     with pytest.raises(WssegError, match="running code out of the file" if modern else "not a checkpoint"):
-        load_adm(path, WIDTH)
+        load_adm(path)
     assert not trace.exists()
     torch.load(path, weights_only=False)  # the trap works
     assert trace.exists()
@@ -239,15 +246,51 @@ def test_code_in_a_checkpoint_is_never_run(modern: bool, tmp_path: Path) -> None
 def test_wrong_layouts_name_the_entry(reference: Reference, saved: Callable[[Weights], Path], tmp_path: Path) -> None:
     weights = reference.state_dict()
     with pytest.raises(WssegError, match=r"label_emb\.weight is unknown"):  # that of the model of 1000 classes
-        load_adm(saved({"label_emb.weight": torch.zeros(1000, 4 * WIDTH)}), WIDTH)
+        load_adm(saved({"label_emb.weight": torch.zeros(1000, 4 * WIDTH)}))
     message = "output_blocks.0.1.qkv.weight has the shape (128, 128, 1), the network needs (384, 128, 1)"
     with pytest.raises(WssegError, match=re.escape(message)):
-        load_adm(saved({"output_blocks.0.1.qkv.weight": torch.zeros(128, 128, 1)}), WIDTH)
-    with pytest.raises(
-        WssegError, match=r"input_blocks\.0\.0\.weight has the shape .* the network needs \(64, 3, 3, 3\)"
-    ):
-        load_adm(saved({}), 2 * WIDTH)
+        load_adm(saved({"output_blocks.0.1.qkv.weight": torch.zeros(128, 128, 1)}))
+    with pytest.raises(WssegError, match=r"out\.0\.weight has 48 channels, a multiple of 32 up to 1024 is needed"):
+        load_adm(saved({"out.0.weight": torch.zeros(48)}))
     del weights["middle_block.1.proj_out.bias"]
     torch.save(weights, tmp_path / "lacking.pt")
     with pytest.raises(WssegError, match=r"middle_block\.1\.proj_out\.bias is missing"):
-        load_adm(tmp_path / "lacking.pt", WIDTH)
+        load_adm(tmp_path / "lacking.pt")
+
+
+def test_imported_it_is_the_backbone_of_textdiff(
+    reference: Reference,
+    saved: Callable[[Weights], Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """By the command, into a package that another one names as a parent; only that network's weights are taken."""
+    out = tmp_path / "adm"
+    monkeypatch.setattr("sys.argv", ["wsseg", "import", "adm", str(saved({})), str(out)])
+    with pytest.raises(SystemExit, match="0"):
+        main()
+    assert capsys.readouterr().out == f"{out}\n"
+    package = small_package(tmp_path / "textdiff", "textdiff", ("nucleus",))
+    recipe = package.recipe.model_copy(
+        update={
+            "settings": {**package.recipe.settings, "backbone": "adm", "adm_width": WIDTH, "crop": 64},
+            "parents": {"diffusion": Parent(package=str(out), part="diffusion")},
+        }
+    )
+    package = replace(package, metadata=package.metadata.model_copy(update={"wsseg": recipe}))
+    method = create_method(package)
+    origin = adopt_parents(method, package, method.frozen)["diffusion"]
+    assert (origin.package, origin.version, origin.part) == ("adm", "1.0.0", "diffusion")
+    noisy, steps = torch.randn(1, 3, 64, 64), torch.tensor([50])
+    with torch.no_grad():
+        expected, _ = reference(noisy, steps)
+        found = method.get_submodule("diffusion")(noisy, steps)
+    torch.testing.assert_close(found, expected[:, :3], atol=5e-2, rtol=5e-2)  # half precision
+    assert {name.split(".")[0] for name in stored_weights(method)} == {"diffusion", "text", "head"}
+    with pytest.raises(WssegError, match="segments nothing"):
+        load_method(read_package(out)).predict(noisy, Prompt(), Pass(1))
+    with pytest.raises(WssegError, match="trained elsewhere"):
+        create_method(read_package(out)).stages()
+    with pytest.raises(WssegError, match="exists already"):
+        import_adm(saved({}), out)

@@ -194,11 +194,15 @@ def test_each_pose_is_laid_back(pose: Pose, monkeypatch: pytest.MonkeyPatch) -> 
     torch.testing.assert_close(found, torch.sigmoid(-2 * picture[0, 0]), atol=1e-5, rtol=1e-4)
 
 
-def test_the_package_holds_backbone_and_words_but_no_published_weights(tmp_path: Path) -> None:
-    parts = {name.split(".")[0] for name in stored_weights(_method())}
-    assert parts == {"diffusion", "text", "head"}
-    with pytest.raises(WssegError, match="no such file"):
-        _method(adm=str(tmp_path / "256x256_diffusion_uncond.pt"))
+def test_the_package_holds_backbone_words_and_head() -> None:
+    assert {name.split(".")[0] for name in stored_weights(_method())} == {"diffusion", "text", "head"}
+
+
+def test_settings_of_earlier_packages_are_read() -> None:
+    """They have an empty field for the file of the published model; a file in it is refused, with what to do."""
+    assert _method(adm="").settings.backbone == "ddpm"
+    with pytest.raises(ValueError, match="`wsseg import adm FILE OUT`"):
+        _method(adm="256x256_diffusion_uncond.pt")
 
 
 def test_the_backbone_learns_to_denoise_and_refuses_to_segment() -> None:

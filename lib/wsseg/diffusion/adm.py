@@ -26,6 +26,12 @@ LAYERS = 2
 HEAD = 64
 """Channels of an attention head."""
 
+WIDTH = 256
+"""Channels of the finest level, as published."""
+
+TAPPED = (6, 8, 12, 16)
+"""Decoder blocks whose outputs serve as features (TextDiff)."""
+
 _TIME = {"time_embed.0": "linear_1", "time_embed.2": "linear_2"}
 _RESIDUAL = {
     "in_layers.0": "norm1",
@@ -44,11 +50,12 @@ class ADM(nn.Module):
     Its 1000 steps have linear betas from 1e-4 to 0.02.
 
     Args:
-        width: channels of the finest level, a multiple of 32; published with 256.
+        width: channels of the finest level, a multiple of 32.
     """
 
-    def __init__(self, width: int = 256) -> None:
+    def __init__(self, width: int = WIDTH) -> None:
         super().__init__()
+        self.width = width
         self.unet = UNet2DModel(
             in_channels=3,
             out_channels=6,
@@ -82,6 +89,11 @@ class ADM(nn.Module):
         """
         return [block[-1] for block in self._decoder()]
 
+    def decoder_levels(self) -> list[tuple[nn.Module, int]]:
+        """The blocks that are tapped for features, coarsest first, with their channels."""
+        blocks, widths = self.decoder_blocks(), decoder_channels(self.width)
+        return [(blocks[block], widths[block]) for block in TAPPED]
+
     def parts(self) -> Iterator[tuple[str, nn.Module]]:
         """Every module that holds weights, by its name in ADM's checkpoints."""
         for block, modules in enumerate(self._encoder()):
@@ -108,12 +120,12 @@ class ADM(nn.Module):
             yield [*last, *(level.upsamplers or [])]
 
 
-def decoder_channels(width: int = 256) -> list[int]:
+def decoder_channels(width: int = WIDTH) -> list[int]:
     """Channels of what each of the 18 decoder blocks puts out."""
     return [width * times for times in reversed(MULTIPLIERS) for _ in range(LAYERS + 1)]
 
 
-def load_adm(path: Path, width: int = 256) -> ADM:
+def load_adm(path: Path) -> ADM:
     """Read ``256x256_diffusion_uncond.pt``, or a checkpoint of the same layout and another width; frozen.
 
     Nothing in the file is executed.
@@ -123,6 +135,9 @@ def load_adm(path: Path, width: int = 256) -> ADM:
             something else than tensors, or its layout is another one.
     """
     stored = _read(path)
+    width = len(stored["out.0.weight"]) if "out.0.weight" in stored else WIDTH
+    if width not in range(32, 1025, 32):
+        raise WssegError(f"{path}: out.0.weight has {width} channels, a multiple of 32 up to 1024 is needed")
     with torch.device("meta"):  # random weights would take longer than those of the file
         network = ADM(width)
     entries = {entry.key: entry for entry in _entries(network.to_empty(device="cpu"))}

@@ -17,6 +17,7 @@ from wsseg.models.record import FrozenPart
 from wsseg.models.shelf import find_package
 
 METHODS = {
+    "adm": "PublishedADM",
     "cam": "CAM",
     "cdm": "CDM",
     "cldf": "CLDF",
@@ -27,7 +28,7 @@ METHODS = {
 }
 """The file beside this one, and the class in it."""
 
-BACKBONES = ("ddpm",)
+BACKBONES = ("adm", "ddpm")
 """Methods that segment nothing; others are built on them."""
 
 

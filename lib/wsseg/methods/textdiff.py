@@ -14,8 +14,7 @@ masks are not resized.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Annotated, Literal, Self, cast
+from typing import Annotated, Any, Literal, Self, cast
 
 import torch
 from monai.inferers.utils import sliding_window_inference
@@ -26,7 +25,7 @@ from torch.nn import functional
 from wsseg.data.augment import stained_tissue
 from wsseg.data.kinds import MASKS, PRESENCE, TEXT
 from wsseg.data.slices import Batch
-from wsseg.diffusion.adm import decoder_channels, load_adm
+from wsseg.diffusion.adm import ADM
 from wsseg.diffusion.features import FeatureTaps, noised_features
 from wsseg.diffusion.noise import slice_noise
 from wsseg.diffusion.schedule import NoiseSchedule
@@ -41,9 +40,6 @@ from wsseg.networks.unet import DenoisingUNet
 PUBLISHED_TOKENS = 10
 """After so many the published code cuts a sentence."""
 
-ADM_BLOCKS = (6, 8, 12, 16)
-"""Decoder blocks of the published diffusion model that are tapped."""
-
 ADM_LEAST = 32
 """Sides that it can halve as often as it does are multiples of this."""
 
@@ -55,10 +51,10 @@ class TextDiffSettings(Settings):
     """Settings of TextDiff.
 
     Attributes:
-        widths: of the frozen diffusion model, as its own package has them.
-        adm: file of the published diffusion model, used in place of that; it
-            stays where it is and is no part of the package.
-        adm_width: channels of its finest level.
+        backbone: method of the package that the frozen diffusion model comes
+            from: ours, or "adm", the published one.
+        widths: of ours, as its package has them.
+        adm_width: channels of the published one's finest level.
         sigmas: noise levels of the features, one frozen pass each; published
             are 0.17, 0.46 and 0.69 (steps 50, 150 and 250).
         shrink: pixels of the picture, along a side, to one of the network.
@@ -80,8 +76,8 @@ class TextDiffSettings(Settings):
         batch: squares a step.
     """
 
+    backbone: Literal["ddpm", "adm"] = "ddpm"
     widths: Widths = (32, 64, 128, 128)
-    adm: str = ""
     adm_width: int = Field(256, ge=32, le=1024, multiple_of=32)
     sigmas: Sigmas = (0.1, 0.4)
     shrink: Count = 2
@@ -98,9 +94,23 @@ class TextDiffSettings(Settings):
     rate: Rate = 1e-3
     batch: Count = 4
 
+    @model_validator(mode="before")
+    @classmethod
+    def _of_earlier_packages(cls, values: Any) -> Any:
+        """Settings up to 0.2 name the file of the published model, in nearly all packages none."""
+        if not isinstance(values, dict) or "adm" not in values:
+            return values
+        kept = {name: value for name, value in values.items() if name != "adm"}
+        if values["adm"]:
+            raise ValueError(
+                "adm names a file, which has to be a package now: `wsseg import adm FILE OUT`, then"
+                ' "backbone": "adm" and OUT as parents.diffusion'
+            )
+        return kept
+
     @model_validator(mode="after")
     def _square_can_be_halved(self) -> Self:
-        least = self.shrink * (ADM_LEAST if self.adm else 2 ** (len(self.widths) - 1))
+        least = self.shrink * (ADM_LEAST if self.backbone == "adm" else 2 ** (len(self.widths) - 1))
         if self.crop % least:
             raise ValueError(f"crop must be a multiple of {least}, since the diffusion model halves it")
         return self
@@ -114,13 +124,14 @@ class TextDiff(Method[TextDiffSettings]):
         classes: number of findings.
 
     Raises:
-        WssegError: files that the settings name are missing or of another layout.
+        WssegError: files of the text model that the settings name are missing.
     """
 
     settings_type = TextDiffSettings
     learns_from = (MASKS,)
     heeds = (TEXT,)
     prompts = (PRESENCE, TEXT)
+    frozen = ("diffusion",)
 
     def __init__(self, settings: TextDiffSettings, classes: int) -> None:
         super().__init__(settings, classes)
@@ -129,20 +140,13 @@ class TextDiff(Method[TextDiffSettings]):
         self.text: TextEncoder = (
             HuggingFaceText(settings.text_model, limit) if settings.text_model else WordEmbedding(settings.text_width)
         )
-        self.backbone: list[nn.Module] = []  # a list, so that its weights stay out of the package
-        if settings.adm:
-            network = load_adm(Path(settings.adm), settings.adm_width)
-            self.backbone.append(network)
-            self.schedule = NoiseSchedule("linear")
-            blocks, widths = network.decoder_blocks(), decoder_channels(settings.adm_width)
-            tapped = [(blocks[block], widths[block]) for block in ADM_BLOCKS]
-            self.taps = FeatureTaps(network, [block for block, _ in tapped])
+        self.diffusion: ADM | DenoisingUNet
+        if settings.backbone == "adm":
+            self.diffusion, self.schedule = ADM(settings.adm_width), NoiseSchedule("linear")
         else:
-            self.frozen = ("diffusion",)
-            self.diffusion = DenoisingUNet(settings.widths, channels=3)
-            self.schedule = NoiseSchedule()
-            tapped = self.diffusion.decoder_levels()
-            self.taps = FeatureTaps(self.diffusion, [block for block, _ in tapped])
+            self.diffusion, self.schedule = DenoisingUNet(settings.widths, channels=3), NoiseSchedule()
+        tapped = self.diffusion.decoder_levels()
+        self.taps = FeatureTaps(self.diffusion, [block for block, _ in tapped])
         channels = [len(settings.sigmas) * width for _, width in tapped]
         self.head = TextHead(channels, settings.width, self.text.width, classes + 1, settings.hidden)
 
@@ -211,8 +215,6 @@ class TextDiff(Method[TextDiffSettings]):
 
     def features(self, images: Tensor, noise: Tensor) -> list[Tensor]:
         """Activations per level, coarsest first, those of all noise levels side by side, in one frozen batch."""
-        for network in self.backbone:
-            network.to(images.device)
         return noised_features(self.taps, self.schedule, self.settings.sigmas, images, noise)
 
 

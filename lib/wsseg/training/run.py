@@ -195,8 +195,6 @@ def _stale_parts(method: Method, package: ModelPackage) -> list[str]:
     taken = package.recipe.training.frozen if package.recipe.training else {}
     stale = []
     for part, parent in package.recipe.parents.items():
-        if part not in method.frozen:  # the settings name a file in its place
-            continue
         recorded = taken[part].sha256 if part in taken else None
         if part in method.training_only or find_package(parent.package).checksum() != recorded:
             stale.append(part)

@@ -1,0 +1,51 @@
+"""A backbone that was trained elsewhere, as a package that others are built on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from wsseg.diffusion.adm import load_adm
+from wsseg.errors import WssegError
+from wsseg.labels.space import Code, Label
+from wsseg.models.card import model_card
+from wsseg.models.package import Metadata, ModelPackage, Recipe, read_package, write_package
+
+LICENCE = "MIT, as OpenAI published it with guided-diffusion"
+
+PICTURE = Code(scheme="SCT", value="85756007", meaning="Tissue")
+"""Of the one class that a package must name; a backbone marks none."""
+
+
+def import_adm(checkpoint: Path, out: Path) -> ModelPackage:
+    """Write the published diffusion model of natural images as a package, its weights in half precision.
+
+    Args:
+        checkpoint: ``256x256_diffusion_uncond.pt`` of OpenAI's guided-diffusion.
+        out: the package's folder; must not exist.
+
+    Raises:
+        WssegError: not that checkpoint, or the folder exists or cannot be written.
+    """
+    if out.exists():
+        raise WssegError(f"{out}: exists already, name a new folder")
+    network = load_adm(checkpoint)
+    recipe = Recipe(
+        format=2,
+        method="adm",
+        settings={"width": network.width},
+        labels={"none": Label(color=(128, 128, 128), category=PICTURE, type=PICTURE)},
+        size=256,
+        colour=True,
+        modality="colour pictures",
+        licence=LICENCE,
+    )
+    metadata = Metadata(
+        version="1.0.0",
+        changelog={"1.0.0": f"imported from {checkpoint.name}"},
+        description="ADM (Dhariwal and Nichol 2021): what natural images look like. It segments nothing itself.",
+        authors="OpenAI",
+        wsseg=recipe,
+    )
+    weights = {f"diffusion.{name}": tensor for name, tensor in network.state_dict().items()}
+    write_package(out, metadata, weights, model_card(out.name, metadata), f"{LICENCE}\n")
+    return read_package(out)
