@@ -40,7 +40,7 @@ from wsseg.images.scan import read_scan
 from wsseg.inference.active import (
     SLICES,
     Doubt,
-    Look,
+    ScanSummary,
     Score,
     by_both,
     by_doubt,
@@ -133,7 +133,7 @@ class Case:
     Attributes:
         images: (slices, 1, size, size) in [-1, 1].
         truth: (slices, 1) of 1 and 0.
-        features: as :meth:`wsseg.segment.Segmenter.look` has them.
+        features: as :meth:`Segmenter.summarize` has them.
     """
 
     images: Tensor
@@ -231,9 +231,9 @@ class Simulation:
     ) -> list[str]:
         if strategy.scans is None or found is None:
             return rng.permutation(waiting)[:count].tolist()
-        looks = {name: self._look(name, found) for name in self.train}
-        candidates = {name: looks[name] for name in waiting}
-        return choose(candidates, [looks[name] for name in looks if name not in waiting], strategy.scans, count)
+        summaries = {name: self._summarize(name, found) for name in self.train}
+        candidates = {name: summaries[name] for name in waiting}
+        return choose(candidates, [summaries[name] for name in summaries if name not in waiting], strategy.scans, count)
 
     def _slices(
         self, strategy: Strategy, name: str, labelled: Labelled, found: Round | None, rng: np.random.Generator
@@ -243,12 +243,12 @@ class Simulation:
             return left
         if strategy.slices is None or found is None:
             return rng.permutation(left)[:SLICES].tolist()
-        doubt = strategy.slices(self._look(name, found))[left]
+        doubt = strategy.slices(self._summarize(name, found))[left]
         return [left[index] for index in worth_labelling(doubt)]
 
-    def _look(self, name: str, found: Round) -> Look:
+    def _summarize(self, name: str, found: Round) -> ScanSummary:
         areas = np.array([found.areas[name]]) if found.areas else None
-        return Look(np.array([found.presence[name]]), self.train[name].features, areas)
+        return ScanSummary(np.array([found.presence[name]]), self.train[name].features, areas)
 
     def learn(self, labelled: Labelled, seed: int, mask: bool = False) -> Round:
         """Train on some slices, or read what an earlier run got from the same training."""

@@ -21,7 +21,7 @@ SMALL = 0.005
 
 
 @dataclass(frozen=True)
-class Look:
+class ScanSummary:
     """What a model says of one scan.
 
     Attributes:
@@ -36,10 +36,10 @@ class Look:
     areas: Floats | None = None
 
 
-Doubt = Callable[[Look], Floats]
+Doubt = Callable[[ScanSummary], Floats]
 """How doubtful each slice of a scan is, (slices,) in [0, 1]."""
 
-Score = Callable[[Sequence[Look], Sequence[Look]], Floats]
+Score = Callable[[Sequence[ScanSummary], Sequence[ScanSummary]], Floats]
 """How much labelling each candidate would help, beside those that are labelled; only the order counts."""
 
 
@@ -49,13 +49,13 @@ def scan_features(images: Tensor) -> Floats:
     return found
 
 
-def uncertainty(look: Look) -> Floats:
+def uncertainty(summary: ScanSummary) -> Floats:
     """Entropy of presence in bits, -p log p - (1 - p) log (1 - p), mean over classes."""
-    p = np.clip(look.presence.astype(np.float64), 1e-9, 1 - 1e-9)
+    p = np.clip(summary.presence.astype(np.float64), 1e-9, 1 - 1e-9)
     return -(p * np.log2(p) + (1 - p) * np.log2(1 - p)).mean(axis=0)
 
 
-def disagreement(look: Look) -> Floats:
+def disagreement(summary: ScanSummary) -> Floats:
     """|presence - area / (area + SMALL)|, mean over classes.
 
     Greatest where the slice is said to show a class of which the mask finds nothing.
@@ -63,9 +63,9 @@ def disagreement(look: Look) -> Floats:
     Raises:
         ValueError: no mask was made.
     """
-    if look.areas is None:
+    if summary.areas is None:
         raise ValueError("disagreement needs the areas that a mask marks")
-    return np.abs(look.presence - look.areas / (look.areas + SMALL)).mean(axis=0)
+    return np.abs(summary.presence - summary.areas / (summary.areas + SMALL)).mean(axis=0)
 
 
 def worth_labelling(doubt: Floats) -> NDArray[np.intp]:
@@ -76,14 +76,14 @@ def worth_labelling(doubt: Floats) -> NDArray[np.intp]:
 def by_doubt(doubt: Doubt) -> Score:
     """Scans whose slices worth labelling are the most doubtful."""
 
-    def score(candidates: Sequence[Look], labelled: Sequence[Look]) -> Floats:
-        slices = [doubt(look) for look in candidates]
+    def score(candidates: Sequence[ScanSummary], labelled: Sequence[ScanSummary]) -> Floats:
+        slices = [doubt(summary) for summary in candidates]
         return np.array([each[worth_labelling(each)].mean() for each in slices])
 
     return score
 
 
-def by_novelty(candidates: Sequence[Look], labelled: Sequence[Look]) -> Floats:
+def by_novelty(candidates: Sequence[ScanSummary], labelled: Sequence[ScanSummary]) -> Floats:
     """Scans that are unlike the labelled ones: distance of features to the nearest, all scaled to unit variance.
 
     Chosen one after the other, this is greedy k-center. Without a labelled scan
@@ -91,7 +91,7 @@ def by_novelty(candidates: Sequence[Look], labelled: Sequence[Look]) -> Floats:
     """
     if not labelled:
         return np.ones(len(candidates))
-    own, known = (np.stack([look.features for look in looks]) for looks in (candidates, labelled))
+    own, known = (np.stack([summary.features for summary in summaries]) for summaries in (candidates, labelled))
     scale = np.concatenate([own, known]).std(axis=0) + 1e-6
     return np.linalg.norm((own[:, None] - known[None]) / scale, axis=2).min(axis=1)
 
@@ -102,7 +102,9 @@ def by_both(doubt: Doubt) -> Score:
     return lambda candidates, labelled: doubtful(candidates, labelled) * by_novelty(candidates, labelled)
 
 
-def choose(candidates: Mapping[str, Look], labelled: Sequence[Look], score: Score, count: int = 1) -> list[str]:
+def choose(
+    candidates: Mapping[str, ScanSummary], labelled: Sequence[ScanSummary], score: Score, count: int = 1
+) -> list[str]:
     """Names of the scans to label next, the best first; of equals the first by name.
 
     What is chosen counts as labelled for those that are chosen after it.

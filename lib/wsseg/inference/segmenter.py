@@ -15,7 +15,7 @@ from wsseg.images.formats import write_mask
 from wsseg.images.pieces import largest_pieces
 from wsseg.images.scan import check_scan, read_scan
 from wsseg.images.volume import Volume
-from wsseg.inference.active import Look, scan_features
+from wsseg.inference.active import ScanSummary, scan_features
 from wsseg.inference.device import pick_device, slices_per_pass, with_less_memory
 from wsseg.inference.refine import guided_filter
 from wsseg.inference.result import Segmentation, expected_dice
@@ -100,7 +100,7 @@ class Segmenter:
             stack.grid,
         )
 
-    def look(self, scan: Volume, mask: bool = False) -> Look:
+    def summarize(self, scan: Volume, mask: bool = False) -> ScanSummary:
         """What active learning needs to know of a scan, slices as stored.
 
         Where a method classifies slices and no mask is asked for, none is made:
@@ -121,7 +121,7 @@ class Segmenter:
             images = stack.images.to(self.device)
             with torch.no_grad():
                 presence = self._method.presence_probability(images, self._chunk(images))
-        return Look(_stored(stack, presence), scan_features(stack.images), areas)
+        return ScanSummary(_stored(stack, presence), scan_features(stack.images), areas)
 
     def _given(self, stack: Stack, presence: Presence) -> torch.Tensor:
         expected = (len(self.package.labels), stack.images.shape[0])

@@ -10,7 +10,7 @@ import torch
 
 from wsseg.errors import UnavailableError, WssegError
 from wsseg.images.volume import Volume
-from wsseg.inference.active import Look
+from wsseg.inference.active import ScanSummary
 from wsseg.inference.result import Segmentation
 from wsseg.inference.segmenter import Segmenter
 from wsseg.labels.space import Presence
@@ -62,17 +62,17 @@ class Compute:
 
         return self._thread(device).submit(run).result()
 
-    def look(self, model: str, device: str, scan: Volume, mask: bool) -> tuple[str, Look]:
-        """The version in use and what it says of a scan, see :meth:`Segmenter.look`.
+    def summarize(self, model: str, device: str, scan: Volume, mask: bool) -> tuple[str, ScanSummary]:
+        """The version in use and what it says of a scan, see :meth:`Segmenter.summarize`.
 
         Raises:
             StoppingError: the server was stopped meanwhile.
         """
 
-        def run() -> tuple[str, Look]:
+        def run() -> tuple[str, ScanSummary]:
             self._go_on(0.0)
             segmenter = self._segmenter(model, device)
-            return segmenter.package.metadata.version, segmenter.look(scan, mask)
+            return segmenter.package.metadata.version, segmenter.summarize(scan, mask)
 
         return self._thread(device).submit(run).result()
 

@@ -27,12 +27,12 @@ from wsseg.server.studies.folder import ScanFolder
 from wsseg.server.studies.labels import Labels
 from wsseg.server.studies.studies import Studies
 from wsseg.server.tasks import strategies as module
-from wsseg.server.tasks.scout import Scout
+from wsseg.server.tasks.pool import PoolInference
 from wsseg.server.tasks.strategies import WAYS, Chosen, strategies, unlabelled
 
 SCANS = [f"scan_{seed}" for seed in range(4)]
 SECONDS = 60.0
-"""Long enough for every look on a busy machine."""
+"""Long enough for every summary on a busy machine."""
 
 
 @pytest.fixture(autouse=True)
@@ -151,16 +151,16 @@ def test_scans_that_cannot_be_labelled_are_not_proposed(ask: Asking, labels: Lab
 
 
 def test_looks_are_kept_until_the_model_has_another_version(labels: Labels) -> None:
-    scout, package = Scout(Compute(), labels.studies), find_package("tiny")
-    before = scout.looks(package, SCANS, False, SECONDS)
+    inference, package = PoolInference(Compute(), labels.studies), find_package("tiny")
+    before = inference.summaries(package, SCANS, False, SECONDS)
     assert list(before) == SCANS
-    kept = scout.looks(package, SCANS, False, 0.0)
+    kept = inference.summaries(package, SCANS, False, 0.0)
     assert all(kept[name] is before[name] for name in SCANS)
     metadata = metadata_of("cam", package.recipe.settings).model_copy(update={"version": "0.2"})
     changed = {name: tensor * 2 for name, tensor in package.weights().items()}
     write_package(home() / "models" / "tiny" / "0.2", metadata, changed, "card", "licence")
     publish(home() / "models", "tiny", "0.2")
-    after = scout.looks(find_package("tiny"), SCANS, False, SECONDS)
+    after = inference.summaries(find_package("tiny"), SCANS, False, SECONDS)
     assert not np.allclose(before[SCANS[0]].presence, after[SCANS[0]].presence)
     assert np.array_equal(before[SCANS[0]].features, after[SCANS[0]].features)
 

@@ -14,7 +14,7 @@ from monailabel.interfaces.tasks.strategy import Strategy
 from wsseg.errors import NotFoundError
 from wsseg.inference.active import (
     Doubt,
-    Look,
+    ScanSummary,
     Score,
     by_both,
     by_doubt,
@@ -27,7 +27,7 @@ from wsseg.inference.active import (
 from wsseg.models.package import ModelPackage
 from wsseg.server.compute import Compute
 from wsseg.server.studies.labels import Labels
-from wsseg.server.tasks.scout import Scout
+from wsseg.server.tasks.pool import PoolInference
 
 POOL = 32
 """Unlabelled scans, and as many labelled ones, that a model looks at; of an archive they are downloaded."""
@@ -113,20 +113,20 @@ class Peer(Strategy):
 
 
 class ByModel(Strategy):
-    """Chooses by what a model says; the same choice as long as labels, version and looks are the same.
+    """Chooses by what a model says; the same choice as long as labels, version and summaries are the same.
 
     Args:
         way: how.
         labels: scans that have some are never chosen.
-        scout: that asks the model.
+        inference: that asks the model.
         packages: models as they are now.
     """
 
-    def __init__(self, way: Way, labels: Labels, scout: Scout, packages: Packages) -> None:
+    def __init__(self, way: Way, labels: Labels, inference: PoolInference, packages: Packages) -> None:
         super().__init__(way.description)
         self._way = way
         self._labels = labels
-        self._scout = scout
+        self._inference = inference
         self._packages = packages
 
     def __call__(self, request: Mapping[str, Any], datastore: Datastore) -> Chosen | None:
@@ -138,21 +138,21 @@ class ByModel(Strategy):
         package = _named(self._packages(), request.get("model"))
         waiting = unlabelled(self._labels, datastore, package)
         known = _drawn(sorted(set(datastore.list_images()) - set(waiting)))
-        waiting = sorted(set(waiting) - self._scout.unusable(package, self._way.mask))
+        waiting = sorted(set(waiting) - self._inference.unusable(package, self._way.mask))
         if not waiting:
             return None
         pool = _drawn(waiting)
         if not package.trained:
             return {"id": pool[0], "why": f"drawn at random, since {package.name} is not trained yet"}
-        looks = self._scout.looks(package, [*pool, *known], self._way.mask, SECONDS)
-        seen = {scan: looks[scan] for scan in pool if scan in looks}
+        summaries = self._inference.summaries(package, [*pool, *known], self._way.mask, SECONDS)
+        seen = {scan: summaries[scan] for scan in pool if scan in summaries}
         if not seen:
             return {"id": pool[0], "why": f"drawn at random, since {package.name} has not looked at any scan yet"}
-        scan = choose(seen, [looks[name] for name in known if name in looks], self._way.score)[0]
-        return {"id": scan, **self._told(seen[scan], len(seen), len(waiting))}
+        scan = choose(seen, [summaries[name] for name in known if name in summaries], self._way.score)[0]
+        return {"id": scan, **self._reply(seen[scan], len(seen), len(waiting))}
 
-    def _told(self, look: Look, seen: int, waiting: int) -> dict[str, Any]:
-        slices = worth_labelling(self._way.doubt(look)).tolist()
+    def _reply(self, summary: ScanSummary, seen: int, waiting: int) -> dict[str, Any]:
+        slices = worth_labelling(self._way.doubt(summary)).tolist()
         scans = "the only unlabelled scan" if waiting == 1 else f"of {waiting} unlabelled scans"
         looked = "" if seen == waiting else f", {seen} of which were looked at"
         numbers = ", ".join(str(index + 1) for index in slices)
@@ -169,8 +169,8 @@ def _named(packages: Sequence[ModelPackage], model: str | None) -> ModelPackage:
 
 def strategies(compute: Compute, labels: Labels, packages: Packages) -> dict[str, Strategy]:
     """All there are, the recommended one first."""
-    scout = Scout(compute, labels.studies)
-    by_model: dict[str, Strategy] = {name: ByModel(way, labels, scout, packages) for name, way in WAYS.items()}
+    inference = PoolInference(compute, labels.studies)
+    by_model: dict[str, Strategy] = {name: ByModel(way, labels, inference, packages) for name, way in WAYS.items()}
     return {
         **by_model,
         "random": Peer("Drawn at random", labels, packages, random.choice),
