@@ -152,8 +152,8 @@ def band_of(length: int) -> NDArray[np.uint8]:
 
 def _outside(boxes: Tensor, presence: Tensor) -> Tensor:
     """Pixel labels: background outside all boxes of slices on which every class is boxed or known to be absent."""
-    told = (boxes.flatten(2).any(dim=2) | (presence == 0)).all(dim=1)
-    outside = told[:, None, None] & ~boxes.any(dim=1)
+    complete = (boxes.flatten(2).any(dim=2) | (presence == 0)).all(dim=1)
+    outside = complete[:, None, None] & ~boxes.any(dim=1)
     return outside.to(torch.uint8) * BACKGROUND
 
 

@@ -58,8 +58,8 @@ def check_values(path: Path, values: NDArray[np.generic], allowed: range | list[
     """
     held = np.unique(values)
     if not np.isin(held, allowed).all():
-        told = ", ".join(f"{value:g}" for value in held[:12]) + (", ..." if len(held) > 12 else "")
-        raise WssegError(f"{path}: holds {told}, expected are {meaning}")
+        listed = ", ".join(f"{value:g}" for value in held[:12]) + (", ..." if len(held) > 12 else "")
+        raise WssegError(f"{path}: holds {listed}, expected are {meaning}")
 
 
 def _size(volume: Volume) -> str:

@@ -90,16 +90,16 @@ def test_a_model_that_reads_text_is_told_the_sentence(
     labels: Labels, package: ModelPackage, make_package: MakePackage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     labels.describe("a", "Many nuclei.", "ada")
-    assert labels.told(package, "a") == "Many nuclei."
-    assert labels.told(package, "a", "Few.") == "Few."
-    assert (labels.told(package, "b"), labels.told(package, "")) == ("", "")
-    assert labels.told(make_package("cam", name="grey"), "a", "Few.") == ""
+    assert labels.text_for(package, "a") == "Many nuclei."
+    assert labels.text_for(package, "a", "Few.") == "Few."
+    assert (labels.text_for(package, "b"), labels.text_for(package, "")) == ("", "")
+    assert labels.text_for(make_package("cam", name="grey"), "a", "Few.") == ""
 
     def down(scan: ScanIdentity) -> str:
         raise UnavailableError("the database is away")
 
     monkeypatch.setattr(labels.store, "text", down)
-    assert labels.told(package, "a") == ""
+    assert labels.text_for(package, "a") == ""
 
 
 @pytest.mark.parametrize(("size", "tile"), [((64, 48), (128, 96)), ((300, 500), (300, 500)), ((900, 600), (768, 512))])

@@ -60,10 +60,10 @@ class Run:
 
     def task(self) -> dict[str, Any]:
         """As MONAI Label's clients read it."""
-        told = {"id": self.id, "status": self.state, "request": self.request, "start_ts": _time(self.started)}
+        known = {"id": self.id, "status": self.state, "request": self.request, "start_ts": _time(self.started)}
         ended = {"end_ts": _time(self.ended)} if self.ended else {}
         with self._telling:
-            return {**told, **ended, "details": list(self.details)}
+            return {**known, **ended, "details": list(self.details)}
 
     def tell(self, scan: str, result: dict[str, Any]) -> None:
         """Count a scan's result, in the thread of any device."""

@@ -48,10 +48,10 @@ def gpus() -> Response:
     if shutil.which("nvidia-smi") is None:
         raise NotFoundError("this server has no nvidia-smi, so no GPU that it could ask")
     try:
-        told = subprocess.run(["nvidia-smi"], capture_output=True, check=False, timeout=GPU_SECONDS).stdout
+        found = subprocess.run(["nvidia-smi"], capture_output=True, check=False, timeout=GPU_SECONDS).stdout
     except subprocess.TimeoutExpired as error:
         raise UnavailableError("nvidia-smi does not answer, a GPU or its driver may be stuck") from error
-    return Response(told, media_type="text/plain")
+    return Response(found, media_type="text/plain")
 
 
 @router.post("/reload", include_in_schema=False)

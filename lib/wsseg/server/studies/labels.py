@@ -135,8 +135,8 @@ class Labels:
         self._mirror(scan)
         return revision
 
-    def told(self, package: ModelPackage, scan: str, text: str = "") -> str:
-        """The sentence that a model is told of a scan; "" for models that read none.
+    def text_for(self, package: ModelPackage, scan: str, text: str = "") -> str:
+        """The sentence that a model is given with a scan; "" for models that read none.
 
         Args:
             package: of the model.

@@ -93,7 +93,7 @@ class SegmentTask(InferTask):
         if asked.save_as_label:
             self._keep(asked, presence)
         times.append(perf_counter())
-        text = self._labels.told(self.package, asked.scan, asked.text)
+        text = self._labels.text_for(self.package, asked.scan, asked.text)
         result = self._compute.segment(self.package.name, asked.device, scan.volume, presence, text)
         times.append(perf_counter())
         file = write_result(asked, result.mask, scan, self.package)

@@ -89,7 +89,7 @@ class ScribblesTask(InferTask):
         marked = drawn == value
         if package.trained:
             presence = _shown(drawn, package.labels, SliceGrid.of(scan.volume, package.recipe.axis).stored_axis)
-            text = self._labels.told(package, asked.scan, asked.text)
+            text = self._labels.text_for(package, asked.scan, asked.text)
             result = self._compute.segment(package.name, asked.device, scan.volume, presence, text)
             marked = np.where(drawn == 0, result.mask.voxels == value, marked)
         file = write_result(asked, scan.volume.like(marked.astype(np.uint8)), scan, package)

@@ -60,7 +60,7 @@ def _predict(app: WssegApp, scan: str, package: ModelPackage) -> dict[str, Any]:
     path = app.weak_labels.studies.path(scan)
     with naming(path, scan):
         volume = read_scan(path)
-    text = app.weak_labels.told(package, scan)
+    text = app.weak_labels.text_for(package, scan)
     version, result = app.compute.segment_versioned(package.name, devices()[0], volume, None, text)
     layout = Sprite.of(volume, package.recipe.axis)
     said = result.facts()
