@@ -286,13 +286,13 @@ def train_classifier(images: Tensor, truth: Tensor, recipe: Recipe, seed: int) -
     half = recipe.batch // 2
     for step in range(recipe.steps):
         rng = np.random.default_rng([seed, step])
-        drawn = np.concatenate([rng.choice(state, half) for state in states if len(state)])
-        varied = [Augmentation.draw(rng, Variety()) for _ in drawn]
-        batch, _ = augment(images[drawn], Targets.unknown(len(drawn), 1, images.shape[2:]), varied)
+        sampled = np.concatenate([rng.choice(state, half) for state in states if len(state)])
+        varied = [Augmentation.draw(rng, Variety()) for _ in sampled]
+        batch, _ = augment(images[sampled], Targets.unknown(len(sampled), 1, images.shape[2:]), varied)
         rate = recipe.rate * min(1, (step + 1) / recipe.warm_up) * (1 + np.cos(np.pi * step / recipe.steps)) / 2
         for group in optimizer.param_groups:
             group["lr"] = rate
-        loss = presence_loss(method.classifier(batch.contiguous(memory_format=torch.channels_last)), truth[drawn])
+        loss = presence_loss(method.classifier(batch.contiguous(memory_format=torch.channels_last)), truth[sampled])
         loss.backward()
         torch.nn.utils.clip_grad_norm_(weights, 1.0)
         optimizer.step()

@@ -1,4 +1,4 @@
-"""Random flips, rotation, scaling, shift, contrast; drawn apart from where they are applied."""
+"""Random flips, rotation, scaling, shift, contrast; sampled apart from where they are applied."""
 
 from __future__ import annotations
 

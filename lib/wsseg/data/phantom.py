@@ -41,7 +41,7 @@ class _Space:
     Attributes:
         x, y, z: (x, y, slice) as stored, each from the middle of the head.
         spacing: mm between voxels.
-        rng: of everything that is drawn for this head.
+        rng: of everything that is sampled for this head.
     """
 
     x: Field

@@ -1,4 +1,4 @@
-"""Training slices in memory, and batches drawn from them by seed, step and sample."""
+"""Training slices in memory, and batches sampled from them by seed, step and sample."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ ELSEWHERE = 0.2
 class Batch:
     """Training slices with all the randomness that a step may use.
 
-    Everything is drawn by seed, step and sample, so that a step is the same in
+    Everything is sampled by seed, step and sample, so that a step is the same in
     one process as in several, and after a resume.
 
     Attributes:
@@ -69,7 +69,7 @@ class LabelledSlices:
         depth_mm: (slices, size, size), under the outline of the tissue.
         cases: names of the scans they come from, in order.
         case: (slices,) index into ``cases``.
-        kinds: of labels that samples are drawn by; without any all slices are alike.
+        kinds: of labels by which samples are chosen; without any all slices are alike.
     """
 
     images: Tensor
@@ -113,20 +113,21 @@ class LabelledSlices:
                 for sample, rng, anywhere in zip(samples, draws, elsewhere, strict=True)
             ]
         )
-        drawn = [Augmentation.draw(rng, variety) for rng in draws]
+        augmentations = [Augmentation.draw(rng, variety) for rng in draws]
         if variety.aimed:
-            drawn = [
-                self._aimed(each, int(row), rng, variety) for each, row, rng in zip(drawn, chosen, draws, strict=True)
+            augmentations = [
+                self._aimed(each, int(row), rng, variety)
+                for each, row, rng in zip(augmentations, chosen, draws, strict=True)
             ]
         seen = self.images[chosen]
         if variety.neighbours:
             seen = self.images[self._with_neighbours(chosen, variety.neighbours)].flatten(1, 2)
-        images, targets = augment(seen, self.targets.at(chosen), drawn, variety)
+        images, targets = augment(seen, self.targets.at(chosen), augmentations, variety)
         noise = np.stack([rng.standard_normal(images.shape[1:], np.float32) for rng in draws])
         uniform = np.stack([rng.random(4, np.float32) for rng in draws])
         return Batch(images, targets, torch.from_numpy(noise), torch.from_numpy(uniform), done)
 
-    def _aimed(self, drawn: Augmentation, row: int, rng: np.random.Generator, variety: Variety) -> Augmentation:
+    def _aimed(self, augmentation: Augmentation, row: int, rng: np.random.Generator, variety: Variety) -> Augmentation:
         """Aimed at a labelled pixel or into a box of the slice, each class alike; anywhere without one."""
         pixels, boxes = self.targets.pixels[row], self.targets.boxes[row]
         side = pixels.shape[-1]
@@ -135,10 +136,10 @@ class LabelledSlices:
         places += [box > 0 for box in boxes if box.any()]
         if not places:
             down, right = rng.uniform(-1, 1, 2) * (1 - seen)
-            return drawn.aimed_at(down, right, variety, seen)
+            return augmentation.aimed_at(down, right, variety, seen)
         where = torch.nonzero(places[rng.integers(len(places))])
         down, right = ((where[rng.integers(len(where))] + 0.5) * 2 / side - 1).tolist()
-        return drawn.aimed_at(down, right, variety, seen)
+        return augmentation.aimed_at(down, right, variety, seen)
 
     def _choose(self, sample: int, rng: np.random.Generator) -> int:
         if not self._bearing:

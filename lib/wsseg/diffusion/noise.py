@@ -13,7 +13,7 @@ from wsseg.diffusion.schedule import NoiseSchedule
 
 
 def slice_noise(images: Tensor, slices: Tensor, seed: int, step: int, draw: int) -> Tensor:
-    """Standard normal noise for some slices of ``images``, drawn on the CPU by slice, level and draw."""
+    """Standard normal noise for some slices of ``images``, sampled on the CPU by slice, level and draw."""
     planes = []
     for index in slices.tolist():
         rng = np.random.default_rng([seed, index, step, draw])

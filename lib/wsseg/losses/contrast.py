@@ -11,7 +11,7 @@ def sample_pixels(embeddings: Tensor, labels: Tensor, per_class: int, position: 
 
     Args:
         embeddings: (batch, length, rows, columns).
-        labels: (batch, rows, columns); 0 is not labelled and never drawn.
+        labels: (batch, rows, columns); 0 is not labelled and never sampled.
         per_class: pixels per image and class; all where there are fewer.
         position: (batch,) in [0, 1), all the randomness there is.
 
@@ -24,9 +24,9 @@ def sample_pixels(embeddings: Tensor, labels: Tensor, per_class: int, position: 
         for label in plane.unique().tolist():
             where = torch.nonzero(plane == label)[:, 0]
             if label:
-                drawn = where[torch.randperm(len(where), generator=rng)[:per_class].to(where.device)]
-                vectors.append(image[:, drawn].T)
-                classes.append(torch.full((len(drawn),), label, device=labels.device))
+                sampled = where[torch.randperm(len(where), generator=rng)[:per_class].to(where.device)]
+                vectors.append(image[:, sampled].T)
+                classes.append(torch.full((len(sampled),), label, device=labels.device))
     if not vectors:
         return embeddings[:0].flatten(1)[:, : embeddings.shape[1]], labels[:0, 0, 0]
     return torch.cat(vectors), torch.cat(classes)

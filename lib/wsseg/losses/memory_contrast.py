@@ -10,7 +10,7 @@ from torch.nn import functional
 class ClassMemory(nn.Module):
     """The newest class means of every class, background counted, first in first out.
 
-    Nothing is drawn from places that were never filled.
+    Nothing is sampled from places that were never filled.
 
     Args:
         classes: number of classes, background counted.
@@ -86,8 +86,8 @@ def choose_anchors(labels: Tensor, said: Tensor, per_class: int, position: Tenso
             difficult, easy = (torch.nonzero((plane == k) & kind) for kind in (hard, ~hard))
             count = min(len(difficult), max(per_class // 2, per_class - len(easy)))
             for places, wanted in ((difficult, count), (easy, per_class - count)):
-                drawn = places[torch.randperm(len(places), generator=rng)[:wanted].to(places.device)]
-                chosen[image, drawn[:, 0], drawn[:, 1]] = True
+                sampled = places[torch.randperm(len(places), generator=rng)[:wanted].to(places.device)]
+                chosen[image, sampled[:, 0], sampled[:, 1]] = True
     return chosen
 
 

@@ -33,10 +33,10 @@ class Mix:
                 second, the rectangle's place and aspect, the coin.
         """
         generators = [torch.Generator().manual_seed(int(seed * 2**31)) for seed in uniform[:, 2].tolist()]
-        drawn = torch.stack([torch.rand(3, generator=generator) for generator in generators]).to(uniform.device)
-        aspect = torch.exp((2 * drawn[:, 0] - 1) * torch.log(torch.tensor(2.0)))
+        sampled = torch.stack([torch.rand(3, generator=generator) for generator in generators]).to(uniform.device)
+        aspect = torch.exp((2 * sampled[:, 0] - 1) * torch.log(torch.tensor(2.0)))
         height, width = (AREA * aspect) ** 0.5, (AREA / aspect) ** 0.5
-        top, left = drawn[:, 1] * (1 - height), drawn[:, 2] * (1 - width)
+        top, left = sampled[:, 1] * (1 - height), sampled[:, 2] * (1 - width)
         down = (torch.arange(rows, device=uniform.device) + 0.5) / rows
         right = (torch.arange(columns, device=uniform.device) + 0.5) / columns
         inside_rows = (down >= top[:, None]) & (down < (top + height)[:, None])

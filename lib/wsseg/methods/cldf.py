@@ -205,8 +205,8 @@ class CLDF(ImageLabelMethod[CLDFSettings]):
         logits = self.decoder.scores(embedded.detach() if alone else embedded) / self.settings.temperature
         found = {"cross-entropy": pixel_cross_entropy(logits, target, known, balanced=stage.name == SEEDS)}
         if contrastive:
-            drawn = sample_pixels(embedded, batch.targets.pixels.long(), 64, batch.uniform[:, 3])
-            found["contrast"] = contrast_loss(*drawn, self.settings.temperature)
+            vectors, classes = sample_pixels(embedded, batch.targets.pixels.long(), 64, batch.uniform[:, 3])
+            found["contrast"] = contrast_loss(vectors, classes, self.settings.temperature)
         if stage.name != SEEDS:
             found["overlap"] = overlap_loss(logits, target, known)
         return found

@@ -14,7 +14,7 @@ t~ of their mixture x~, y and y~ scribbles, y^ the mixture of what c and t say::
 Unlike the published code: pseudo-labels count little while they are young (at
 full weight from the first step they cost 0.03 of Dice); consistency compares
 probabilities, not logits;
-background has its own means in the memory, and empty places are never drawn;
+background has its own means in the memory, and empty places are never sampled;
 no entry of the memory is left out; the limit of doubt is a part of the entropy
 that the number of classes allows; a batch without anchors is no error.
 """

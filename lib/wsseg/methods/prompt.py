@@ -52,7 +52,7 @@ class Pass:
 
     Attributes:
         chunk: slices, or tiles of a picture, that fit into memory at once.
-        seed: of the noise drawn, if any; each slice draws its own.
+        seed: of the noise, if any; each slice has its own.
         progress: called now and then.
     """
 
