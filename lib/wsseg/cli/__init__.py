@@ -8,11 +8,14 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Event
+from types import FrameType
 from typing import Annotated, Any, Literal, NoReturn
 
 import typer
@@ -194,7 +197,7 @@ def train(
     ] = None,
     compile: Annotated[bool, typer.Option("--compile", help="Fuse the networks first; needs a C++ compiler.")] = False,
 ) -> None:
-    """Train a model on weak labels; an interrupted run is resumed."""
+    """Train a model on weak labels; Ctrl-C publishes what there is, twice stops: such a run is resumed."""
     with _errors.status("loading"):
         from wsseg.data.kinds import kinds_named
         from wsseg.training.loop import Stats, TrainSettings
@@ -213,6 +216,7 @@ def train(
         mixed=mixed,
         compile=compile,
         held_back=held_back,
+        finish=_ctrl_c().is_set,
     )
     shown = RichHandler(console=_errors, show_time=False, show_level=False, show_path=False)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[shown])
@@ -481,6 +485,19 @@ def _write_json(path: Path, facts: dict[str, Any]) -> None:
 def _progress() -> Progress:
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
     return Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=_errors)
+
+
+def _ctrl_c() -> Event:
+    """Set by the first Ctrl-C, which is told on stderr; the second interrupts as usual."""
+    pressed = Event()
+
+    def first(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        _errors.print("finishing: the weights so far will be published; Ctrl-C again to stop and go on another time")
+        pressed.set()
+
+    signal.signal(signal.SIGINT, first)
+    return pressed
 
 
 def _stop(bars: Progress) -> None:

@@ -75,6 +75,7 @@ class TrainSettings:
         fresh: start from random weights, forget checkpoint and parent.
         steps: replaces each stage's default number of steps.
         minutes: of training; replaces the number of steps, each stage having its part of the time.
+        finish: asked at every step whether to end each stage now, with the average as it is.
         save_every: seconds between checkpoints; a kill loses at most so much.
         mixed: bf16 where the hardware has it; off for exact comparisons.
         compile: fuse each stage's network with torch.compile, which needs a
@@ -92,6 +93,7 @@ class TrainSettings:
     fresh: bool = False
     steps: int | None = None
     minutes: float | None = None
+    finish: Callable[[], bool] = lambda: False
     save_every: float = 120.0
     mixed: bool = True
     compile: bool = False
@@ -175,15 +177,20 @@ class _Run:
 
     def part(self, index: int, step: int) -> float:
         """The part of a stage that lies behind after so many steps of it, 1 at its end; the same in every process."""
+        passed = 1.0 if self.settings.finish() else self._passed(index, step)
+        own = torch.tensor(passed, dtype=torch.float64, device=self.accelerator.device)
+        part = min(1.0, max(0.0, float(broadcast(own))))
+        if part > 0:
+            self.lengths[index] = max(step, round(step / part))
+        return part
+
+    def _passed(self, index: int, step: int) -> float:
+        """The part of a stage that lies behind, by steps, or by time where that is limited."""
         if self.settings.minutes is None:
             return step / self.lengths[index]
         lengths = [stage.steps for stage in self.method.stages()]
         begin, end = (60 * self.settings.minutes * sum(lengths[:k]) / sum(lengths) for k in (index, index + 1))
-        passed = torch.tensor((self.elapsed() - begin) / (end - begin), device=self.accelerator.device)
-        part = min(1.0, max(0.0, float(broadcast(passed))))
-        if part > 0:
-            self.lengths[index] = max(step, round(step / part))
-        return part
+        return (self.elapsed() - begin) / (end - begin)
 
     def elapsed(self) -> float:
         """Seconds of training, earlier runs included."""

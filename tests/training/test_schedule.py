@@ -1,0 +1,43 @@
+"""A training that is fitted to time, and one that is ended early."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from wsseg.data.slices import LabelledSlices
+from wsseg.data.targets import Targets
+from wsseg.methods.union import Union, UnionSettings
+from wsseg.training.loop import Stats, TrainSettings, train
+
+SMALL = UnionSettings(widths=(16, 24), neighbours=0, crop=16, batch=2, steps=10_000)
+
+
+@pytest.fixture
+def data() -> LabelledSlices:
+    pixels = torch.full((6, 16, 16), 255, dtype=torch.uint8)
+    pixels[:, 4:12, 4:12] = 1
+    images = torch.where(pixels == 1, 0.8, -0.8)[:, None]
+    targets = replace(Targets.unknown(6, 1, (16, 16)), pixels=pixels)
+    return LabelledSlices(images, targets, torch.zeros(6, 16, 16), ("a",), torch.zeros(6, dtype=torch.long))
+
+
+def test_minutes_end_a_training(data: LabelledSlices, tmp_path: Path) -> None:
+    seen: list[Stats] = []
+    began = time.monotonic()
+    train(Union(SMALL, 1), data, TrainSettings(folder=tmp_path, minutes=0.05), seen.append)
+    assert 3 <= time.monotonic() - began < 15
+    assert seen[-1].epoch == seen[-1].total_epochs < 10_000
+
+
+def test_a_training_that_is_told_to_finish_keeps_what_it_has_learned(data: LabelledSlices, tmp_path: Path) -> None:
+    seen: list[Stats] = []
+    method = Union(SMALL, 1)
+    before = [weight.clone() for weight in method.parameters()]
+    train(method, data, TrainSettings(folder=tmp_path, finish=lambda: len(seen) > 0), seen.append)
+    assert seen[-1].epoch < 100
+    assert any(not torch.equal(old, new) for old, new in zip(before, method.parameters(), strict=True))
