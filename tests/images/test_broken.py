@@ -10,6 +10,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+import SimpleITK as sitk  # noqa: N813
 from PIL import Image
 
 from wsseg.errors import WssegError
@@ -71,6 +72,11 @@ REFUSED: dict[str, tuple[str, bytes, str]] = {
         "nii",
         nifti((CODES, "h", (1, 1)), (SROW, "f", (1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0))),
         "contradicts itself, voxels are 1 x 1 x 1 mm by srow_x.* 2 x 2 x 5 mm by pixdim",
+    ),
+    "transforms of sizes a little too far apart": (
+        "nii",
+        nifti((CODES, "h", (1, 1)), (SROW, "f", (2, 0, 0, 0, 0, 2, 0, 0, 0, 0, 5.3, 0))),
+        "contradicts itself, voxels are 2 x 2 x 5.3 mm",
     ),
     "transforms turned apart": (
         "nii",
@@ -155,6 +161,13 @@ def test_odd_headers_give_the_same_volume_and_a_mask_that_lies_on_it(name: str, 
     mask = read_volume(tmp_path / "mask.nii.gz")
     assert np.array_equal(mask.affine, scan.affine)
     assert nib.load(tmp_path / "mask.nii.gz").header["xyzt_units"] == scan.nifti["xyzt_units"]
+
+
+def test_sizes_that_differ_slightly_are_those_of_pixdim_as_in_itk(tmp_path: Path) -> None:
+    path = tmp_path / "scan.nii"
+    path.write_bytes(nifti((CODES, "h", (1, 1)), (SROW, "f", (2.05, 0, 0, 3, 0, 2, 0, 4, 0, 0, 4.9, 5))))
+    assert read_scan(path).spacing == pytest.approx((2, 2, 5))
+    assert read_scan(path).spacing == pytest.approx(sitk.ReadImage(str(path)).GetSpacing())
 
 
 def test_pixdim_may_be_believed_over_the_affine(tmp_path: Path) -> None:

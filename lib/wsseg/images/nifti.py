@@ -28,8 +28,8 @@ from wsseg.images.volume import Volume, checked_affine, shape_3d
 NIFTI = (".nii.gz", ".nii")
 """File name endings of NIfTI."""
 
-SIZES_DIFFER = 0.01
-"""Voxel sizes of NIfTI's two transforms may differ by this part; rounding makes less, a wrong header more."""
+SIZES_DIFFER = 0.05
+"""Voxel sizes by the sform and by ``pixdim`` may differ by this part; ITK, and so 3D Slicer, believes the latter."""
 
 _TURNED = 0.02
 """Directions of two transforms to one space may differ by this length of unit vectors, about a degree."""
@@ -171,19 +171,17 @@ def _affine(header: nib.Nifti1Header, path: Path, sizes_from_pixdim: bool = Fals
         return checked_affine(affine, path, "pixdim")
     checked_affine(affine, path, "srow_x, srow_y and srow_z")
     lengths = np.linalg.norm(affine[:3, :3], axis=0)
-    if sizes_from_pixdim:
-        affine[:3, :3] *= np.where(sizes > 0, sizes / lengths, 1)
-        return affine
-    apart = (sizes > 0) & (np.abs(lengths / np.where(sizes > 0, sizes, 1) - 1) > SIZES_DIFFER)
-    if apart.any():
+    scale = np.where(sizes > 0, sizes / lengths, 1)
+    if not sizes_from_pixdim and (np.abs(1 / scale - 1) > SIZES_DIFFER).any():
         raise WssegError(
             f"{path}: contradicts itself, voxels are {_by(lengths)} mm by srow_x, srow_y and srow_z "
             f"and {_by(sizes)} mm by pixdim; 3D Slicer believes pixdim, save the scan there anew if that is right"
         )
-    if sform == qform and (sizes > 0).all():
+    if not sizes_from_pixdim and sform == qform and (sizes > 0).all():
         turned = _transform(header.get_qform, path)[:3, :3] * _MM[unit]
         if np.abs(turned / sizes - affine[:3, :3] / lengths).max() > _TURNED:
             raise WssegError(f"{path}: contradicts itself, sform and qform lie in one space but turn the scan apart")
+    affine[:3, :3] *= scale
     return affine
 
 

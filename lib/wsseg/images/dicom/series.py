@@ -100,7 +100,8 @@ def _step(slices: Sequence[Slice], folder: Path) -> NDArray[np.float64]:
         folder: for the error's sentence.
     """
     first = slices[0]
-    if len(slices) == 1:
+    if len(slices) == 1:  # of several, a slab may be thicker than their distance
+        check_spacing([first.thickness], "SpacingBetweenSlices or SliceThickness", first.path)
         return first.normal * first.thickness
     steps = np.diff([s.position for s in slices], axis=0)
     double = np.flatnonzero(steps @ first.normal < 1e-3)

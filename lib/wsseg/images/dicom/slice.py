@@ -72,7 +72,6 @@ class Slice:
             raise WssegError(f"{path}: ImageOrientationPatient must be two perpendicular unit vectors")
         check_spacing(spacing, "PixelSpacing", path)
         thickness = next((abs(float(gap)) for gap in gaps if gap), 1.0)
-        check_spacing([thickness], "SpacingBetweenSlices or SliceThickness", path)
         return cls(path, header, position, axes, spacing, thickness, (columns, rows))
 
     @property
@@ -194,11 +193,22 @@ def _drop_pixels(path: Path, header: Dataset, pixels: int) -> None:
     whole = bool(found) and needed > 0 and found[0].length >= needed
     if whole and found[0].length == _UNDEFINED_LENGTH:
         whole = _fragments_end(path, found[0].value_tell)
-    elif whole and found[0].length > needed + needed % 2:
+    elif whole and not _padded(path, header, found[0].value_tell + needed, found[0].length - needed):
         raise WssegError(f"{path}: BitsAllocated, Rows and Columns say {needed} bytes of pixels, it has more")
     if not whole:
         raise WssegError(f"{path}: its pixels are not all there, the file may be cut off")
     del header[_PIXEL_DATA]
+
+
+def _padded(path: Path, header: Dataset, start: int, count: int) -> bool:
+    """Whether what follows the last pixel is padding: the byte that makes a length even, or zeros."""
+    if count <= 1:
+        return True
+    if UID(header.file_meta.get("TransferSyntaxUID", ImplicitVRLittleEndian)).is_deflated:
+        return False  # its places are not those of the file
+    with path.open("rb") as file:
+        file.seek(start)
+        return not file.read(count).strip(b"\0")
 
 
 def _fragments_end(path: Path, start: int) -> bool:
