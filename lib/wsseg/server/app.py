@@ -11,15 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from monailabel.endpoints.user.auth import DEFAULT_USER
 from monailabel.interfaces.app import MONAILabelApp
-from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
+from monailabel.interfaces.datastore import Datastore
 from monailabel.interfaces.tasks.infer_v2 import InferTask
 from monailabel.interfaces.tasks.strategy import Strategy
 from monailabel.interfaces.tasks.train import TrainTask
 
 from wsseg.errors import NotFoundError, UnavailableError, WssegError, naming
-from wsseg.files import is_plain
 from wsseg.images.scan import SEG
 from wsseg.labels.engine import open_store
 from wsseg.labels.project import project_of
@@ -34,6 +32,7 @@ from wsseg.server.studies.snapshot import write_snapshot
 from wsseg.server.studies.studies import Studies, open_studies
 from wsseg.server.tasks.infer import SegmentTask
 from wsseg.server.tasks.offered import offered_packages, sound_packages
+from wsseg.server.tasks.request import InferReply, InferRequest, Source
 from wsseg.server.tasks.scribbles import NAME as SCRIBBLES
 from wsseg.server.tasks.scribbles import ScribblesTask
 from wsseg.server.tasks.strategies import strategies
@@ -70,7 +69,7 @@ class WssegApp(MONAILabelApp):
     def __init__(self, app_dir: str, studies: str, conf: dict[str, str]) -> None:
         self.compute = Compute()
         self.jobs = Jobs(lambda folder, package: write_snapshot(self.weak_labels, folder, package))
-        self.batch = Batch(self.infer)
+        self.batch = Batch(self.segment)
         self._folders = _folders_in_use()
         super().__init__(
             app_dir,
@@ -175,7 +174,12 @@ class WssegApp(MONAILabelApp):
         atexit.register(gc.unfreeze)
 
     def infer(self, request: Mapping[str, Any], datastore: Datastore | None = None) -> dict[str, Any]:
-        """Segment one image, and store the mask if ``save_label`` asks for it.
+        """:meth:`segment` in the words of MONAI Label, whose hook this is."""
+        reply = self.segment(InferRequest.parse(request), datastore)
+        return {**reply.told(), "file": str(reply.file)}
+
+    def segment(self, asked: InferRequest, datastore: Datastore | None = None) -> InferReply:
+        """Segment one image, and store the mask if that is asked for.
 
         Unlike MONAI Label's own, this opens only images of the studies and
         files that were uploaded, never any path of the server.
@@ -185,29 +189,26 @@ class WssegApp(MONAILabelApp):
             NotFoundError: no such model or image.
         """
         store = datastore or self.datastore()
-        task = self.task(request.get("model"))
-        image = str(request.get("image") or "")
-        tag = str(request.get("label_tag") or DefaultLabelTag.ORIGINAL.value)
-        if not is_plain(tag):
-            raise WssegError(f'label_tag "{tag}": must be the name of a folder, not a path')
-        known = self.image_path(image, store)
-        path = known or self._uploaded(image)
-        if known and request.get("result_extension") == SEG:
-            path = store.source(image) or known
-        asked = {**request, "image": str(path), "scan": image if known else ""}
-        if request.get("label"):
-            asked["label"] = str(self._uploaded(str(request["label"])))
-        asked["annotator"] = str(request.get("annotator") or request.get("client_id") or DEFAULT_USER.username)
-        with naming(path, Path(image).name):
-            file, params = task(asked)
-        label = file
-        if known and request.get("save_label") in (True, "true"):
+        task = self.task(asked.model)
+        source = self._source(asked, store)
+        if asked.strokes:
+            self._uploaded(str(asked.strokes.file))
+        with naming(source.path, Path(asked.image).name):
+            file, params = task(asked, source)
+        label = str(file)
+        if source.scan and asked.save_label:
             try:
-                label = store.save_label(image, file, tag, {"model": request["model"], "params": params})
+                label = store.save_label(source.scan, label, asked.label_tag, {"model": asked.model, "params": params})
             except WssegError:
-                Path(file).unlink()
+                file.unlink()
                 raise
-        return {"label": label, "tag": tag, "file": file, "params": params}
+        return InferReply(file, label, asked.label_tag, params)
+
+    def _source(self, asked: InferRequest, store: Datastore) -> Source:
+        known = self.image_path(asked.image, store)
+        if known is None:
+            return Source(self._uploaded(asked.image), "")
+        return Source((store.source(asked.image) if asked.extension == SEG else None) or known, asked.image)
 
     def batch_infer(self, request: dict[str, Any], datastore: Datastore | None = None) -> dict[str, Any]:
         """MONAI Label's own, which divides by the number of GPUs unless told that there is none."""

@@ -13,13 +13,13 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 from uuid import uuid4
 
 from wsseg.errors import WssegError
 from wsseg.server.compute import StoppingError
+from wsseg.server.tasks.request import InferReply, InferRequest
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ LINES = 20
 RUNS = 10
 """Batches that are remembered."""
 
-Infer = Callable[[dict[str, Any]], dict[str, Any]]
+Segment = Callable[[InferRequest], InferReply]
 
 
 @dataclass
@@ -40,12 +40,12 @@ class Run:
         request: of all its scans.
         scans: their ids.
         keep: whether ``results`` are kept, which grow with the number of scans.
-        results: per scan as :meth:`WssegApp.infer` returns it, without the file;
+        results: per scan as :meth:`InferReply.told` says it;
             ``detail`` says why there is none.
         state: in the words of MONAI Label: RUNNING, DONE, ERROR (nothing could be segmented) or STOPPED.
     """
 
-    request: dict[str, Any]
+    request: InferRequest
     scans: Sequence[str]
     keep: bool
     id: str = field(default_factory=lambda: str(uuid4()))
@@ -60,10 +60,13 @@ class Run:
 
     def task(self) -> dict[str, Any]:
         """As MONAI Label's clients read it."""
-        known = {"id": self.id, "status": self.state, "request": self.request, "start_ts": _time(self.started)}
+        known = {"id": self.id, "status": self.state, "request": self._asked(), "start_ts": _time(self.started)}
         ended = {"end_ts": _time(self.ended)} if self.ended else {}
         with self._telling:
             return {**known, **ended, "details": list(self.details)}
+
+    def _asked(self) -> dict[str, Any]:
+        return self.request.model_dump(mode="json", by_alias=True, exclude={"image", "device", "strokes"})
 
     def tell(self, scan: str, result: dict[str, Any]) -> None:
         """Count a scan's result, in the thread of any device."""
@@ -87,12 +90,12 @@ class Batch:
     """Segments scan after scan and stores the masks; one batch at a time.
 
     Args:
-        infer: one scan, see :meth:`WssegApp.infer`.
+        segment: one scan, see :meth:`WssegApp.segment`.
     """
 
-    def __init__(self, infer: Infer) -> None:
+    def __init__(self, segment: Segment) -> None:
         self.runs: deque[Run] = deque(maxlen=RUNS)
-        self._infer = infer
+        self._segment_one = segment
         self._starting = threading.Lock()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
@@ -101,13 +104,13 @@ class Batch:
         """Whether a batch is being segmented."""
         return self._thread is not None and self._thread.is_alive()
 
-    def start(self, request: dict[str, Any], scans: Sequence[str], used: Sequence[Any], keep: bool) -> Run | None:
+    def start(self, request: InferRequest, scans: Sequence[str], used: Sequence[str], keep: bool) -> Run | None:
         """Begin; None while another batch runs.
 
         Args:
             request: of every scan.
             scans: their ids.
-            used: devices as clients name them, each of which has one scan at a time.
+            used: devices, each of which has one scan at a time.
             keep: see :class:`Run`.
         """
         with self._starting:
@@ -129,8 +132,8 @@ class Batch:
         """Go no further than the scans that are being segmented."""
         self._stopping.set()
 
-    def _segment(self, run: Run, used: Sequence[Any]) -> None:
-        free: SimpleQueue[Any] = SimpleQueue()
+    def _segment(self, run: Run, used: Sequence[str]) -> None:
+        free: SimpleQueue[str] = SimpleQueue()
         for device in used:
             free.put(device)
 
@@ -148,11 +151,11 @@ class Batch:
             run.end(self._stopping.is_set())
             logger.info("batch: %s", run.details[-1])
 
-    def _one(self, run: Run, scan: str, device: Any) -> None:
+    def _one(self, run: Run, scan: str, device: str) -> None:
         if self._stopping.is_set():
             return
         try:
-            result = self._infer({**run.request, "image": scan, "device": device})
+            reply = self._segment_one(run.request.model_copy(update={"image": scan, "device": device}))
         except StoppingError:
             self.stop()
         except WssegError as error:
@@ -161,8 +164,8 @@ class Batch:
             logger.exception("batch: a scan failed")
             run.tell(scan, {"detail": "the server failed on this scan, its log says where"})
         else:
-            Path(result.pop("file")).unlink(missing_ok=True)
-            run.tell(scan, result)
+            reply.file.unlink(missing_ok=True)
+            run.tell(scan, reply.told())
 
 
 def _time(moment: datetime) -> str:

@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from fastapi import APIRouter, HTTPException
-from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
+from monailabel.interfaces.datastore import Datastore
 
 from wsseg.errors import NotFoundError, WssegError
-from wsseg.files import is_plain
 from wsseg.server.compute import devices
 from wsseg.server.routes.dependencies import ADMIN, USER, App
 from wsseg.server.routes.forms import JsonObject
+from wsseg.server.tasks.request import InferRequest, device_named
 
 router = APIRouter(prefix="/batch/infer", tags=["Infer"])
 
@@ -46,12 +46,11 @@ def segment(
     app.task(model)
     scans = sorted(_scans(app.datastore(), given.get("images", images)))
     limit = _limit(given.get("max_batch_size", 0))
-    tag = str(given.get("label_tag") or DefaultLabelTag.ORIGINAL.value)
-    if not is_plain(tag):
-        raise WssegError(f'label_tag "{tag}": must be the name of a folder, not a path')
+    used = _devices(given)
     # What stands in option rows is of one scan, never of all; a "label" is what was uploaded with one.
-    request = {**given, "model": model, "label": "", "label_tag": tag, "save_label": True, "save_as_label": False}
-    run = app.batch.start(request, scans[:limit] if limit else scans, _devices(given), run_sync)
+    own = {"model": model, "image": "", "device": used[0], "label": "", "save_label": True, "save_as_label": False}
+    request = InferRequest.parse({**given, **own})
+    run = app.batch.start(request, scans[:limit] if limit else scans, used, run_sync)
     if run is None:
         raise HTTPException(429, "a batch of scans is being segmented, wait for its end or stop it first")
     if not run_sync:
@@ -92,10 +91,10 @@ def _limit(given: Any) -> int:
     return given
 
 
-def _devices(given: Mapping[str, Any]) -> list[Any]:
+def _devices(given: Mapping[str, Any]) -> list[str]:
     """MONAI Label's clients ask for "cuda" and several GPUs, whether there is one or not."""
     asked = given.get("device") or "cuda"
     if asked != "cuda":
-        return [asked]
+        return [device_named(asked)]
     gpus = devices()[:-1]
     return (gpus if given.get("multi_gpu", True) else gpus[:1]) or ["cpu"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from anyio.to_thread import run_sync
@@ -17,6 +16,7 @@ from wsseg.server.app import WssegApp
 from wsseg.server.routes import replies
 from wsseg.server.routes.dependencies import USER, App, AsUser, annotator, scans_in_memory
 from wsseg.server.routes.forms import json_object, saved
+from wsseg.server.tasks.request import InferRequest
 
 Output = Literal["image", "json", "all", "dicom_seg"]
 
@@ -36,34 +36,33 @@ async def infer(
     output: Output | None = None,
 ) -> Response:
     """Segment an image of the studies, an uploaded file, or a session's image; ``label`` holds scribbles."""
-    request = {**json_object("params", params), "model": model}
-    request["annotator"] = annotator(request.get("client_id"), user)
+    given = json_object("params", params)
+    given |= {"model": model, "annotator": annotator(given.get("client_id"), user)}
     if output == "dicom_seg":
-        request["result_extension"] = SEG
-    return await run_sync(_infer, app, request, image, session_id, file, label, output, limiter=scans_in_memory)
+        given["result_extension"] = SEG
+    return await run_sync(_infer, app, given, image, session_id, file, label, output, limiter=scans_in_memory)
 
 
 def _infer(
     app: WssegApp,
-    request: dict[str, Any],
+    given: dict[str, Any],
     image: str,
     session_id: str,
     file: UploadFile | None,
     label: UploadFile | None,
     output: Output | None,
 ) -> Response:
-    app.task(request["model"])
+    app.task(given["model"])
     with _image(app, image, session_id, file) as found, saved(label) if label else nullcontext("") as drawn:
-        result = app.infer({**request, "image": found, "label": str(drawn)})
-    mask = Path(result["file"])
+        reply = app.segment(InferRequest.parse({**given, "image": found, "label": str(drawn)}))
     try:
         if output == "json":
-            return JSONResponse(result["params"])
+            return JSONResponse(reply.params)
         if output in ("image", "dicom_seg"):
-            return replies.image(mask)
-        return replies.both(result["params"], mask)
+            return replies.image(reply.file)
+        return replies.both(reply.params, reply.file)
     finally:
-        mask.unlink()
+        reply.file.unlink()
 
 
 @contextmanager

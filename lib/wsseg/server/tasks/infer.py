@@ -7,7 +7,6 @@ import itertools
 import logging
 import os
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -26,7 +25,7 @@ from wsseg.labels.values import Mark
 from wsseg.models.package import ModelPackage
 from wsseg.server.compute import Compute, devices
 from wsseg.server.studies.labels import Labels
-from wsseg.server.tasks.request import InferRequest, read_states
+from wsseg.server.tasks.request import InferRequest, Source
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +33,7 @@ logger = logging.getLogger(__name__)
 class SegmentTask(InferTask):
     """One package, segmenting whole scans without asking for anything.
 
-    Its option rows ``presence``, see :func:`read_row`, and ``text`` are labels
+    Its option rows ``presence``, see :class:`PresenceRow`, and ``text`` are labels
     of the scan if ``save_as_label`` is ticked, and forgotten otherwise: viewers
     keep what stands in them from scan to scan. A model that reads text is told
     the sentence of the row, else the one that is known of the scan.
@@ -70,8 +69,8 @@ class SegmentTask(InferTask):
         """Start reading the weights in the background."""
         self._compute.load(self.package.name, devices()[0])
 
-    def __call__(self, request: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-        """Segment ``request["image"]``.
+    def __call__(self, asked: InferRequest, source: Source) -> tuple[Path, dict[str, Any]]:
+        """Segment one image.
 
         Returns:
             A mask file for the caller to delete, uint8 on the scan's own grid,
@@ -80,20 +79,18 @@ class SegmentTask(InferTask):
         Raises:
             WssegError: the scan or a field of the request cannot be used.
         """
-        asked = InferRequest.parse(request, devices())
         times = [perf_counter()]
-        scan = read_any(Path(asked.image))
+        scan = read_any(source.path)
         if asked.extension == SEG and scan.series is None:
-            raise WssegError(f"{asked.image}: is not a DICOM series, a DICOM SEG can be written for one only")
-        given = asked.presence
+            raise WssegError(f"{source.path}: is not a DICOM series, a DICOM SEG can be written for one only")
         slices = scan.volume.shape[SliceGrid.of(scan.volume, self.package.recipe.axis).stored_axis]
         if asked.extension == ".png" and slices > 1:
             raise WssegError(f'result_extension ".png": holds one slice, the scan has {slices}, use .nii.gz')
-        presence = None if given is None else read_states(given, self.package.labels, slices)
+        presence = asked.presence.of(self.package.labels, slices) if asked.presence else None
         if asked.save_as_label:
-            self._keep(asked, presence)
+            self._keep(asked, source.scan, presence)
         times.append(perf_counter())
-        text = self._labels.text_for(self.package, asked.scan, asked.text)
+        text = self._labels.text_for(self.package, source.scan, asked.text)
         result = self._compute.segment(self.package.name, asked.device, scan.volume, presence, text)
         times.append(perf_counter())
         file = write_result(asked, result.mask, scan, self.package)
@@ -104,11 +101,11 @@ class SegmentTask(InferTask):
             facts["text"] = text
         if asked.uncertainty:
             facts["uncertainty_nifti"] = base64.b64encode(nifti_bytes(result.uncertainty)).decode()
-        return str(file), facts
+        return file, facts
 
-    def _keep(self, asked: InferRequest, presence: Presence | None) -> None:
+    def _keep(self, asked: InferRequest, scan: str, presence: Presence | None) -> None:
         """Store what the option rows say of the scan."""
-        if not asked.scan:
+        if not scan:
             raise WssegError("save_as_label: labels can be kept for images of the studies, not for an uploaded file")
         names = self.package.labels.names
         marks = []
@@ -116,9 +113,9 @@ class SegmentTask(InferTask):
             known = np.argwhere(presence != UNKNOWN).tolist()
             marks = [Mark(names[k], index, int(presence[k, index])) for k, index in known]
         if asked.text:  # first, as it may be refused
-            self._labels.describe(asked.scan, asked.text, asked.annotator)
+            self._labels.describe(scan, asked.text, asked.annotator)
         if marks:
-            self._labels.mark(asked.scan, marks, self.package, asked.annotator)
+            self._labels.mark(scan, marks, self.package, asked.annotator)
 
 
 def write_result(asked: InferRequest, mask: Volume, scan: Scan, package: ModelPackage) -> Path:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +16,14 @@ from wsseg.images.scan import SEG, read_any
 from wsseg.images.volume import SliceGrid, Volume
 from wsseg.labels.space import BACKGROUND, UNKNOWN, YES, LabelSpace, Presence, presence_of_mask
 from wsseg.models.package import ModelPackage
-from wsseg.server.compute import Compute, devices
+from wsseg.server.compute import Compute
 from wsseg.server.studies.labels import Labels
 from wsseg.server.tasks.infer import write_result
-from wsseg.server.tasks.request import InferRequest
+from wsseg.server.tasks.request import InferRequest, Source
+from wsseg.server.viewers.slicer import StrokeValues
 
 NAME = "scribbles"
 """Of the task, in the list of models."""
-
-FOREGROUND_STROKES, BACKGROUND_STROKES = "foreground_scribbles", "background_scribbles"
-"""Names of the segments that 3D Slicer's panel draws into."""
 
 
 class ScribblesTask(InferTask):
@@ -62,8 +59,8 @@ class ScribblesTask(InferTask):
     def load(self) -> None:
         """Nothing: the weights are those of the other tasks."""
 
-    def __call__(self, request: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-        """Store the strokes in the mask ``request["label"]``, and segment ``request["image"]``.
+    def __call__(self, asked: InferRequest, source: Source) -> tuple[Path, dict[str, Any]]:
+        """Store the strokes, and segment the image.
 
         Returns:
             A mask file for the caller to delete, 1 in the selected class, and
@@ -73,84 +70,51 @@ class ScribblesTask(InferTask):
             WssegError: the image is not of the studies, no stroke is drawn, or
                 a field of the request cannot be used.
         """
-        asked = InferRequest.parse(request, devices())
-        if not asked.scan:
+        if not source.scan:
             raise WssegError("scribbles: can be kept for images of the studies, upload this one to them first")
         if asked.extension == SEG:
             raise WssegError("scribbles: the answer is no DICOM SEG, ask for .nrrd or .nii.gz")
-        package = self._package(request.get("segment_with"))
-        panel = _Panel.parse(request, package.labels)
-        scan = read_any(Path(asked.image))
-        value = package.labels.value(panel.selected)
-        strokes = panel.strokes(read_drawn(Path(panel.file), scan.volume, asked.scan), value)
-        self._labels.scribble(asked.scan, strokes, package.labels, asked.annotator)
-        drawn = self._labels.read(asked.scan, package).scribbles
+        if asked.strokes is None:
+            raise WssegError("scribbles: the strokes are missing, send them as the file label")
+        package = self._package(asked.strokes.segment_with)
+        value = _value(asked.strokes.selected, package.labels)
+        scan = read_any(source.path)
+        strokes = _stored(read_drawn(asked.strokes.file, scan.volume, source.scan), asked.strokes.values, value)
+        self._labels.scribble(source.scan, strokes, package.labels, asked.annotator)
+        drawn = self._labels.read(source.scan, package).scribbles
         assert drawn is not None  # strokes were kept just now
         marked = drawn == value
         if package.trained:
             presence = _shown(drawn, package.labels, SliceGrid.of(scan.volume, package.recipe.axis).stored_axis)
-            text = self._labels.text_for(package, asked.scan, asked.text)
+            text = self._labels.text_for(package, source.scan, asked.text)
             result = self._compute.segment(package.name, asked.device, scan.volume, presence, text)
             marked = np.where(drawn == 0, result.mask.voxels == value, marked)
         file = write_result(asked, scan.volume.like(marked.astype(np.uint8)), scan, package)
-        return str(file), {"label_names": {panel.selected: 1}, "model": package.name}
+        return file, {"label_names": {asked.strokes.selected: 1}, "model": package.name}
 
-    def _package(self, given: Any) -> ModelPackage:
-        """A list option may arrive whole; its first entry is the default."""
-        if isinstance(given, list):
-            given = given[0] if given else None
-        name = given or next(iter(self._packages))
+    def _package(self, asked: str) -> ModelPackage:
+        name = asked or next(iter(self._packages))
         if name not in self._packages:
             raise WssegError(f'segment_with: "{name}" is unknown, use one of: {", ".join(self._packages)}')
         return self._packages[name]
 
 
-@dataclass(frozen=True)
-class _Panel:
-    """What 3D Slicer's scribbles panel sends.
-
-    Attributes:
-        file: all segments in one mask.
-        foreground, background: values of the strokes in it.
-        selected: name of the class that foreground strokes are of.
-    """
-
-    file: str
-    foreground: int | None
-    background: int | None
-    selected: str
-
-    @classmethod
-    def parse(cls, request: Mapping[str, Any], labels: LabelSpace) -> _Panel:
-        if not request.get("label"):
-            raise WssegError("scribbles: the strokes are missing, send them as the file label")
-        selected = request.get("selected_label_name")
-        if selected not in labels.names:
-            raise WssegError(
-                f'selected_label_name: "{selected}" is no class of the model, known are: {", ".join(labels.names)}'
-            )
-        values = _stroke_values(request.get("label_info"))
-        return cls(str(request["label"]), values.get(FOREGROUND_STROKES), values.get(BACKGROUND_STROKES), selected)
-
-    def strokes(self, drawn: Volume, value: int) -> NDArray[np.uint8]:
-        """The strokes as they are stored, see :data:`wsseg.labels.values.Scribbles`."""
-        strokes = np.zeros(drawn.shape, np.uint8)
-        if self.background is not None:
-            strokes[drawn.voxels == self.background] = BACKGROUND
-        if self.foreground is not None:
-            strokes[drawn.voxels == self.foreground] = value
-        return strokes
+def _value(selected: str, labels: LabelSpace) -> int:
+    if selected not in labels.names:
+        raise WssegError(
+            f'selected_label_name: "{selected}" is no class of the model, known are: {", ".join(labels.names)}'
+        )
+    return labels.value(selected)
 
 
-def _stroke_values(info: Any) -> dict[str, int]:
-    if not isinstance(info, list) or not all(
-        isinstance(e, dict) and isinstance(e.get("name"), str) and type(e.get("id")) is int for e in info
-    ):
-        raise WssegError(f'label_info: must be a list like [{{"name": "{FOREGROUND_STROKES}", "id": 2}}]')
-    values = {entry["name"]: entry["id"] for entry in info}
-    if not {FOREGROUND_STROKES, BACKGROUND_STROKES} & set(values):
-        raise WssegError(f"label_info: names neither {FOREGROUND_STROKES} nor {BACKGROUND_STROKES}")
-    return values
+def _stored(drawn: Volume, values: StrokeValues, value: int) -> NDArray[np.uint8]:
+    """The strokes as they are stored, see :data:`wsseg.labels.values.Scribbles`, in a class of that value."""
+    strokes = np.zeros(drawn.shape, np.uint8)
+    if values.background is not None:
+        strokes[drawn.voxels == values.background] = BACKGROUND
+    if values.foreground is not None:
+        strokes[drawn.voxels == values.foreground] = value
+    return strokes
 
 
 def _shown(drawn: NDArray[np.uint8], labels: LabelSpace, axis: int) -> Presence:
