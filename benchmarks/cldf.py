@@ -29,7 +29,8 @@ from wsseg.methods.prompt import Pass
 from wsseg.methods.registry import adopt_parents, create_method, stored_weights
 from wsseg.models.package import ModelPackage, read_package, write_package
 from wsseg.models.shelf import find_package
-from wsseg.training.loop import TrainSettings, train
+from wsseg.training.loop import train
+from wsseg.training.settings import TrainSettings
 
 PREDICTION = {"readout", "edge_mm", "slice_blur"}
 """What training does not depend on: rows that change nothing else score the reference's weights."""

@@ -49,7 +49,7 @@ from wsseg.models.package import ModelPackage, write_package
 from wsseg.models.shelf import find_package, publish, versions
 from wsseg.server.jobs.jobs import Jobs
 from wsseg.server.jobs.lock import TrainerLock
-from wsseg.training.loop import CHECKPOINT, load_checkpoint
+from wsseg.training.checkpoint import CHECKPOINT, Checkpoint
 
 MODEL = "tiny"
 PATIENCE = 300.0
@@ -114,11 +114,11 @@ class Bench:
 
     def trains(self) -> bool:
         """Whether a trainer lives and has got to its steps."""
-        return self.lock.pid() is not None and self.jobs.status()["state"] == "training"
+        return self.lock.pid() is not None and self.jobs.progress().phase == "training"
 
     def step(self) -> int:
         """How far the job says that it is."""
-        return int(self.jobs.status()["step"])
+        return self.jobs.progress().step
 
     def is_past(self, step: int) -> bool:
         """Whether the job has come further."""
@@ -127,8 +127,8 @@ class Bench:
     def saved(self) -> int:
         """The step at which the newest job's checkpoint goes on, 0 where there is none yet."""
         job = self.jobs.newest()
-        checkpoint = load_checkpoint(job.run(MODEL) / CHECKPOINT) if job else None
-        return int(checkpoint["step"]) if checkpoint else 0
+        checkpoint = Checkpoint.read(job.run(MODEL) / CHECKPOINT) if job else None
+        return int(checkpoint.step) if checkpoint else 0
 
 
 def write_small_model() -> None:
@@ -178,9 +178,7 @@ def kill_anywhere(bench: Bench, kills: int, chance: random.Random) -> Tally:
         began = time.monotonic()
         saved = bench.saved()
         bench.look(tally)
-        wait_for(
-            "the next trainer", lambda: bench.lock.pid() is not None and bench.jobs.status()["state"] == "training"
-        )
+        wait_for("the next trainer", lambda: bench.lock.pid() is not None and bench.jobs.progress().phase == "training")
         tally.seconds.append(time.monotonic() - began)
         if bench.step() < saved:
             tally.wrong.append(f"kill {number}: at step {bench.step()} after a checkpoint at {saved}")

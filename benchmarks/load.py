@@ -175,9 +175,9 @@ def _train(address: str, model: str) -> None:
 
 def _end_training(address: str, seen: Seen) -> None:
     status = requests.get(f"{address}/annotate/api/train", timeout=60).json()
-    print(f"trainer: {status['model']}, {status['state']}, {status['step']} steps")
-    if status["state"] != "training":
-        seen.errors.append(f"the trainer is {status['state']}: {status['message']}")
+    print(f"trainer: {status['model']}, {status['phase']}, {status['step']} steps")
+    if status["phase"] != "training":
+        seen.errors.append(f"the trainer is {status['phase']}: {status['message']}")
     requests.delete(f"{address}/annotate/api/train", timeout=120)
 
 

@@ -37,7 +37,9 @@ from wsseg.methods.pclmix import PCLMixSettings
 from wsseg.methods.registry import create_method, stored_weights
 from wsseg.models.package import Metadata, ModelPackage, write_package
 from wsseg.models.shelf import find_package
-from wsseg.training.loop import TrainSettings, held_back_score, train
+from wsseg.training.best import held_back_score
+from wsseg.training.loop import train
+from wsseg.training.settings import TrainSettings
 
 USUAL = PCLMixSettings()
 

@@ -48,7 +48,8 @@ from wsseg.methods.textdiff import OVERLAP, TextDiff, TextDiffSettings
 from wsseg.models.package import ModelPackage
 from wsseg.models.shelf import find_package
 from wsseg.networks.shared_unet import SharedUNet
-from wsseg.training.loop import TrainSettings, train
+from wsseg.training.loop import train
+from wsseg.training.settings import TrainSettings
 
 SIZES = (3, 6, 12, 24)
 """Tiles with masks."""

@@ -37,10 +37,10 @@ from wsseg.images.formats import read_grid
 from wsseg.inference.segmenter import Segmenter
 from wsseg.labels.space import LabelSpace
 from wsseg.labels.tables import PRESENCE_FILE
-from wsseg.training.loop import TrainSettings
 from wsseg.training.new import planned_package
 from wsseg.training.plan import plan_for
 from wsseg.training.run import train_package
+from wsseg.training.settings import TrainSettings
 
 SECONDS = {"presence": 1.0, "points": 2.4, "boxes": 7.0, "scribbles": 17.0, "masks": 78.0}
 """Of one class on one slice; sentences are not timed."""

@@ -6,7 +6,6 @@ import errno
 import logging
 import os
 import shutil
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -14,6 +13,11 @@ from pathlib import Path
 from uuid import uuid4
 
 from wsseg.errors import FullError, WssegError
+
+try:
+    import fcntl
+except ImportError:  # not on Windows, where drafts that a kill leaves are removed after a day
+    fcntl = None  # type: ignore[assignment]
 
 logger = logging.getLogger(__name__)
 
@@ -130,22 +134,17 @@ def _is_abandoned(path: Path) -> bool:
         os.close(handle)
 
 
-if sys.platform == "win32":
-
-    def _lock(handle: int) -> bool | None:
+def _lock(handle: int) -> bool | None:
+    """Lock an open file or folder until it is closed: False if another has it, None where that does not work."""
+    if fcntl is None:
         return None
-else:
-    import fcntl
-
-    def _lock(handle: int) -> bool | None:
-        """Lock an open file until it is closed: False if another has it, None where that does not work."""
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        except OSError:
-            return None
-        return True
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None
+    return True
 
 
 def _to_disk(path: Path) -> None:

@@ -304,8 +304,10 @@ def test_next_case_and_versions(page: Page) -> None:
 
 
 def test_training_is_seen_and_stopped(page: Page) -> None:
-    assert page.get("/train")["state"] == "idle"
-    assert page.ask("DELETE", "/train").json()["state"] == "idle"
+    assert page.get("/train")["phase"] == "idle"
+    assert page.ask("DELETE", "/train").json()["phase"] == "idle"
+    reply = page.ask("POST", "/train/finish")
+    assert (reply.status_code, reply.json()["detail"][:33]) == (409, "there is nothing to publish yet: ")
 
 
 # From the viewers

@@ -253,10 +253,10 @@ def test_masks_from_a_viewer_and_sentences_train_the_head(
     task = ask(server, "POST", f"/train/{FRESH}", steps=20)
     assert task["request"]["parts"] in ([], [FRESH]), "the backbone stays as it is"
     end = time.monotonic() + SECONDS
-    while (status := ask(server, "GET", f"{API}/train"))["state"] not in ("done", "failed", "cancelled"):
+    while (status := ask(server, "GET", f"{API}/train"))["phase"] not in ("done", "failed", "cancelled"):
         assert time.monotonic() < end, status
         time.sleep(0.2)
-    assert status["state"] == "done", status
+    assert status["phase"] == "done", status
     assert status["parts"] == [FRESH]
     facts = client.info()["models"][FRESH]
     assert facts["version"].startswith("0.1+")

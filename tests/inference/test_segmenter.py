@@ -25,7 +25,8 @@ from wsseg.inference.segmenter import Segmenter, segment_file
 from wsseg.methods.base import Prediction
 from wsseg.methods.registry import load_method
 from wsseg.models.package import ModelPackage
-from wsseg.training.loop import TrainSettings, train
+from wsseg.training.loop import train
+from wsseg.training.settings import TrainSettings
 
 
 @pytest.fixture

@@ -20,7 +20,8 @@ from wsseg.methods.prompt import Pass, Prompt
 from wsseg.methods.registry import stored_weights
 from wsseg.methods.shared.poses import POSES, Pose
 from wsseg.methods.textdiff import TextDiff, TextDiffSettings
-from wsseg.training.loop import TrainSettings, train
+from wsseg.training.loop import train
+from wsseg.training.settings import TrainSettings
 
 WIDTHS = (32, 32, 32)
 SIDE = 32

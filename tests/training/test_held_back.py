@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -18,8 +17,11 @@ from wsseg.labels.space import LabelSpace
 from wsseg.methods.cam import CAM
 from wsseg.methods.pclmix import PCLMix
 from wsseg.models.package import CURRENT, ModelPackage
-from wsseg.training.loop import TrainSettings, train
+from wsseg.training.checkpoint import CHECKPOINT, Checkpoint
+from wsseg.training.loop import train
+from wsseg.training.progress import TrainingProgress
 from wsseg.training.run import train_package
+from wsseg.training.settings import TrainSettings
 
 TUMOR = LabelSpace(("tumor",))
 
@@ -70,14 +72,17 @@ def test_the_best_average_is_kept(slices: LabelledSlices, tmp_path: Path, monkey
     drawn[:, 10:20, 10], drawn[:, 0] = 1, 255
     scribbled = replace(slices.with_pixels(drawn), kinds=(SCRIBBLES,))
     method = PCLMix(SMALL_PCLMIX, 1)
-    train(method, scribbled, TrainSettings(folder=tmp_path, steps=10), held=scribbled.only({"phantom_000"}))
+    told: list[TrainingProgress] = []
+    settings = TrainSettings(folder=tmp_path, steps=10)
+    train(method, scribbled, settings, told.append, held=scribbled.only({"phantom_000"}))
     found = method.network.state_dict()
     assert any("running_mean" in name for name in found)
     assert all(torch.equal(found[name], tensor) for name, tensor in seen[2].items())
     assert any(not torch.equal(seen[2][name], seen[4][name]) for name in found if "running_mean" in name)
-    stats = json.loads((tmp_path / "train_stats.json").read_text())
-    assert stats["scores"] == [[2, 0.5], [4, 0.6], [6, 0.9], [8, 0.8], [10, 0.7]]
-    assert stats["curve"][-1][0] == 10
+    saved = Checkpoint.read(tmp_path / CHECKPOINT)
+    assert saved.scores == [(2, 0.5), (4, 0.6), (6, 0.9), (8, 0.8), (10, 0.7)]
+    assert told[-1].scores == tuple(saved.scores[:-1])
+    assert told[-1].curve[-1][0] == 10
 
 
 def _package(tmp_path: Path) -> ModelPackage:

@@ -16,18 +16,24 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from conftest import SMALL_CDM, SMALL_CLDF, MakePackage, small_package
+from conftest import SMALL_CAM, SMALL_CDM, SMALL_CLDF, MakePackage, small_package
 from wsseg.data.kinds import PRESENCE
 from wsseg.data.preprocess import View
 from wsseg.data.slices import LabelledSlices, load_slices
 from wsseg.errors import WssegError
 from wsseg.labels.space import LabelSpace
+from wsseg.methods.base import Stage
+from wsseg.methods.cam import CAM
 from wsseg.methods.cdm import CDM
 from wsseg.methods.cldf import CLDF
 from wsseg.models.package import CARD, METADATA, WEIGHTS, ModelPackage, Parent, read_package
 from wsseg.models.record import FrozenPart
-from wsseg.training.loop import CHECKPOINT, LABELS, Stats, TrainSettings, train
+from wsseg.training.checkpoint import CHECKPOINT, LABELS, Checkpoint
+from wsseg.training.loop import learning_rate, train
+from wsseg.training.progress import Phase, TrainingProgress, Wish
 from wsseg.training.run import train_package
+from wsseg.training.settings import TrainSettings
+from wsseg.training.state import NothingYetError, PausedError
 
 TUMOR = LabelSpace(("tumor",))
 
@@ -37,26 +43,45 @@ def slices(phantom_data: Path) -> LabelledSlices:
     return load_slices(phantom_data, TUMOR, View(32), (PRESENCE,))
 
 
+@pytest.fixture(autouse=True)
+def busy_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However slow steps are, those of the curve alone are told."""
+    monkeypatch.setattr("wsseg.training.state.REPORT_SECONDS", float("inf"))
+
+
 def _method() -> CDM:
     torch.manual_seed(0)
     return CDM(SMALL_CDM, 1)
 
 
 def test_losses_fall(slices: LabelledSlices, tmp_path: Path) -> None:
-    seen: list[Stats] = []
+    seen: list[TrainingProgress] = []
     train(_method(), slices, TrainSettings(folder=tmp_path, steps=160), seen.append)
     for stage, name, part in (("classifier", "presence", 0.9), ("diffusion", "velocity", 0.6)):
         losses = [s.losses[name] for s in seen if s.stage == stage and s.losses]
         assert sum(losses[-3:]) / 3 < part * losses[0], (stage, losses)
 
 
-def test_progress_file_reads_as_viewers_expect(slices: LabelledSlices, tmp_path: Path) -> None:
-    train(_method(), slices, TrainSettings(folder=tmp_path, steps=3))
-    stats = json.loads((tmp_path / "train_stats.json").read_text())
-    assert stats["epoch"] == stats["total_epochs"] == 6
-    assert stats["total_time"] == "0:00:00" or stats["total_time"] > "0:00:00"
-    assert "best_metric" not in stats
+def test_progress_is_told_to_the_end(slices: LabelledSlices, tmp_path: Path) -> None:
+    told: list[TrainingProgress] = []
+    train(_method(), slices, TrainSettings(folder=tmp_path, steps=3), told.append)
+    assert [(each.phase, each.stage, each.step, each.steps) for each in told] == [
+        (Phase.TRAINING, "classifier", 3, 6),
+        (Phase.TRAINING, "diffusion", 6, 6),
+    ]
+    assert told[-1].seconds_left == 0 <= told[0].seconds_left
+    assert [step for step, _ in told[-1].curve] == [3, 6]
+    assert not told[-1].scores
+    assert TrainingProgress.model_validate_json(told[-1].model_dump_json()) == told[-1]
     assert list((tmp_path / "curves").rglob("events.out.tfevents*"))
+
+
+def test_progress_of_a_job_of_an_earlier_version_is_read() -> None:
+    """Its fields were named ``state`` and ``total``; a server that read it as unfinished would start it again."""
+    earlier = {"state": "done", "model": "liver", "parts": ["liver"], "step": 4, "total": 4, "message": "in use"}
+    found = TrainingProgress.model_validate_json(json.dumps(earlier))
+    assert (found.phase, found.steps, found.message) == (Phase.DONE, 4, "in use")
+    assert found.phase.ended
 
 
 @pytest.mark.parametrize("stop_at", [20, 60])
@@ -66,8 +91,8 @@ def test_resumed_run_ends_where_an_uninterrupted_one_does(slices: LabelledSlices
     train(whole, slices, TrainSettings(folder=tmp_path / "whole", steps=40, mixed=False))
     settings = TrainSettings(folder=tmp_path / "cut", steps=40, save_every=0, mixed=False)
 
-    def stop(stats: Stats) -> None:
-        if stats.epoch == stop_at:
+    def stop(progress: TrainingProgress) -> None:
+        if progress.step == stop_at:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -82,14 +107,111 @@ def test_resumed_run_ends_where_an_uninterrupted_one_does(slices: LabelledSlices
 def test_a_run_is_not_resumed_under_other_terms(slices: LabelledSlices, tmp_path: Path) -> None:
     settings = TrainSettings(folder=tmp_path, steps=20, save_every=0)
 
-    def stop(stats: Stats) -> None:
+    def stop(progress: TrainingProgress) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         train(_method(), slices, settings, stop)
-    for changed in ({"seed": 7}, {"steps": 10}):
-        with pytest.raises(WssegError, match="interrupted under other terms"):
-            train(_method(), slices, replace(settings, **changed))
+    with pytest.raises(WssegError, match=r"interrupted under other terms \(seed 0 then, 7 now\)"):
+        train(_method(), slices, replace(settings, seed=7))
+
+
+@pytest.mark.parametrize(("steps", "end", "rates"), [(10, 39, []), (50, 70, [step / 50 for step in range(19, 50)])])
+def test_an_interrupted_run_goes_on_under_other_steps(
+    slices: LabelledSlices, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: int, end: int, rates: list[float]
+) -> None:
+    """What is behind stays behind; the lengths to come and the learning rate follow the new number."""
+    settings = TrainSettings(folder=tmp_path, steps=20, save_every=0)
+
+    def stop(progress: TrainingProgress) -> None:
+        if progress.step == 40:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(_method(), slices, settings, stop)
+    parts: list[float] = []
+
+    def rate(stage: Stage, step: int, done: float) -> float:
+        parts.append(done)
+        return learning_rate(stage, step, done)
+
+    monkeypatch.setattr("wsseg.training.loop.learning_rate", rate)
+    outcome = train(_method(), slices, replace(settings, steps=steps))
+    assert outcome.step == outcome.steps == end
+    assert parts == rates
+
+
+def test_the_learning_rate_warms_up_and_falls_to_nothing() -> None:
+    stage = Stage("any", torch.nn.Linear(1, 1), 1000, 1e-3, 4)
+    rates = [learning_rate(stage, step, step / 1000) for step in range(1000)]
+    assert rates[0] == pytest.approx(1e-5)
+    assert max(rates) == pytest.approx(1e-3, rel=0.05)
+    assert rates[500] == pytest.approx(5e-4)
+    assert rates[100:] == sorted(rates[100:], reverse=True)
+    assert rates[-1] < 1e-8
+
+
+class _At:
+    """Wants something of a run after so many steps."""
+
+    def __init__(self, step: int, wish: Wish) -> None:
+        self._left, self._wish = step, wish
+
+    def __call__(self) -> Wish:
+        self._left -= 1
+        return self._wish if self._left <= 0 else Wish.GO_ON
+
+
+def test_a_run_that_is_finished_gives_the_average_so_far(
+    slices: LabelledSlices, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In its last stage; started again after a kill, nothing is left to train."""
+    monkeypatch.setattr("wsseg.training.state.FIRST_RESULT", 0.0)
+    settings, method = TrainSettings(folder=tmp_path, steps=20, mixed=False), _method()
+    before = {name: tensor.clone() for name, tensor in method.state_dict().items()}
+    outcome = train(method, slices, settings, wish=_At(25, Wish.FINISH))
+    assert (outcome.step, outcome.steps) == (25, 40)
+    assert any(not torch.equal(tensor, before[name]) for name, tensor in method.state_dict().items())
+    again = _method()
+    assert train(again, slices, settings).step == 25
+    for name, tensor in method.state_dict().items():
+        assert torch.equal(again.state_dict()[name], tensor), name
+
+
+def test_what_is_held_back_is_asked_once_more_when_a_run_is_finished(
+    slices: LabelledSlices, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wsseg.training.state.FIRST_RESULT", 0.0)
+    scores = iter([0.5, 0.9, 0.7])
+    monkeypatch.setattr("wsseg.training.loop.held_back_score", lambda method, held: next(scores))
+    method, told = CAM(SMALL_CAM, 1), []
+    settings = TrainSettings(folder=tmp_path, steps=20)
+    train(method, slices, settings, told.append, held=slices.only({"phantom_000"}), wish=_At(10, Wish.FINISH))
+    assert Checkpoint.read(tmp_path / CHECKPOINT).scores == [(4, 0.5), (8, 0.9), (10, 0.7)]
+    assert Checkpoint.read(tmp_path / CHECKPOINT).best[0] == 0.9
+
+
+@pytest.mark.parametrize(("first_result", "steps"), [(60.0, 25), (0.0, 5)])
+def test_where_there_is_nothing_yet_that_is_said_and_nothing_is_lost(
+    slices: LabelledSlices, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first_result: float, steps: int
+) -> None:
+    """Within the first minute, and while a stage whose weights are still random has not begun."""
+    monkeypatch.setattr("wsseg.training.state.FIRST_RESULT", first_result)
+    settings = TrainSettings(folder=tmp_path, steps=20)
+    with pytest.raises(NothingYetError, match="there is nothing to publish yet"):
+        train(_method(), slices, settings, wish=_At(steps, Wish.FINISH))
+    saved = Checkpoint.read(tmp_path / CHECKPOINT)
+    assert saved.done + saved.step == steps
+    retrained = replace(settings, origin="0.1", fresh=True)
+    if first_result == 0.0:  # a model that was trained before has weights for all stages
+        assert train(_method(), slices, retrained, wish=_At(steps, Wish.FINISH)).step == steps
+
+
+def test_a_run_that_pauses_loses_no_step(slices: LabelledSlices, tmp_path: Path) -> None:
+    settings = TrainSettings(folder=tmp_path, steps=20)
+    with pytest.raises(PausedError, match="paused after 7 of 40 steps"):
+        train(_method(), slices, settings, wish=_At(7, Wish.PAUSE))
+    assert Checkpoint.read(tmp_path / CHECKPOINT).step == 7
 
 
 def _cldf() -> CLDF:
@@ -103,8 +225,8 @@ def test_a_resumed_stage_goes_on_with_the_labels_it_began_with(slices: LabelledS
     train(whole, slices, TrainSettings(folder=tmp_path / "whole", steps=20, mixed=False))
     settings = TrainSettings(folder=tmp_path / "cut", steps=20, save_every=0, mixed=False)
 
-    def stop(stats: Stats) -> None:
-        if stats.epoch == 40:
+    def stop(progress: TrainingProgress) -> None:
+        if progress.step == 40:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

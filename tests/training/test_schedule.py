@@ -12,7 +12,9 @@ import torch
 from wsseg.data.slices import LabelledSlices
 from wsseg.data.targets import Targets
 from wsseg.methods.union import Union, UnionSettings
-from wsseg.training.loop import Stats, TrainSettings, train
+from wsseg.training.loop import train
+from wsseg.training.progress import TrainingProgress, Wish
+from wsseg.training.settings import TrainSettings
 
 SMALL = UnionSettings(widths=(16, 24), neighbours=0, crop=16, batch=2, steps=10_000)
 
@@ -27,17 +29,21 @@ def data() -> LabelledSlices:
 
 
 def test_minutes_end_a_training(data: LabelledSlices, tmp_path: Path) -> None:
-    seen: list[Stats] = []
+    seen: list[TrainingProgress] = []
     began = time.monotonic()
     train(Union(SMALL, 1), data, TrainSettings(folder=tmp_path, minutes=0.05), seen.append)
     assert 3 <= time.monotonic() - began < 15
-    assert seen[-1].epoch == seen[-1].total_epochs < 10_000
+    assert seen[-1].step == seen[-1].steps < 10_000
 
 
-def test_a_training_that_is_told_to_finish_keeps_what_it_has_learned(data: LabelledSlices, tmp_path: Path) -> None:
-    seen: list[Stats] = []
+def test_a_training_that_is_told_to_finish_keeps_what_it_has_learned(
+    data: LabelledSlices, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wsseg.training.state.FIRST_RESULT", 0.0)
+    seen: list[TrainingProgress] = []
     method = Union(SMALL, 1)
     before = [weight.clone() for weight in method.parameters()]
-    train(method, data, TrainSettings(folder=tmp_path, finish=lambda: len(seen) > 0), seen.append)
-    assert seen[-1].epoch < 100
+    settings = TrainSettings(folder=tmp_path)
+    train(method, data, settings, seen.append, wish=lambda: Wish.FINISH if seen else Wish.GO_ON)
+    assert seen[-1].step < 100
     assert any(not torch.equal(old, new) for old, new in zip(before, method.parameters(), strict=True))

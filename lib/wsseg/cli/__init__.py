@@ -8,14 +8,11 @@ from __future__ import annotations
 import json
 import logging
 import os
-import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from threading import Event
-from types import FrameType
 from typing import Annotated, Any, Literal, NoReturn
 
 import typer
@@ -24,7 +21,6 @@ from rich.logging import RichHandler
 from rich.progress import (
     BarColumn,
     Progress,
-    TaskID,
     TaskProgressColumn,
     TextColumn,
     TimeElapsedColumn,
@@ -197,11 +193,16 @@ def train(
     ] = None,
     compile: Annotated[bool, typer.Option("--compile", help="Fuse the networks first; needs a C++ compiler.")] = False,
 ) -> None:
-    """Train a model on weak labels; Ctrl-C publishes what there is, twice stops: such a run is resumed."""
+    """Train a model on weak labels; an interrupted run is resumed.
+
+    Ctrl-C pauses: the same command goes on, under other --steps too. Ctrl-C twice within two seconds finishes: the
+    best weights so far are published, from the first minute on.
+    """
     with _errors.status("loading"):
+        from wsseg.cli.training import CtrlC, TrainingBar
         from wsseg.data.kinds import kinds_named
-        from wsseg.training.loop import Stats, TrainSettings
         from wsseg.training.run import train_package
+        from wsseg.training.settings import TrainSettings
 
     package = find_package(name)
     models = out or home() / "models"
@@ -216,30 +217,16 @@ def train(
         mixed=mixed,
         compile=compile,
         held_back=held_back,
-        finish=_ctrl_c().is_set,
     )
     shown = RichHandler(console=_errors, show_time=False, show_level=False, show_path=False)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[shown])
     logging.getLogger("wsseg").setLevel(logging.INFO)
-    bars = _progress()
-    tasks: dict[str, TaskID] = {}
-
-    def show(what: str, done: float, total: float, description: str) -> None:
-        bars.start()
-        if what not in tasks:
-            tasks[what] = bars.add_task(what)
-        bars.update(tasks[what], completed=done, total=total, description=description)
-
-    def report(stats: Stats) -> None:
-        losses = ", ".join(f"{key} {value:.3f}" for key, value in stats.losses.items())
-        show("training", stats.epoch, stats.total_epochs, f"{stats.stage} {losses}")
-
-    try:
-        trained = train_package(
-            package, data, models, settings, report, lambda what, part: show(what, part, 1.0, what), check, kinds
-        )
-    finally:
-        _stop(bars)
+    bar, ctrl_c = TrainingBar(_errors), CtrlC(_errors)
+    with ctrl_c.heeded():
+        try:
+            trained = train_package(package, data, models, settings, bar, check, kinds, wish=ctrl_c.wish)
+        finally:
+            bar.stop()
     _errors.print(trained.message, highlight=False, soft_wrap=True)
     _out.print(f"{trained.package.folder}", highlight=False, soft_wrap=True)
 
@@ -485,19 +472,6 @@ def _write_json(path: Path, facts: dict[str, Any]) -> None:
 def _progress() -> Progress:
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
     return Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=_errors)
-
-
-def _ctrl_c() -> Event:
-    """Set by the first Ctrl-C, which is told on stderr; the second interrupts as usual."""
-    pressed = Event()
-
-    def first(number: int, frame: FrameType | None) -> None:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        _errors.print("finishing: the weights so far will be published; Ctrl-C again to stop and go on another time")
-        pressed.set()
-
-    signal.signal(signal.SIGINT, first)
-    return pressed
 
 
 def _stop(bars: Progress) -> None:

@@ -35,7 +35,6 @@ class Stage:
         steps: default number of steps.
         rate: AdamW's learning rate.
         batch: slices per step, over all processes.
-        fading: the learning rate falls to 0 along half a cosine; else it stays.
     """
 
     name: str
@@ -43,7 +42,6 @@ class Stage:
     steps: int
     rate: float
     batch: int
-    fading: bool = False
 
 
 @dataclass(frozen=True)

@@ -111,7 +111,7 @@ class Union(Method[UnionSettings]):
 
     def stages(self) -> Sequence[Stage]:
         settings = self.settings
-        return [Stage("labels", self.network, settings.steps, settings.rate, settings.batch, fading=True)]
+        return [Stage("labels", self.network, settings.steps, settings.rate, settings.batch)]
 
     def losses(self, stage: Stage, batch: Batch) -> dict[str, Tensor]:
         logits, targets = self.network(batch.images).float(), batch.targets

@@ -1,21 +1,15 @@
-"""The one loop that all methods share: steps, averages, checkpoints, progress."""
+"""The one loop that all methods share: its stages, steps and averages."""
 
 from __future__ import annotations
 
-import json
 import math
-import time
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
-from datetime import timedelta
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from pickle import UnpicklingError
-from typing import Any, cast
+from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import broadcast
 from diffusers.training_utils import EMAModel
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -26,29 +20,17 @@ from wsseg.data.slices import Batch, LabelledSlices
 from wsseg.errors import WssegError
 from wsseg.files import whole_file
 from wsseg.inference.device import slices_per_pass
-from wsseg.labels.space import YES
 from wsseg.methods.base import Method, Stage
 from wsseg.methods.prompt import Pass
-from wsseg.models.record import SCRATCH, FrozenPart
+from wsseg.training.best import Best, held_back_score
+from wsseg.training.checkpoint import LABELS, Checkpoint
 from wsseg.training.pace import quickest
-
-CHECKPOINT = "checkpoint.pt"
-
-
-LABELS = "labels.safetensors"
-"""The pixel labels of the running stage, which the method made for itself."""
-
-
-Preparing = Callable[[str, float], None]
-"""Told what is being prepared and its finished part, in [0, 1]."""
-
+from wsseg.training.progress import Report, Wish, preparing
+from wsseg.training.settings import TrainSettings
+from wsseg.training.state import RunState
 
 WARM_UP = 100
 """Steps over which the learning rate rises from 0."""
-
-
-REPORT_EVERY = 20
-"""Steps between two updates of the progress file and the curves."""
 
 
 SETTLING = 50
@@ -59,79 +41,20 @@ SCORES = 5
 """Times a stage's average is scored on labels held back, its end included."""
 
 
-CURVE = 200
-"""Most points of a curve that the progress file holds."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainSettings:
-    """How a run is carried out; what is learned stands in the method's settings.
-
-    Attributes:
-        folder: of this run; holds the checkpoint, ``train_stats.json`` and TensorBoard curves.
-        seed: of weights, batches, noise and augmentation.
-        origin: of the weights that training starts from, for the model card.
-        frozen: where the parts came from that are not trained.
-        fresh: start from random weights, forget checkpoint and parent.
-        steps: replaces each stage's default number of steps.
-        minutes: of training; replaces the number of steps, each stage having its part of the time.
-        finish: asked at every step whether to end each stage now, with the average as it is.
-        save_every: seconds between checkpoints; a kill loses at most so much.
-        mixed: bf16 where the hardware has it; off for exact comparisons.
-        compile: fuse each stage's network with torch.compile, which needs a
-            C++ compiler; pays after some hundred steps (1.5 times on two
-            cores). Refused where a stage trains several networks at once.
-        held_back: part of the patients that is not trained on. On their labels
-            a stage's best average is chosen, and a result is published only if
-            it is not worse than what it started from.
-    """
-
-    folder: Path
-    seed: int = 0
-    origin: str = SCRATCH
-    frozen: Mapping[str, FrozenPart] = field(default_factory=dict)
-    fresh: bool = False
-    steps: int | None = None
-    minutes: float | None = None
-    finish: Callable[[], bool] = lambda: False
-    save_every: float = 120.0
-    mixed: bool = True
-    compile: bool = False
-    held_back: float = 0.0
-
-
 @dataclass(frozen=True)
 class Outcome:
-    """Where a finished run started from, and its seconds, those before a resume included."""
+    """What became of a run.
+
+    Attributes:
+        origin: of the weights it started from.
+        seconds: of training, those before an interruption included.
+        step, steps: carried out and planned; fewer where it was wanted to finish.
+    """
 
     origin: str
     seconds: float
-
-
-@dataclass
-class Stats:
-    """What viewers poll while training runs (``train_stats.json``).
-
-    ``epoch`` counts steps over all stages. ``total_time`` is there only when
-    training has finished: MONAI Label's viewers take its presence as the end.
-    ``curve`` holds pairs of step and sum of losses, ``scores`` pairs of step
-    and score on the labels held back.
-    """
-
-    epoch: int
-    total_epochs: int
-    stage: str
-    losses: dict[str, float]
-    seconds: float
-    curve: list[tuple[int, float]]
-    scores: list[tuple[int, float]]
-    total_time: str | None = None
-
-    def write(self, path: Path) -> None:
-        """Replace the file as a whole."""
-        present = {key: value for key, value in asdict(self).items() if value is not None}
-        with whole_file(path) as part:
-            part.write_text(json.dumps(present))
+    step: int
+    steps: int
 
 
 class _Objective(nn.Module):
@@ -146,72 +69,13 @@ class _Objective(nn.Module):
             return self.method.losses(self.stage, batch)
 
 
-@dataclass
-class _Run:
-    """The state of one run: where it is and what it has spent."""
-
-    method: Method
-    data: LabelledSlices
-    settings: TrainSettings
-    accelerator: Accelerator
-    report: Callable[[Stats], None]
-    curves: SummaryWriter
-    held: LabelledSlices | None = None
-    curve: list[tuple[int, float]] = field(default_factory=list)
-    scores: list[tuple[int, float]] = field(default_factory=list)
-    done: int = 0
-    lengths: list[int] = field(default_factory=list)
-    origin: str = ""
-    seconds: float = 0.0
-    saved: float = field(default_factory=time.monotonic)
-    started: float = field(default_factory=time.monotonic)
-
-    @property
-    def checkpoint(self) -> Path:
-        return self.settings.folder / CHECKPOINT
-
-    @property
-    def total(self) -> int:
-        """Steps over all stages; under a time limit an estimate that gets better."""
-        return sum(self.lengths)
-
-    def part(self, index: int, step: int) -> float:
-        """The part of a stage that lies behind after so many steps of it, 1 at its end; the same in every process."""
-        passed = 1.0 if self.settings.finish() else self._passed(index, step)
-        own = torch.tensor(passed, dtype=torch.float64, device=self.accelerator.device)
-        part = min(1.0, max(0.0, float(broadcast(own))))
-        if part > 0:
-            self.lengths[index] = max(step, round(step / part))
-        return part
-
-    def _passed(self, index: int, step: int) -> float:
-        """The part of a stage that lies behind, by steps, or by time where that is limited."""
-        if self.settings.minutes is None:
-            return step / self.lengths[index]
-        lengths = [stage.steps for stage in self.method.stages()]
-        begin, end = (60 * self.settings.minutes * sum(lengths[:k]) / sum(lengths) for k in (index, index + 1))
-        return (self.elapsed() - begin) / (end - begin)
-
-    def elapsed(self) -> float:
-        """Seconds of training, earlier runs included."""
-        return self.seconds + time.monotonic() - self.started
-
-
-def held_back_score(method: Method, held: LabelledSlices) -> float | None:
-    """How well a method meets labels that were held back, None where that cannot be told."""
-    chunk = slices_per_pass(next(method.parameters()).device, held.images.shape[-1])
-    with torch.no_grad():
-        found = method.score(held, chunk)
-    return None if math.isnan(found) else found
-
-
 def train(
     method: Method,
     data: LabelledSlices,
     settings: TrainSettings,
-    report: Callable[[Stats], None] = lambda stats: None,
-    preparing: Preparing = lambda what, part: None,
+    report: Report = lambda progress: None,
     held: LabelledSlices | None = None,
+    wish: Callable[[], Wish] = lambda: Wish.GO_ON,
 ) -> Outcome:
     """Train all stages of a method in place; goes on from a checkpoint in the folder, unless ``fresh``.
 
@@ -222,33 +86,37 @@ def train(
     Under ``torchrun`` every process takes its share of each step's samples, and
     the result is that of one process within rounding, where a loss is a mean
     over samples. CLDF's contrast looks at the pixels of its own process only.
+
+    Args:
+        wish: asked after every step. A run that is to finish ends as if this
+            step were the last of all; one that is to pause leaves a checkpoint.
+
+    Raises:
+        NothingYetError: it is to finish, and has learned too little; its checkpoint is left.
+        PausedError: it was to pause, and has.
     """
     torch.set_flush_denormal(True)  # those of a network that is sure make steps ten times slower
     accelerator = Accelerator(cpu=not torch.cuda.is_available())
-    run = _Run(method, data, settings, accelerator, report, SummaryWriter(settings.folder / "curves"), held)
     stages = method.stages()
-    run.origin = settings.origin
-    run.lengths = [settings.steps or stage.steps for stage in stages]
-    saved = None if settings.fresh else load_checkpoint(run.checkpoint)
+    lengths = [settings.steps or stage.steps for stage in stages]
+    curves = SummaryWriter(settings.folder / "curves")
+    run = RunState(method, stages, data, settings, accelerator, report, wish, curves, held, lengths, settings.origin)
+    saved = None if settings.fresh else Checkpoint.read(run.file)
     if saved:
-        _restore(run, saved)
-        run.seconds, run.origin = saved["seconds"], saved["origin"]
-        run.curve, run.scores = saved["curve"], saved["scores"]
+        run.restore(saved)
     method.to(accelerator.device)
-    first = saved["stage"] if saved else 0
-    for index, stage in enumerate(stages):
-        if index >= first:
-            resumed = saved if saved and index == first and saved["step"] else None
-            run.data = data.with_pixels(_pixel_labels(run, stage, data, resumed is not None, preparing))
-            _train_stage(run, index, stage, resumed)
-        run.done += run.lengths[index]
+    for index in range(run.first, len(stages)):
+        resumed = saved if saved and index == run.first and saved.step else None
+        run.data = data.with_pixels(_pixel_labels(run, stages[index], data, resumed is not None))
+        _train_stage(run, index, resumed)
+        if run.finished:
+            break
     method.requires_grad_(False).eval().cpu()
-    _report(run, stages[-1], {}, finished=True)
     run.curves.close()
-    return Outcome(run.origin, run.elapsed())
+    return Outcome(run.origin, run.elapsed(), run.done, run.total)
 
 
-def _pixel_labels(run: _Run, stage: Stage, data: LabelledSlices, resumed: bool, preparing: Preparing) -> Tensor:
+def _pixel_labels(run: RunState, stage: Stage, data: LabelledSlices, resumed: bool) -> Tensor:
     """What a stage learns from; on a resume what it began with, as the weights have changed since."""
     if type(run.method).pixel_labels is Method.pixel_labels:
         return data.targets.pixels
@@ -260,52 +128,14 @@ def _pixel_labels(run: _Run, stage: Stage, data: LabelledSlices, resumed: bool, 
             raise WssegError(f"{file}: is missing or damaged; start again with --fresh") from error
     run.method.requires_grad_(False).eval()
     chunk = slices_per_pass(run.accelerator.device, data.images.shape[-1])
+    progress = preparing(run.listener, f"labels for {stage.name}", run.told)
     with torch.no_grad():
-        pixels = run.method.pixel_labels(
-            stage, data, Pass(chunk, progress=partial(preparing, f"labels for {stage.name}"))
-        )
+        pixels = run.method.pixel_labels(stage, data, Pass(chunk, progress=progress))
     if run.accelerator.is_main_process:
         with whole_file(file) as part:
             save_file({"pixels": pixels}, part)
     run.accelerator.wait_for_everyone()
     return pixels
-
-
-def load_checkpoint(path: Path) -> dict[str, Any] | None:
-    """The state an interrupted run left, read without unpickling code."""
-    if not path.exists():
-        return None
-    try:
-        return cast(dict[str, Any], torch.load(path, map_location="cpu", weights_only=True))
-    except (RuntimeError, EOFError, OSError, UnpicklingError) as error:
-        raise WssegError(f"{path}: the checkpoint is damaged; start again with --fresh") from error
-
-
-def _plan(run: _Run) -> dict[str, Any]:
-    """What must not change between the parts of an interrupted run."""
-    stages = {stage.name: run.settings.steps or stage.steps for stage in run.method.stages()}
-    positive = int((run.data.targets.presence == YES).sum())
-    return {
-        "seed": run.settings.seed,
-        "steps": stages,
-        "held back": run.settings.held_back,
-        "slices": len(run.data.images),
-        "positive slices": positive,
-        "frozen parts": {f"frozen {name}": f"{part}" for name, part in run.settings.frozen.items()},
-        **{f"settings.{key}": value for key, value in run.method.settings.model_dump(mode="json").items()},
-    }
-
-
-def _restore(run: _Run, saved: dict[str, Any]) -> None:
-    plan = _plan(run)
-    other = [key for key, value in plan.items() if saved["plan"].get(key) != value]
-    if other:
-        told = ", ".join(f"{key} {saved['plan'].get(key)} then, {plan[key]} now" for key in other)
-        raise WssegError(f"{run.checkpoint}: was interrupted under other terms ({told}); start again with --fresh")
-    try:
-        run.method.load_state_dict(saved["method"])
-    except RuntimeError as error:
-        raise WssegError(f"{run.checkpoint}: is of another network; start again with --fresh") from error
 
 
 def _has_bf16() -> bool:
@@ -315,7 +145,8 @@ def _has_bf16() -> bool:
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
-def _train_stage(run: _Run, index: int, stage: Stage, saved: dict[str, Any] | None) -> None:
+def _train_stage(run: RunState, index: int, saved: Checkpoint | None) -> None:
+    stage = run.stages[index]
     run.method.requires_grad_(False).eval()
     stage.module.requires_grad_(True).train()
     stage.module.to(memory_format=torch.channels_last)
@@ -328,23 +159,24 @@ def _train_stage(run: _Run, index: int, stage: Stage, saved: dict[str, Any] | No
     average = EMAModel(weights, decay=0.999, use_ema_warmup=True, power=0.75)
     mixed = run.settings.mixed and _has_bf16()
     objective, optimizer = run.accelerator.prepare(_Objective(run.method, stage, mixed), optimizer)
-    begin, best = 0, _Best()
+    step, best = 0, Best()
     if saved:
-        optimizer.load_state_dict(saved["optimizer"])
-        average.load_state_dict(saved["average"])
-        begin, best = saved["step"], _Best(*saved["best"])
+        optimizer.load_state_dict(saved.optimizer)
+        average.load_state_dict(saved.average)
+        step, best = saved.step, Best(*saved.best)
     average.to(run.accelerator.device)
     share = _share(stage.batch, run.accelerator)
     seed, variety = _stage_seed(run.settings.seed, index), run.method.variety
-    settle = partial(_settle, run, stage, seed, min(SETTLING, run.lengths[index]))
+    settle = partial(_settle, run, index, seed)
     if run.settings.minutes is not None and run.accelerator.device.type == "cpu" and run.accelerator.num_processes == 1:
-        objective.mixed = quickest(partial(_try_step, objective, run.data.batch(seed, begin, share, variety)), mixed)
+        objective.mixed = quickest(partial(_try_step, objective, run.data.batch(seed, step, share, variety)), mixed)
         optimizer.zero_grad()
-    step, done = begin, run.part(index, begin)
-    while done < 1:
+    run.begin(step)
+    done, scored = run.part(index, step), step
+    while done < 1 and not run.finished:
         batch = run.data.batch(seed, step, share, variety, done).to(run.accelerator.device)
         for group in optimizer.param_groups:
-            group["lr"] = stage.rate * min(1.0, (step + 1) / WARM_UP) * _fading(stage, done)
+            group["lr"] = learning_rate(stage, step, done)
         losses = objective(batch)
         run.accelerator.backward(torch.stack(list(losses.values())).sum())
         run.accelerator.clip_grad_norm_(weights, 1.0)
@@ -352,17 +184,23 @@ def _train_stage(run: _Run, index: int, stage: Stage, saved: dict[str, Any] | No
         optimizer.zero_grad()
         average.step(weights)
         step, before, done = step + 1, done, run.part(index, step + 1)
-        if step % REPORT_EVERY == 0 or done >= 1:
-            _report(run, stage, _mean_losses(run, losses, stage, step), step)
+        if done >= 1 or run.speaks(step):
+            run.report(index, step, _mean_losses(run, losses, stage, step))
         if run.held is not None and min(SCORES, int(done * SCORES)) > int(before * SCORES):
             _try_average(run, stage, run.held, average, best, step, settle)
-        if time.monotonic() - run.saved > run.settings.save_every:
-            _save(run, index, step, optimizer, average, best)
+            scored = step
+        save = partial(_save, run, index, step, optimizer, average, best)
+        run.heed(index, step, save)
+        if run.due():
+            save()
+    if run.finished and run.held is not None and scored < step:
+        _try_average(run, stage, run.held, average, best, step, settle)
     average.copy_to(weights)
     if not best.state:
         settle()
     best.restore(stage.module)
-    _save(run, index + 1, 0, None, None, best)
+    run.end(index, step)
+    _save(run, len(run.stages) if run.finished else index + 1, 0, None, None, best)
     run.accelerator.free_memory()
 
 
@@ -372,44 +210,28 @@ def _try_step(objective: _Objective, batch: Batch, mixed: bool) -> None:
     torch.stack(list(objective(batch).values())).sum().backward()
 
 
-def _fading(stage: Stage, done: float) -> float:
-    """Part of the stage's learning rate that is left: half a cosine (Loshchilov and Hutter 2017)."""
-    return 0.5 * (1 + math.cos(math.pi * done)) if stage.fading else 1.0
+def learning_rate(stage: Stage, step: int, done: float) -> float:
+    """A stage's rate at a step: it warms up, and falls along half a cosine (Loshchilov and Hutter 2017).
+
+    Args:
+        done: part of the stage that lies behind, in [0, 1].
+    """
+    return stage.rate * min(1.0, (step + 1) / WARM_UP) * 0.5 * (1 + math.cos(math.pi * done))
 
 
-@dataclass
-class _Best:
-    """The average that has met the labels held back best so far; of equals the last."""
-
-    score: float = -1.0
-    state: list[Tensor] = field(default_factory=list)
-
-    def keep(self, score: float, module: nn.Module) -> None:
-        """Take over a module's weights with its running statistics, which belong to them."""
-        self.score, self.state = score, [tensor.detach().clone() for tensor in _state_of(module)]
-
-    def restore(self, module: nn.Module) -> None:
-        """Put it back into the module, if there was any."""
-        for tensor, kept in zip(_state_of(module), self.state, strict=bool(self.state)):
-            tensor.data.copy_(kept)
-
-
-def _state_of(module: nn.Module) -> list[Tensor]:
-    return [*module.parameters(), *module.buffers()]
-
-
-def _settle(run: _Run, stage: Stage, seed: int, count: int) -> None:
+def _settle(run: RunState, index: int, seed: int) -> None:
     """Let the method measure its running statistics anew, with the same batches in every process."""
-    batches = (run.data.batch(seed, step, range(stage.batch), run.method.variety) for step in range(count))
+    batch, count = run.stages[index].batch, min(SETTLING, run.lengths[index])
+    batches = (run.data.batch(seed, step, range(batch), run.method.variety) for step in range(count))
     run.method.settle(batch.to(run.accelerator.device) for batch in batches)
 
 
 def _try_average(
-    run: _Run,
+    run: RunState,
     stage: Stage,
     held: LabelledSlices,
     average: EMAModel,
-    best: _Best,
+    best: Best,
     step: int,
     settle: Callable[[], None],
 ) -> None:
@@ -441,7 +263,7 @@ def _stage_seed(seed: int, index: int) -> int:
     return 1000 * seed + index
 
 
-def _mean_losses(run: _Run, losses: dict[str, Tensor], stage: Stage, step: int) -> dict[str, float]:
+def _mean_losses(run: RunState, losses: dict[str, Tensor], stage: Stage, step: int) -> dict[str, float]:
     """The losses as means over all processes, which all have to call this."""
     values = {name: float(run.accelerator.reduce(loss.detach(), "mean")) for name, loss in losses.items()}
     if not all(map(math.isfinite, values.values())):
@@ -449,38 +271,21 @@ def _mean_losses(run: _Run, losses: dict[str, Tensor], stage: Stage, step: int) 
     return values
 
 
-def _save(run: _Run, stage: int, step: int, optimizer: Any, average: EMAModel | None, best: _Best) -> None:
-    """Write the checkpoint as a whole; ``stage`` and ``step`` are the next to do."""
-    run.saved = time.monotonic()
-    if not run.accelerator.is_main_process:
-        return
-    state = {
-        "method": run.method.state_dict(),
-        "stage": stage,
-        "step": step,
-        "seconds": run.elapsed(),
-        "origin": run.origin,
-        "plan": _plan(run),
-        "optimizer": optimizer.state_dict() if step else None,
-        "average": average.state_dict() if average and step else None,
-        "best": (best.score, best.state),
-        "curve": run.curve,
-        "scores": run.scores,
-    }
-    with whole_file(run.checkpoint) as part:
-        torch.save(state, part)
-
-
-def _report(run: _Run, stage: Stage, losses: dict[str, float], step: int = 0, finished: bool = False) -> None:
-    if not run.accelerator.is_main_process:
-        return
-    took = run.elapsed()
-    total_time = str(timedelta(seconds=int(took))) if finished else None
-    if losses:
-        run.curve.append((run.done + step, round(sum(losses.values()), 5)))
-        run.curve[:] = run.curve[:: 1 + len(run.curve) // CURVE]
-    stats = Stats(run.done + step, run.total, stage.name, losses, round(took, 1), run.curve, run.scores, total_time)
-    stats.write(run.settings.folder / "train_stats.json")
-    for name, loss in losses.items():
-        run.curves.add_scalar(f"{stage.name}/{name}", loss, step)
-    run.report(stats)
+def _save(run: RunState, stage: int, step: int, optimizer: Any, average: EMAModel | None, best: Best) -> None:
+    """Write the checkpoint; ``stage`` and ``step`` are the next to do."""
+    run.save(
+        Checkpoint(
+            plan=run.plan(),
+            method=run.method.state_dict(),
+            stage=stage,
+            step=step,
+            done=run.done,
+            seconds=run.elapsed(),
+            origin=run.origin,
+            optimizer=optimizer.state_dict() if optimizer else None,
+            average=average.state_dict() if average else None,
+            best=(best.score, best.state),
+            curve=run.curve,
+            scores=run.scores,
+        )
+    )

@@ -7,7 +7,6 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -29,16 +28,11 @@ from wsseg.models.card import model_card
 from wsseg.models.package import LICENCE, Metadata, ModelPackage, read_package, write_package
 from wsseg.models.record import SCRATCH, LabelQuality, StageRecord, TrainingRecord
 from wsseg.models.shelf import find_package, parent_licences, publish
-from wsseg.training.loop import (
-    CHECKPOINT,
-    LABELS,
-    Outcome,
-    Preparing,
-    Stats,
-    TrainSettings,
-    held_back_score,
-    train,
-)
+from wsseg.training.best import held_back_score
+from wsseg.training.checkpoint import CHECKPOINT, LABELS
+from wsseg.training.loop import Outcome, train
+from wsseg.training.progress import Phase, Report, TrainingProgress, Wish, preparing
+from wsseg.training.settings import TrainSettings
 
 log = logging.getLogger(__name__)
 
@@ -68,11 +62,11 @@ def train_package(
     data: Path,
     models: Path,
     settings: TrainSettings,
-    report: Callable[[Stats], None] = lambda stats: None,
-    preparing: Preparing = lambda what, part: None,
+    report: Report = lambda progress: None,
     check: Path | None = None,
     use: Kinds = (),
     job: str = "",
+    wish: Callable[[], Wish] = lambda: Wish.GO_ON,
 ) -> Trained:
     """Train a package's method on a data folder and publish the result as a new version.
 
@@ -83,12 +77,12 @@ def train_package(
     Args:
         models: the new version becomes ``models/<name>/<version>``, and CURRENT
             unless it is worse on labels held back.
-        report: told the state of training now and then.
-        preparing: told what comes before training and its finished part.
+        report: told how far it is, from reading scans to publishing.
         check: scans with masks, never trained on, against which the pixel
             labels are measured that the method makes for itself.
         use: kinds of labels to learn from; by default all that the method can.
         job: of the server that this is done for.
+        wish: see :func:`wsseg.training.loop.train`.
     """
     recipe = package.recipe
     licence = (
@@ -102,11 +96,11 @@ def train_package(
         method.begin()
     adopted = adopt_parents(method, package, method.frozen if scratch else _stale_parts(method, package))
     frozen = (recipe.training.frozen if recipe.training else {}) | adopted
-    reading = partial(preparing, "reading scans")
+    reading = preparing(report, "reading scans")
     kinds = _usable(method, use)
     slices = load_slices(data, package.labels, View.of(recipe), kinds, () if use else method.heeds, reading)
     slices, held = _hold_back(slices, settings.held_back, package)
-    quality = _checked(method, package, check, partial(preparing, "checking labels")) if check else {}
+    quality = _checked(method, package, check, preparing(report, "checking labels")) if check else {}
     processes = PartialState(cpu=not torch.cuda.is_available())
     if processes.is_main_process:
         _clean_folder(settings)
@@ -115,7 +109,9 @@ def train_package(
     if settings.steps is None and settings.minutes is None:
         settings = replace(settings, minutes=method.minutes)
     settings = replace(settings, origin=origin, frozen=frozen)
-    outcome = train(method, slices, settings, report, preparing, held)
+    told = _Told(report)
+    outcome = train(method, slices, settings, told, held, wish)
+    told.publishing()
     before, score = _compare(method, None if scratch else package, held)
     stamp = f"{package.metadata.version.split('+')[0]}+{datetime.now():%Y%m%d.%H%M%S}"
     version: str = broadcast_object_list([stamp])[0]
@@ -133,6 +129,8 @@ def train_package(
     processes.wait_for_everyone()
     worse = _is_worse(before, score)
     message = _in_a_sentence(version, before, score, settings.held_back)
+    if outcome.step < outcome.steps:
+        message += f"; training was finished after {outcome.step} of {outcome.steps} steps"
     return Trained(read_package(folder, package.name), not worse, before, score, message)
 
 
@@ -147,6 +145,22 @@ def _usable(method: Method, use: Kinds) -> Kinds:
             able = ", ".join(each.name for each in method.learns_from) or "images alone"
             raise WssegError(f"--use {kind.name}: this model learns from {able}")
     return use or method.learns_from
+
+
+class _Told:
+    """Passes reports on, and keeps the last one: what is published is as far as it came."""
+
+    def __init__(self, report: Report) -> None:
+        self._report = report
+        self._last = TrainingProgress()
+
+    def __call__(self, progress: TrainingProgress) -> None:
+        self._last = progress
+        self._report(progress)
+
+    def publishing(self) -> None:
+        """Tell that training is over, and its result being compared and published."""
+        self._report(self._last.model_copy(update={"phase": Phase.PUBLISHING, "seconds_left": None}))
 
 
 def _hold_back(

@@ -28,9 +28,12 @@ from wsseg.models.package import METADATA, ModelPackage, Parent
 from wsseg.models.shelf import find_package, publish, versions
 from wsseg.server.jobs.job import Trainer
 from wsseg.server.jobs.job_folder import JobFolder, Plan
-from wsseg.server.jobs.jobs import MOST_PROCESSES, BusyError, Jobs, chain, launcher
+from wsseg.server.jobs.jobs import MOST_PROCESSES, BusyError, Jobs, launcher
 from wsseg.server.jobs.lock import TrainerLock
-from wsseg.training.loop import CHECKPOINT, load_checkpoint
+from wsseg.server.jobs.request import chain
+from wsseg.training.checkpoint import CHECKPOINT, Checkpoint
+from wsseg.training.progress import Phase, TrainingProgress
+from wsseg.training.state import NothingYetError
 
 SECONDS = 480
 
@@ -82,9 +85,9 @@ def _job(name: str = "tiny", steps: int = 2, parts: list[str] | None = None) -> 
 
 def _saved(job: JobFolder) -> int:
     """The step at which its checkpoint goes on."""
-    checkpoint = load_checkpoint(job.run("tiny") / CHECKPOINT)
+    checkpoint = Checkpoint.read(job.run("tiny") / CHECKPOINT)
     assert checkpoint is not None
-    step: int = checkpoint["step"]
+    step: int = checkpoint.step
     return step
 
 
@@ -96,7 +99,7 @@ def test_a_number_left_behind_is_not_taken_for_the_trainer(tmp_path: Path, jobs:
     assert not lock.held()
     assert lock.pid() is None
     job = _job()
-    assert jobs.cancel()["state"] == "cancelled", "and this process still lives"
+    assert jobs.cancel().phase == "cancelled", "and this process still lives"
     assert jobs.newest().id == job.id
     jobs.resume()
 
@@ -132,7 +135,7 @@ def test_the_lock_lives_as_long_as_the_process_that_inherited_it(tmp_path: Path)
 def test_wrong_fields_are_refused(jobs: Jobs, request_: dict, sentence: str) -> None:
     with pytest.raises(WssegError, match=sentence):
         jobs.start("tiny", request_)
-    assert jobs.status()["state"] == "idle"
+    assert jobs.progress().phase == "idle"
 
 
 def test_an_unknown_model_is_refused(jobs: Jobs) -> None:
@@ -143,15 +146,16 @@ def test_an_unknown_model_is_refused(jobs: Jobs) -> None:
 @pytest.mark.parametrize(("state", "word"), [("0", "present"), ("1", "absent")])
 def test_labels_of_one_kind_are_refused_and_leave_nothing(phantom_data: Path, state: str, word: str) -> None:
     def one_kind(folder: Path, package: ModelPackage) -> int:
+        shutil.copytree(phantom_data, folder, dirs_exist_ok=True)
         rows = list(csv.reader((phantom_data / PRESENCE_FILE).open(encoding="utf-8")))
         with (folder / PRESENCE_FILE).open("w", encoding="utf-8", newline="") as file:
-            csv.writer(file).writerows([rows[0], *([case, index, state] for case, index, _ in rows[1:])])
+            csv.writer(file).writerows([rows[0], *([*place, state] for *place, _ in rows[1:])])
         return 4
 
     jobs = Jobs(one_kind)
     with pytest.raises(WssegError, match=f"labels: no slice has tumor marked {word}, both are needed"):
         jobs.start("tiny", {})
-    assert jobs.status()["state"] == "idle"
+    assert jobs.progress().phase == "idle"
     assert [path.name for path in (home() / "jobs").iterdir()] == ["LOCK"]
 
 
@@ -164,11 +168,12 @@ def test_scribbles_of_one_kind_are_refused(phantom_data: Path) -> None:
         scan = read_scan(next(iter(scan_files(phantom_data).values())))
         drawn = np.zeros(scan.voxels.shape, np.uint8)
         drawn[3:9, 3, 2] = 255
+        shutil.copy(next(iter(scan_files(phantom_data).values())), folder / "a.nii.gz")
         write_mask(folder / "a_scribble.nii.gz", scan.like(drawn))
         (folder / PRESENCE_FILE).write_text("case,slice,tumor\n")
         return 1
 
-    with pytest.raises(WssegError, match="labels: no scan has a scribble of tumor"):
+    with pytest.raises(WssegError, match="labels: no scan has scribbles of tumor"):
         Jobs(strokes).start("drawn", {})
     with pytest.raises(WssegError, match="labels: no slice has tumor marked present"):
         Jobs(strokes).start("tiny", {})
@@ -203,7 +208,7 @@ def test_what_the_server_left_when_it_was_killed_while_it_collected_labels_is_re
     (begun.data / "scan.nii.gz").write_bytes(b"half")
     jobs.resume()
     assert not begun.folder.exists()
-    assert jobs.status()["state"] == "idle"
+    assert jobs.progress().phase == "idle"
 
 
 def test_on_several_gpus_one_process_each_in_a_number_that_divides_batches() -> None:
@@ -241,26 +246,25 @@ def test_a_chain_is_trained_told_and_not_trained_twice(
     job = _job("child", steps=40, parts=["tiny", "child"])
     snapshot(job.data, find_package("child"))
     assert Trainer(job, leading=True).run()
-    status = job.status()
-    assert (status.state, status.part, status.step, status.total) == ("done", "child", 80, 80)
-    assert [step for step, _ in status.curve] == [20, 40, 60, 80]
+    progress = job.progress()
+    assert (progress.phase, progress.part, progress.step, progress.steps) == ("done", "child", 80, 80)
+    assert {20, 40, 60, 80} <= {step for step, _ in progress.curve}
     made = versions("child")
     assert len(made) == len(versions("tiny")) == 2
     # Killed after the last version was published, before that was told.
-    status.state = "publishing"
-    job.write_status(status)
+    job.tell(progress.model_copy(update={"phase": Phase.PUBLISHING}))
     assert Trainer(job, leading=True).run()
     assert versions("child") == made
-    assert job.status().message == f"{made[0].version}: {made[0].message}"
+    assert job.progress().message == f"{made[0].version}: {made[0].message}"
 
 
 def test_a_job_that_cannot_be_done_says_why(tmp_path: Path) -> None:
     job = _job()
     assert not Trainer(job, leading=True).run()
-    status = job.status()
-    assert status.state == "failed"
-    assert "holds no scan" in status.message or "image_labels.csv" in status.message
-    assert "\n" not in status.message
+    progress = job.progress()
+    assert progress.phase == "failed"
+    assert "holds no scan" in progress.message or "image_labels.csv" in progress.message
+    assert "\n" not in progress.message
     with pytest.raises(WssegError, match="is not a training job"):
         Trainer(JobFolder(tmp_path), leading=True)
 
@@ -273,44 +277,84 @@ def test_killed_started_again_adopted_and_cancelled(jobs: Jobs, snapshot: Callab
     """
     lock = TrainerLock(home() / "jobs" / "LOCK")
     begun = jobs.start("tiny", {"steps": "20000", "device": "cuda:9", "name": "x", "max_epochs": None})
-    assert (begun["state"], begun["model"], begun["parts"]) == ("preparing", "tiny", ["tiny"])
+    assert (begun.phase, begun.model, begun.parts) == ("preparing", "tiny", ("tiny",))
     with pytest.raises(BusyError, match="tiny is being trained"):
         jobs.start("tiny", {})
     job = jobs.newest()
     job.write_plan(replace(job.plan(), save_every=0.0))  # the trainer is still importing
     first = lock.pid()
     assert first is not None
-    _until(lambda: jobs.status()["step"] >= 60)
+    _until(lambda: jobs.progress().step >= 60)
     os.kill(first, signal.SIGKILL)
     _until(lambda: lock.pid() not in (None, first))
     saved = _saved(job)
     assert saved >= 59
-    assert jobs.status()["message"] == "goes on from the last checkpoint"
-    _until(lambda: jobs.status()["state"] == "training")
-    assert jobs.status()["step"] >= saved
+    assert jobs.progress().message == "goes on from the last checkpoint"
+    _until(lambda: jobs.progress().phase == "training")
+    assert jobs.progress().step >= saved
     # The next server, after a kill of this one, which is not there to look after the trainer any more.
     later = Jobs(snapshot)
     later.resume()
-    step = later.status()["step"]
-    _until(lambda: later.status()["step"] > step)
+    step = later.progress().step
+    _until(lambda: later.progress().step > step)
     # Both are stopped with Ctrl-C, and another starts.
     for server in (jobs, later):
         server.pause()
     _until(lambda: not lock.held())
     assert later.running()
-    assert _saved(job) >= later.status()["step"] - 1
+    assert _saved(job) >= later.progress().step - 1
     saved = _saved(job)
     last = Jobs(snapshot)
     last.resume()
     assert lock.held()
-    assert last.status()["state"] == "preparing"
-    _until(lambda: last.status()["state"] == "training")
-    assert last.status()["step"] >= saved
+    assert last.progress().phase == "preparing"
+    _until(lambda: last.progress().phase == "training")
+    assert last.progress().step >= saved
     ended = last.cancel()
-    assert ended["state"] == "cancelled"
-    assert ended["message"] == "cancelled, tiny is as it was"
+    assert ended.phase == "cancelled"
+    assert ended.message == "cancelled, tiny is as it was"
     assert not lock.held()
     assert find_package("tiny").folder.name == "0.1"
-    assert last.wait()["state"] == "cancelled"
+    assert last.wait().phase == "cancelled"
     assert not last.newest().data.exists()
     assert not list(home().rglob(".*")), "something half-written is left"
+
+
+def _prepared(snapshot: Callable[[Path, ModelPackage], int], steps: int) -> JobFolder:
+    job = _job(steps=steps)
+    snapshot(job.data, find_package("tiny"))
+    return job
+
+
+def test_a_job_is_finished_with_what_it_has_learned(
+    jobs: Jobs, snapshot: Callable[[Path, ModelPackage], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The best weights so far are published as those of a whole run are."""
+    monkeypatch.setattr("wsseg.training.state.FIRST_RESULT", 0.0)
+    job = _prepared(snapshot, steps=20_000)
+    job.finish()
+    assert Trainer(job, leading=True).run()
+    progress = job.progress()
+    assert progress.phase == "done"
+    assert progress.message.endswith("training was finished after 1 of 20000 steps")
+    assert versions("tiny")[0].version in progress.message
+    with pytest.raises(NothingYetError):  # it has ended
+        jobs.finish()
+
+
+@pytest.mark.parametrize("publishable", [False, True])
+def test_a_viewers_stop_finishes_and_cancels_where_there_is_nothing_yet(jobs: Jobs, publishable: bool) -> None:
+    job = _job()
+    job.tell(TrainingProgress(phase=Phase.TRAINING, model="tiny", parts=("tiny",), publishable=publishable))
+    if not publishable:
+        with pytest.raises(NothingYetError, match=r"there is nothing to publish yet: .* 60 seconds"):
+            jobs.finish()
+    assert jobs.stop().phase == ("training" if publishable else "cancelled")
+    assert job.is_to_finish() is publishable
+    assert jobs.stop().phase == "cancelled", "the second time it is not waited for"
+
+
+def test_where_there_is_no_job_there_is_nothing_to_finish(jobs: Jobs) -> None:
+    with pytest.raises(NothingYetError):
+        jobs.finish()
+    assert jobs.stop().phase == "idle"

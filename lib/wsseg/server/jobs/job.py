@@ -16,6 +16,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import torch
 
@@ -24,9 +25,10 @@ from wsseg.files import home
 from wsseg.methods.registry import create_method
 from wsseg.models.package import ModelPackage, read_package
 from wsseg.models.shelf import find_package, publish, versions
-from wsseg.server.jobs.job_folder import JobFolder, State
-from wsseg.training.loop import Stats, TrainSettings
+from wsseg.server.jobs.job_folder import JobFolder
+from wsseg.training.progress import Phase, TrainingProgress, Wish
 from wsseg.training.run import train_package
+from wsseg.training.settings import TrainSettings
 
 log = logging.getLogger(__name__)
 
@@ -57,10 +59,9 @@ class Trainer:
         self._job = job
         self._plan = plan
         self._leading = leading
-        self._status = job.status()
-        self._done_steps = 0
-        self._done_seconds = 0.0
-        self._publishing = False
+        self._progress = job.progress()
+        self._before = TrainingProgress()
+        self._rest = 0
         self._stop_wanted = False
         self._told = 0.0
 
@@ -69,28 +70,30 @@ class Trainer:
         signal.signal(signal.SIGTERM, self._stop)
         message = ""
         try:
-            totals = {name: self._steps_of(find_package(name)) for name in self._plan.steps}
-            self._status.total = sum(totals.values())
-            for name in self._plan.steps:
+            lengths = {name: self._steps_of(find_package(name)) for name in self._plan.steps}
+            self._rest = sum(lengths.values())
+            for name, length in lengths.items():
                 self._go_on()
+                self._before = self._up_to(self._before.step, self._progress.seconds if self._before.step else 0.0)
+                self._rest -= length
                 message = self._train(name)
-                self._done_steps += totals[name]
-                self._done_seconds = self._status.seconds
-            self._tell("done", message)
+                self._before = self._before.model_copy(update={"step": self._before.step + length})
+            self._tell(phase=Phase.DONE, message=message)
             return True
         except WssegError as error:
-            self._tell("failed", str(error).replace(f"{self._job.folder}/", ""))
+            self._tell(phase=Phase.FAILED, message=str(error).replace(f"{self._job.folder}/", ""))
         except Exception as error:
             log.exception("failed")
             where = f"jobs/{self._job.id}/train.log in the work directory"
-            self._tell("failed", f"training failed ({type(error).__name__}), {where} says why")
+            self._tell(phase=Phase.FAILED, message=f"training failed ({type(error).__name__}), {where} says why")
         return False
 
     def _train(self, name: str) -> str:
         """Train one model; returns what is to be said of the new version."""
         package = find_package(name)
-        self._status.part, self._status.stage = name, ""
-        self._publishing = False
+        self._progress = self._progress.model_copy(
+            update={"phase": Phase.PREPARING, "part": name, "stage": "", "publishable": False}
+        )
         if made := self._made_already(name):
             return made
         settings = TrainSettings(
@@ -100,8 +103,13 @@ class Trainer:
             held_back=HELD_BACK,
         )
         models, job = home() / "models", self._job.id
-        trained = train_package(package, self._job.data, models, settings, self._report, self._prepare, job=job)
-        return trained.message
+        data = self._job.data
+        return train_package(package, data, models, settings, self._report, job=job, wish=self._wish).message
+
+    def _wish(self) -> Wish:
+        """Only the model that was asked for is finished early; its parents are what it is made of."""
+        last = self._progress.part == self._plan.model
+        return Wish.FINISH if last and self._job.is_to_finish() else Wish.GO_ON
 
     def _steps_of(self, package: ModelPackage) -> int:
         steps = self._plan.steps[package.name]
@@ -121,35 +129,41 @@ class Trainer:
                 return f"{made.version}: {made.message}"
         return ""
 
-    def _report(self, stats: Stats) -> None:
-        status, done = self._status, self._done_steps
-        status.stage = stats.stage
-        status.step = done + stats.epoch
-        status.seconds = round(self._done_seconds + stats.seconds, 1)
-        if stats.epoch:
-            status.seconds_left = round((status.total - status.step) * stats.seconds / stats.epoch, 1)
-        # What lies behind `done` are the curves of parts before this one.
-        status.curve = [p for p in status.curve if p[0] <= done] + [(done + step, loss) for step, loss in stats.curve]
-        status.scores = [p for p in status.scores if p[0] <= done] + [(done + step, s) for step, s in stats.scores]
-        self._publishing = stats.total_time is not None
-        self._tell("publishing" if self._publishing else "training", f"{status.part}: {stats.stage}")
+    def _report(self, found: TrainingProgress) -> None:
+        """Tell how far the part is that is trained now, as that of the job."""
+        if found.phase is Phase.PREPARING:
+            self._go_on()
+            if time.monotonic() - self._told > _TOLD_EVERY:
+                message = f"{self._progress.part}: {found.message}, {found.prepared:.0%}"
+                self._tell(phase=Phase.PREPARING, message=message, prepared=found.prepared)
+            return
+        part = self._progress.part
+        if found.steps:  # none where nothing of this part was left to train
+            self._progress = found.after(self._before, self._rest)
+        publishable = found.publishable and part == self._plan.model
+        self._tell(phase=found.phase, part=part, message=f"{part}: {found.stage}", publishable=publishable)
 
-    def _prepare(self, what: str, part: float) -> None:
-        self._go_on()
-        if time.monotonic() - self._told > _TOLD_EVERY:
-            state: State = "publishing" if self._publishing else "preparing"
-            self._tell(state, f"{self._status.part}: {what}, {part:.0%}")
+    def _up_to(self, step: int, seconds: float) -> TrainingProgress:
+        """What lies behind when a part begins."""
+        return TrainingProgress(
+            model=self._plan.model,
+            parts=tuple(self._plan.steps),
+            step=step,
+            seconds=seconds,
+            curve=tuple(point for point in self._progress.curve if point[0] <= step),
+            scores=tuple(point for point in self._progress.scores if point[0] <= step),
+        )
 
-    def _tell(self, state: State, message: str) -> None:
+    def _tell(self, **changed: Any) -> None:
         self._told = time.monotonic()
-        self._status.state, self._status.message = state, message
+        self._progress = self._progress.model_copy(update=changed)
         if self._leading:
-            self._job.write_status(self._status)
+            self._job.tell(self._progress)
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         """End at once; but while a version is published, when that is done."""
         self._stop_wanted = True
-        if not self._publishing:
+        if self._progress.phase is not Phase.PUBLISHING:
             raise _Stop
 
     def _go_on(self) -> None:
@@ -160,9 +174,9 @@ class Trainer:
 def main() -> None:
     """Train; the status file says how it went, the exit status is for the log."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
-    if "RANK" in os.environ:  # torchrun, killed, would leave its processes behind
+    if "RANK" in os.environ and sys.platform == "linux":  # torchrun, killed, would leave its processes behind
         ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
-    if not torch.cuda.is_available():
+    if not torch.cuda.is_available() and hasattr(os, "nice"):
         os.nice(_NICE)  # a radiologist who clicks meanwhile comes first
         with suppress(OSError):  # Linux weighs sessions against each other, and this one is of its own
             Path("/proc/self/autogroup").write_text(str(_NICE))

@@ -5,6 +5,7 @@
     <home>/jobs/LOCK                       held while a job runs
                 <time>-<model>/job.json     what is to be done; there once the labels are complete
                                status.json  how far it is; the training process writes it while it lives
+                               finish       there once it is to end with the best weights so far
                                data/        the labels as they were when the job was asked for
                                run/<part>/  checkpoint and curves
                                train.log
@@ -14,22 +15,21 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
+
+from pydantic import ValidationError
 
 from wsseg.files import make_folder, whole_file
-
-State = Literal["idle", "preparing", "training", "publishing", "done", "failed", "cancelled"]
+from wsseg.training.progress import Phase, TrainingProgress
 
 STEPS = 200
 """Of each stage, where a model has weights to start from."""
 
-ENDED = ("done", "failed", "cancelled")
-
 _PLAN = "job.json"
 _STATUS = "status.json"
+_FINISH = "finish"
 
 
 @dataclass(frozen=True)
@@ -46,43 +46,6 @@ class Plan:
     model: str
     steps: dict[str, int | None]
     save_every: float = 120.0
-
-
-@dataclass
-class Status:
-    """How far a job is.
-
-    Attributes:
-        state: what is being done.
-        model: that was asked for, None where there was never a job.
-        parts: names of the models that are trained, in order.
-        part: the one of them that is trained now.
-        stage: of its method.
-        step, total: over all parts.
-        seconds: of training so far.
-        seconds_left: an estimate, None where there is none yet.
-        curve: pairs of step and loss, over all parts.
-        scores: pairs of step and score on held-back labels.
-        message: one sentence for people.
-    """
-
-    state: State = "idle"
-    model: str | None = None
-    parts: list[str] = field(default_factory=list)
-    part: str = ""
-    stage: str = ""
-    step: int = 0
-    total: int = 0
-    seconds: float = 0.0
-    seconds_left: float | None = None
-    curve: list[tuple[int, float]] = field(default_factory=list)
-    scores: list[tuple[int, float]] = field(default_factory=list)
-    message: str = ""
-
-    @property
-    def ended(self) -> bool:
-        """Whether nothing more will be done."""
-        return self.state in ENDED
 
 
 class JobFolder:
@@ -103,8 +66,8 @@ class JobFolder:
         now = datetime.now(UTC)
         job = cls(jobs / f"{now:%Y%m%d-%H%M%S-%f}-{plan.model}")
         make_folder(job.data)
-        status = Status("preparing", plan.model, list(plan.steps), message="the labels are collected")
-        job.write_status(status)
+        message = "the labels are collected"
+        job.tell(TrainingProgress(phase=Phase.PREPARING, model=plan.model, parts=tuple(plan.steps), message=message))
         return job
 
     @property
@@ -120,7 +83,7 @@ class JobFolder:
 
     @property
     def told(self) -> datetime:
-        """When its status last changed."""
+        """When it last told something."""
         return datetime.fromtimestamp((self.folder / _STATUS).stat().st_mtime, UTC)
 
     def run(self, part: str) -> Path:
@@ -139,17 +102,25 @@ class JobFolder:
         with whole_file(self.folder / _PLAN) as part:
             part.write_text(json.dumps(asdict(plan)))
 
-    def status(self) -> Status:
+    def progress(self) -> TrainingProgress:
         """How far it is."""
         try:
-            return Status(**json.loads((self.folder / _STATUS).read_bytes()))
-        except (OSError, ValueError):  # a power failure may leave a file empty
-            return Status("preparing")
+            return TrainingProgress.model_validate_json((self.folder / _STATUS).read_bytes())
+        except (OSError, ValidationError):  # a power failure may leave a file empty
+            return TrainingProgress(phase=Phase.PREPARING)
 
-    def write_status(self, status: Status) -> None:
-        """Replace the status as a whole."""
+    def tell(self, progress: TrainingProgress) -> None:
+        """Replace what is told of it as a whole."""
         with whole_file(self.folder / _STATUS) as part:
-            part.write_text(json.dumps(asdict(status)))
+            part.write_text(progress.model_dump_json())
+
+    def finish(self) -> None:
+        """Ask for its end with the best weights so far, which a trainer that is started again is asked for too."""
+        (self.folder / _FINISH).touch()
+
+    def is_to_finish(self) -> bool:
+        """Whether that was asked for."""
+        return (self.folder / _FINISH).exists()
 
     def tidy(self) -> None:
         """Remove what a job that has ended needs no more: copies of scans, checkpoints."""

@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -22,15 +21,16 @@ import torch
 from wsseg.data.slices import check_folder
 from wsseg.errors import WssegError, naming
 from wsseg.files import home
-from wsseg.methods.registry import BACKBONES, method_class
+from wsseg.methods.registry import method_class
 from wsseg.models.package import ModelPackage
 from wsseg.models.shelf import find_package, versions
-from wsseg.server.jobs.job_folder import STEPS, JobFolder, Plan, Status, all_jobs
+from wsseg.server.jobs.job_folder import JobFolder, Plan, all_jobs
 from wsseg.server.jobs.lock import TrainerLock
+from wsseg.server.jobs.request import plan_of
+from wsseg.training.progress import Phase, TrainingProgress
+from wsseg.training.state import NothingYetError
 
 logger = logging.getLogger(__name__)
-
-MOST_STEPS = 1_000_000
 
 _TRIES = 3
 _LOOK_EVERY = 0.3
@@ -67,15 +67,14 @@ class Jobs:
         self._watcher: threading.Thread | None = None
         self._pausing = False
 
-    def start(self, model: str, request: Mapping[str, Any]) -> dict[str, Any]:
+    def start(self, model: str, request: Mapping[str, Any]) -> TrainingProgress:
         """Train a model, its parents first, on the labels as they are now.
 
         Args:
-            request: ``steps`` of each stage; ``parents``, false to leave them as
-                they are. All else is ignored.
+            request: see :func:`plan_of`.
 
         Returns:
-            The status.
+            How far it is.
 
         Raises:
             BusyError: a model is being trained.
@@ -83,24 +82,23 @@ class Jobs:
             WssegError: a field is wrong, or the labels do not suffice.
         """
         package = find_package(model)
-        parts = chain(package) if _flag(request.get("parents"), "parents") else [model]
-        plan = Plan(model, {part: _steps_of(find_package(part), request.get("steps")) for part in parts})
+        plan = plan_of(package, request)
         with self._changing:
             with self._take() as held:
                 job = self._collect(plan, package)
                 self._launch(job, held)
             self._watch(job)
-        return self.status()
+        return self.progress()
 
-    def status(self) -> dict[str, Any]:
-        """How far the job is, or how the last one ended: the fields of :class:`Status`."""
+    def progress(self) -> TrainingProgress:
+        """How far the job is, or how the last one ended."""
         job = self.newest()
-        return asdict(job.status() if job else Status())
+        return job.progress() if job else TrainingProgress()
 
     def running(self) -> bool:
         """Whether a job is prepared or carried out."""
         job = self.newest()
-        return job is not None and not job.status().ended
+        return job is not None and not job.progress().phase.ended
 
     def newest(self) -> JobFolder | None:
         """The job that was asked for last."""
@@ -110,36 +108,63 @@ class Jobs:
         """Every job there was, oldest first."""
         return all_jobs(self._folder)
 
-    def cancel(self) -> dict[str, Any]:
+    def cancel(self) -> TrainingProgress:
         """End the job, if there is one; a model that is being published is published first.
 
         Returns:
-            The status.
+            How it ended.
         """
         with self._changing:
             job = self.newest()
-            if job is not None and not job.status().ended:
+            if job is not None and not job.progress().phase.ended:
                 self._end()
-                status = job.status()
-                if not status.ended:
-                    made = [part for part in status.parts if _trained_since(part, job.started)]
-                    status.state, status.message = "cancelled", f"cancelled, {status.model} is as it was"
-                    if status.model in made:
-                        status.state, status.message = "done", "published before it could be cancelled"
-                    elif made:
-                        status.message += f"; {', '.join(made)} was trained before"
-                    job.write_status(status)
-        return self.status()
+                progress = job.progress()
+                if not progress.phase.ended:
+                    job.tell(_cancelled(progress, job.started))
+        return self.progress()
 
-    def wait(self) -> dict[str, Any]:
-        """The status when the job has ended."""
+    def finish(self) -> TrainingProgress:
+        """End the job with the best weights so far, which are published as those of a whole run are.
+
+        Returns:
+            How far it is; the end comes in a moment.
+
+        Raises:
+            NothingYetError: no job runs, or it has learned nothing yet that makes a model.
+        """
+        with self._changing:
+            job = self.newest()
+            if job is None or not self._can_finish(job):
+                raise NothingYetError
+            job.finish()
+        return self.progress()
+
+    def stop(self) -> TrainingProgress:
+        """End the job as a viewer's only button does: with the best weights so far, without a result if there are none.
+
+        Pressed again while it finishes, it is cancelled.
+        """
+        job = self.newest()
+        if job is not None and self._can_finish(job) and not job.is_to_finish():
+            return self.finish()
+        return self.cancel()
+
+    @staticmethod
+    def _can_finish(job: JobFolder) -> bool:
+        progress = job.progress()
+        return progress.publishable and not progress.phase.ended
+
+    def wait(self) -> TrainingProgress:
+        """How far it is when the job has ended."""
         watcher = self._watcher
         if watcher is not None:
             watcher.join()
-        return self.status()
+        return self.progress()
 
     def resume(self) -> None:
         """Go on with what an earlier server began: show a trainer that lives, start one again that has died."""
+        if not self._lock.works():
+            return
         with self._changing:
             held = self._lock.take()
             if held is None:
@@ -177,7 +202,7 @@ class Jobs:
         raise BusyError(f"{self._newest_model()} is being trained, wait for its end or stop it first")
 
     def _newest_model(self) -> str:
-        return str(self.status()["model"] or "a model")
+        return self.progress().model or "a model"
 
     def _collect(self, plan: Plan, package: ModelPackage) -> JobFolder:
         """A job's folder with the labels in it, which from then on survives any kill."""
@@ -197,7 +222,7 @@ class Jobs:
             if job.plan() is None:  # the server was killed before the labels were complete
                 job.remove()
         newest = self.newest()
-        if newest is None or newest.status().ended:
+        if newest is None or newest.progress().phase.ended:
             return None
         logger.info("resumed: %s", newest.id)
         self._launch(newest, held)
@@ -205,10 +230,10 @@ class Jobs:
 
     def _launch(self, job: JobFolder, held: BinaryIO) -> None:
         """Start the trainer, which inherits the lock."""
-        status = job.status()
-        if status.step:
-            status.state, status.message = "preparing", "goes on from the last checkpoint"
-            job.write_status(status)
+        progress = job.progress()
+        if progress.step:
+            message = "goes on from the last checkpoint"
+            job.tell(progress.model_copy(update={"phase": Phase.PREPARING, "message": message}))
         with job.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [*launcher(torch.cuda.device_count()), "-m", "wsseg.server.jobs.job", str(job.folder)],
@@ -233,24 +258,22 @@ class Jobs:
             with self._changing:  # whoever cancels writes that down before letting go of it
                 if self._process is not None:
                     self._process.wait()
-                status = job.status()
+                progress = job.progress()
                 if self._pausing or job.plan() is None:  # or of another server that could not collect its labels
                     return
-                if status.ended:
+                if progress.phase.ended:
                     break
-                tries = tries + 1 if status.step <= reached else 0
-                reached = status.step
+                tries = tries + 1 if progress.step <= reached else 0
+                reached = progress.step
                 if not self._again(job, tries):
                     break
-        logger.info("%s: %s", job.id, status.message)
+        logger.info("%s: %s", job.id, job.progress().message)
         job.tidy()
 
     def _again(self, job: JobFolder, tries: int) -> bool:
         if tries == _TRIES:
-            status = job.status()
-            status.state = "failed"
-            status.message = "the training process was killed again and again, the machine may have too little memory"
-            job.write_status(status)
+            message = "the training process was killed again and again, the machine may have too little memory"
+            job.tell(job.progress().model_copy(update={"phase": Phase.FAILED, "message": message}))
             return False
         held = self._lock.take()
         if held is not None:
@@ -261,7 +284,7 @@ class Jobs:
 
     def _publishing(self) -> bool:
         job = self.newest()
-        return job is not None and job.status().state == "publishing"
+        return job is not None and job.progress().phase is Phase.PUBLISHING
 
     def _end(self) -> None:
         """Ask the trainer to end, and kill it where it does not."""
@@ -282,20 +305,6 @@ class Jobs:
             time.sleep(0.05)
 
 
-def chain(package: ModelPackage) -> list[str]:
-    """What is trained for a model: its parents by name, theirs before them, and itself.
-
-    Backbones are left out: they learn from more pictures than people label.
-
-    Raises:
-        NotFoundError: a parent is unknown.
-    """
-    names = [parent.package for parent in package.recipe.parents.values() if "/" not in parent.package]
-    parents = [find_package(name) for name in names]
-    found = [part for parent in parents if parent.recipe.method not in BACKBONES for part in chain(parent)]
-    return list(dict.fromkeys([*found, package.name]))
-
-
 def check_labels(data: Path, package: ModelPackage) -> None:
     """Refuse labels from which nothing can be learned, before a process is started for it.
 
@@ -304,6 +313,17 @@ def check_labels(data: Path, package: ModelPackage) -> None:
             background, is in nobody's scribbles or finished mask.
     """
     check_folder(data, package.labels, method_class(package.recipe.method).learns_from)
+
+
+def _cancelled(progress: TrainingProgress, started: datetime) -> TrainingProgress:
+    """How a job has ended whose trainer was ended."""
+    made = [part for part in progress.parts if _trained_since(part, started)]
+    phase, message = Phase.CANCELLED, f"cancelled, {progress.model} is as it was"
+    if progress.model in made:
+        phase, message = Phase.DONE, "published before it could be cancelled"
+    elif made:
+        message += f"; {', '.join(made)} was trained before"
+    return progress.model_copy(update={"phase": phase, "message": message, "publishable": False})
 
 
 def _trained_since(model: str, moment: datetime) -> bool:
@@ -322,20 +342,3 @@ def launcher(gpus: int) -> list[str]:
         return [sys.executable]
     count = min(MOST_PROCESSES, 1 << (gpus.bit_length() - 1))
     return [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
-
-
-def _steps_of(package: ModelPackage, given: Any) -> int | None:
-    """Steps of each stage, None for the method's own; a viewer's table of options sends text."""
-    if given in (None, ""):
-        return STEPS if package.trained else None
-    text = str(given)
-    if isinstance(given, bool) or not text.isdecimal() or not 1 <= int(text) <= MOST_STEPS:
-        raise WssegError(f"steps: must be a whole number from 1 to {MOST_STEPS}, not {text[:40]!r}")
-    return int(text)
-
-
-def _flag(given: Any, field: str) -> bool:
-    words = {None: True, True: True, False: False, "true": True, "false": False}
-    if not isinstance(given, (bool, str, type(None))) or given not in words:
-        raise WssegError(f"{field}: must be true or false, not {str(given)[:40]!r}")
-    return words[given]

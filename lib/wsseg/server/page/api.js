@@ -55,6 +55,7 @@ export const nextCase = (strategy, model) => ask("next", "POST", { strategy, mod
 export const training = () => ask("train");
 export const train = (model) => ask("train", "POST", { model });
 export const cancelTraining = () => ask("train", "DELETE");
+export const finishTraining = () => ask("train/finish", "POST");
 export const versions = (model) => ask(`models/${name(model)}/versions`);
 export const publish = (model, version) => ask(`models/${name(model)}/versions/${name(version)}/publish`, "POST");
 

@@ -8,10 +8,10 @@ const CURVES = [["loss", "curve"], ["score", "scores"]];
 
 /**
  * @param {HTMLElement} place replaced by the drawing
- * @param {{curve: [number, number][], scores: [number, number][], total: number}} status
+ * @param {{curve: [number, number][], scores: [number, number][], steps: number}} status
  */
 export function drawCurves(place, status) {
-  const last = Math.max(status.total, 1, ...CURVES.flatMap(([, key]) => status[key].map(([step]) => step)));
+  const last = Math.max(status.steps, 1, ...CURVES.flatMap(([, key]) => status[key].map(([step]) => step)));
   const drawn = CURVES.filter(([, key]) => status[key].length);
   const svg = element("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": words(status) });
   for (const y of [PAD, HEIGHT / 2, HEIGHT - PAD]) svg.append(element("line", { x1: 0, x2: WIDTH, y1: y, y2: y }));

@@ -1,4 +1,4 @@
-/** Train and cancel, progress with curves, and the versions of the model. */
+/** Train, finish and cancel, progress with curves, and the versions of the model. */
 
 import * as api from "./api.js";
 import { drawCurves } from "./chart.js";
@@ -24,6 +24,7 @@ export class Training {
     /** What was said of a version that has been rolled back since. */
     this.past = "";
     $("train").addEventListener("click", () => this.act($("train"), () => api.train(this.model.name)));
+    $("finish").addEventListener("click", () => this.act($("finish"), api.finishTraining));
     $("cancel").addEventListener("click", () => this.act($("cancel"), api.cancelTraining));
     $("versions").addEventListener("click", (event) => this.roll(event.target.closest("button")?.value));
   }
@@ -88,7 +89,7 @@ export class Training {
   }
 
   show(status) {
-    const busy = BUSY.has(status.state);
+    const busy = BUSY.has(status.phase);
     if (this.busy && !busy) {
       this.list();
       this.on.ended();
@@ -101,7 +102,8 @@ export class Training {
     hidden.hidden = true;
     if (focused) shown.focus();
     $("train").disabled = !this.model.trainable;
-    $("training").dataset.state = status.state;
+    $("finish").hidden = !(busy && status.publishable);
+    $("training").dataset.state = status.phase;
     setText($("training-line"), lineOf(status, this.model, this.past));
     showProgress($("progress"), status);
     drawCurves($("curve"), status);
@@ -109,15 +111,15 @@ export class Training {
 }
 
 function lineOf(status, model, past) {
-  if (!BUSY.has(status.state)) {
+  if (!BUSY.has(status.phase)) {
     if (status.message && status.message !== past) return `${status.model}: ${status.message}`;
     if (!model.trainable) return `${model.name} cannot be trained here.`;
     return "Learns from all labels that are stored, starting from the version in use.";
   }
   const several = status.parts.length > 1;
   const part = several ? `${status.part} (${status.parts.indexOf(status.part) + 1} of ${status.parts.length})` : status.part;
-  const steps = status.total ? `${status.step} of ${status.total}` : "";
-  const words = [status.state, part, status.stage, steps, left(status.seconds_left)];
+  const steps = status.steps ? `${status.step} of ${status.steps}` : "";
+  const words = [status.phase, part, status.stage, steps, left(status.seconds_left)];
   return words.filter(Boolean).join(" · ");
 }
 
@@ -126,10 +128,10 @@ function left(seconds) {
   return seconds < 90 ? `${Math.ceil(seconds)} s left` : `${Math.round(seconds / 60)} min left`;
 }
 
-function showProgress(bar, { state, step, total }) {
-  const share = total ? Math.min(step / total, 1) : 0;
-  bar.hidden = !BUSY.has(state);
-  bar.classList.toggle("waiting", !total);
+function showProgress(bar, { phase, step, steps }) {
+  const share = steps ? Math.min(step / steps, 1) : 0;
+  bar.hidden = !BUSY.has(phase);
+  bar.classList.toggle("waiting", !steps);
   bar.ariaValueNow = Math.round(100 * share);
   bar.firstElementChild.style.transform = `scaleX(${share})`;
 }

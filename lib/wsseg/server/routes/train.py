@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 
 from fastapi import APIRouter, HTTPException
 
 from wsseg.errors import NotFoundError, WssegError
-from wsseg.server.jobs.job_folder import JobFolder
 from wsseg.server.jobs.jobs import BusyError
 from wsseg.server.routes.dependencies import ADMIN, USER, App
 from wsseg.server.routes.forms import JsonObject
-from wsseg.server.tasks.train import STATES
+from wsseg.server.viewers.monailabel import train_task
 
 router = APIRouter(prefix="/train", tags=["Train"])
 
@@ -26,7 +24,7 @@ def status(app: App, all: bool = False, check_if_running: bool = False) -> Any:
     found = jobs.all()
     if not found:
         raise NotFoundError("no model was trained yet")
-    return [_task(job) for job in found] if all else _task(found[-1])
+    return [train_task(job) for job in found] if all else train_task(found[-1])
 
 
 @router.post("/{model}", dependencies=[ADMIN], summary="Train a model")
@@ -47,7 +45,7 @@ def train(
         raise HTTPException(429, str(error)) from error
     if run_sync:
         jobs.wait()
-    return _task(jobs.all()[-1])
+    return train_task(jobs.all()[-1])
 
 
 @router.post("/", dependencies=[ADMIN], deprecated=True, summary="Train the first model")
@@ -62,28 +60,13 @@ def train_first(app: App, params: JsonObject | None = None, run_sync: bool = Fal
 
 @router.delete("/", dependencies=[ADMIN], summary="Stop training")
 def stop(app: App) -> dict[str, Any] | None:
-    """End the job and leave the model as it was; null if none runs."""
+    """End the job with the best weights so far, as MONAI Label's own does; null if none runs.
+
+    Within the first minute there are none: the model is as it was. So it is too
+    if this is asked for again before the job has ended.
+    """
     jobs = app.jobs
     if not jobs.running():
         return None
-    jobs.cancel()
-    return _task(jobs.all()[-1])
-
-
-def _task(job: JobFolder) -> dict[str, Any]:
-    """A job in the words of MONAI Label."""
-    plan, status = job.plan(), job.status()
-    task = {
-        "id": job.id,
-        "status": STATES.get(status.state, "RUNNING"),
-        "request": {"model": status.model, "steps": plan.steps if plan else None, "parts": status.parts},
-        "start_ts": _time(job.started),
-        "details": [status.message],  # Slicer takes the last one, whether it needs it or not
-    }
-    if status.ended:
-        task |= {"end_ts": _time(job.told), "result": status.message}
-    return task
-
-
-def _time(moment: datetime) -> str:
-    return moment.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    jobs.stop()
+    return train_task(jobs.all()[-1])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Any
 
 from monailabel.interfaces.datastore import Datastore
@@ -12,10 +11,10 @@ from wsseg.errors import WssegError
 from wsseg.models.package import ModelPackage
 from wsseg.models.shelf import find_package
 from wsseg.server.jobs.job_folder import STEPS
-from wsseg.server.jobs.jobs import Jobs, chain
-
-STATES = {"done": "DONE", "failed": "ERROR", "cancelled": "STOPPED"}
-"""How a job ended, in the words of MONAI Label."""
+from wsseg.server.jobs.jobs import Jobs
+from wsseg.server.jobs.request import chain
+from wsseg.server.viewers.monailabel import train_stats
+from wsseg.training.progress import Phase
 
 
 class TrainingTask(TrainTask):
@@ -42,21 +41,9 @@ class TrainingTask(TrainTask):
         return {**steps, "parents": True} if several else steps
 
     def stats(self) -> dict[str, Any]:
-        """What viewers draw their bar from; empty where the last job was not of this model.
-
-        ``total_time`` is there only when training has ended, ``best_metric`` (in
-        [0, 1], higher is better) only when there was a score.
-        """
-        status = self._jobs.status()
-        if status["model"] != self._name:
-            return {}
-        # Slicer divides by the total, which is not known at first.
-        stats = {"epoch": status["step"], "total_epochs": max(status["total"], 1), "stage": status["stage"]}
-        if status["scores"]:
-            stats["best_metric"] = max(score for _, score in status["scores"])
-        if status["state"] in STATES:
-            stats["total_time"] = str(timedelta(seconds=int(status["seconds"])))
-        return stats
+        """What viewers draw their bar from; empty where the last job was not of this model."""
+        progress = self._jobs.progress()
+        return train_stats(progress) if progress.model == self._name else {}
 
     def __call__(self, request: dict[str, Any], datastore: Datastore) -> dict[str, Any]:
         """Train and wait for the end.
@@ -65,7 +52,7 @@ class TrainingTask(TrainTask):
             WssegError: it cannot be started, or failed.
         """
         self._jobs.start(self._name, request)
-        status = self._jobs.wait()
-        if status["state"] == "failed":
-            raise WssegError(status["message"])
-        return status
+        progress = self._jobs.wait()
+        if progress.phase is Phase.FAILED:
+            raise WssegError(progress.message)
+        return progress.model_dump(mode="json")
