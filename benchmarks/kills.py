@@ -205,11 +205,11 @@ def kill_at_the_switch(bench: Bench, kills: int) -> Tally:
         in_use = bench.look(tally)
         tally.moments.append(f"{moment}: {'old' if in_use == before else 'new'} in use")
         wait_for("the end of the job", lambda: not bench.jobs.running())
-        status = bench.jobs.wait()
+        progress = bench.jobs.wait()
         tally.seconds.append(time.monotonic() - began)
         made = {version.version for version in versions(MODEL)} - there
-        if status["state"] != "done" or made != {bench.look(tally)}:
-            tally.wrong.append(f"{moment}: {status['state']}, {status['message']}; made {sorted(made)}")
+        if progress.phase != "done" or made != {bench.look(tally)}:
+            tally.wrong.append(f"{moment}: {progress.phase}, {progress.message}; made {sorted(made)}")
     return tally
 
 

@@ -24,7 +24,8 @@ from wsseg.labels.store import LabelStore
 from wsseg.labels.values import Mark
 from wsseg.models.package import METADATA, ModelPackage, Parent, read_package
 from wsseg.models.shelf import publish
-from wsseg.server.jobs.jobs import chain, check_labels
+from wsseg.server.jobs.jobs import check_labels
+from wsseg.server.jobs.request import chain
 from wsseg.server.studies.finished import FinishedMask
 from wsseg.server.studies.folder import ScanFolder
 from wsseg.server.studies.labels import Labels
