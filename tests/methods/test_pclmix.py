@@ -124,7 +124,7 @@ def test_averaged_weights_get_statistics_of_their_own() -> None:
             parameter.add_(0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(3)))
         as_measured = method.network.train()(batch.images)
         apart = [method.network.eval()(batch.images)]
-        method.settle([batch] * 3)
+        method.recalibrate([batch] * 3)
         apart.append(method.network(batch.images))
     stale, settled = ((found - as_measured).abs().mean() for found in apart)
     assert settled < 0.05 * stale

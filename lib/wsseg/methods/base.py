@@ -140,7 +140,7 @@ class Method(nn.Module, ABC, Generic[SettingsType]):
     def begin(self) -> None:
         """Called once before training starts from random weights."""
 
-    def settle(self, batches: Iterable[Batch]) -> None:
+    def recalibrate(self, batches: Iterable[Batch]) -> None:
         """Called after a moving average has taken the place of weights: what was measured with those is measured anew.
 
         Args:

@@ -154,7 +154,7 @@ class PCLMix(Method[PCLMixSettings]):
         used = [self.network, *([self.auxiliary] if settings.mix else []), *([self.embed] if settings.contrast else [])]
         return [Stage("scribbles", nn.ModuleList(used), settings.steps, settings.rate, settings.batch)]
 
-    def settle(self, batches: Iterable[Batch]) -> None:
+    def recalibrate(self, batches: Iterable[Batch]) -> None:
         """Means and variances of the kept network's batch normalisation, of slices that are not mixed."""
         update_bn((batch.images for batch in batches), self.network)
 

@@ -33,7 +33,7 @@ WARM_UP = 100
 """Steps over which the learning rate rises from 0."""
 
 
-SETTLING = 50
+RECALIBRATION = 50
 """Most batches over which running statistics are taken anew for averaged weights."""
 
 
@@ -167,7 +167,7 @@ def _train_stage(run: RunState, index: int, saved: Checkpoint | None) -> None:
     average.to(run.accelerator.device)
     share = _share(stage.batch, run.accelerator)
     seed, variety = _stage_seed(run.settings.seed, index), run.method.variety
-    settle = partial(_settle, run, index, seed)
+    recalibrate = partial(_recalibrate, run, index, seed)
     if run.settings.minutes is not None and run.accelerator.device.type == "cpu" and run.accelerator.num_processes == 1:
         objective.mixed = quickest(partial(_try_step, objective, run.data.batch(seed, step, share, variety)), mixed)
         optimizer.zero_grad()
@@ -187,17 +187,17 @@ def _train_stage(run: RunState, index: int, saved: Checkpoint | None) -> None:
         if done >= 1 or run.speaks(step):
             run.report(index, step, _mean_losses(run, losses, stage, step))
         if run.held is not None and min(SCORES, int(done * SCORES)) > int(before * SCORES):
-            _try_average(run, stage, run.held, average, best, step, settle)
+            _try_average(run, stage, run.held, average, best, step, recalibrate)
             scored = step
         save = partial(_save, run, index, step, optimizer, average, best)
         run.heed(index, step, save)
         if run.due():
             save()
     if run.finished and run.held is not None and scored < step:
-        _try_average(run, stage, run.held, average, best, step, settle)
+        _try_average(run, stage, run.held, average, best, step, recalibrate)
     average.copy_to(weights)
     if not best.state:
-        settle()
+        recalibrate()
     best.restore(stage.module)
     run.end(index, step)
     _save(run, len(run.stages) if run.finished else index + 1, 0, None, None, best)
@@ -219,11 +219,11 @@ def learning_rate(stage: Stage, step: int, done: float) -> float:
     return stage.rate * min(1.0, (step + 1) / WARM_UP) * 0.5 * (1 + math.cos(math.pi * done))
 
 
-def _settle(run: RunState, index: int, seed: int) -> None:
+def _recalibrate(run: RunState, index: int, seed: int) -> None:
     """Let the method measure its running statistics anew, with the same batches in every process."""
-    batch, count = run.stages[index].batch, min(SETTLING, run.lengths[index])
+    batch, count = run.stages[index].batch, min(RECALIBRATION, run.lengths[index])
     batches = (run.data.batch(seed, step, range(batch), run.method.variety) for step in range(count))
-    run.method.settle(batch.to(run.accelerator.device) for batch in batches)
+    run.method.recalibrate(batch.to(run.accelerator.device) for batch in batches)
 
 
 def _try_average(
@@ -233,13 +233,13 @@ def _try_average(
     average: EMAModel,
     best: Best,
     step: int,
-    settle: Callable[[], None],
+    recalibrate: Callable[[], None],
 ) -> None:
     """Score the average of the weights on labels held back; keep it if none was better."""
     weights = list(stage.module.parameters())
     average.store(weights)
     average.copy_to(weights)
-    settle()
+    recalibrate()
     stage.module.eval()
     score = held_back_score(run.method, held)
     stage.module.train()
