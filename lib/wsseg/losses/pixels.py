@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-from monai.losses.dice import DiceLoss
 from torch import Tensor
 from torch.nn import functional
 
@@ -25,7 +24,11 @@ def pixel_cross_entropy(logits: Tensor, target: Tensor, known: Tensor, balanced:
 
 def overlap_loss(logits: Tensor, target: Tensor, known: Tensor) -> Tensor:
     """1 - soft Dice of each class over the batch's labelled pixels, mean over classes; arguments as above."""
-    return _dice(_OVERLAP, torch.softmax(logits.float(), dim=1), target, known)
+    from monai.losses.dice import DiceLoss  # loading MONAI takes seconds, which predicting need not wait for
+
+    truth, scores = _labelled(torch.softmax(logits.float(), dim=1), target, known)
+    found: Tensor = DiceLoss(include_background=False, batch=True, smooth_nr=1, smooth_dr=1)(scores, truth)
+    return found
 
 
 def squared_dice(scores: Tensor, target: Tensor, known: Tensor) -> Tensor:
@@ -35,14 +38,14 @@ def squared_dice(scores: Tensor, target: Tensor, known: Tensor) -> Tensor:
         scores: (batch, 1 + classes, rows, columns), probabilities as a rule.
         target, known: as above.
     """
-    return _dice(_SQUARED, scores, target, known)
+    from monai.losses.dice import DiceLoss  # loading MONAI takes seconds, which predicting need not wait for
 
-
-_OVERLAP = DiceLoss(include_background=False, batch=True, smooth_nr=1, smooth_dr=1)
-_SQUARED = DiceLoss(squared_pred=True, batch=True, smooth_nr=1e-5, smooth_dr=1e-5)
-
-
-def _dice(loss: DiceLoss, scores: Tensor, target: Tensor, known: Tensor) -> Tensor:
-    truth = functional.one_hot(target, scores.shape[1]).movedim(-1, 1).to(scores.dtype)
-    found: Tensor = loss(scores * known[:, None], truth * known[:, None])
+    truth, scores = _labelled(scores, target, known)
+    found: Tensor = DiceLoss(squared_pred=True, batch=True, smooth_nr=1e-5, smooth_dr=1e-5)(scores, truth)
     return found
+
+
+def _labelled(scores: Tensor, target: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+    """The truth, one channel a class, and the scores, both 0 where nothing is known."""
+    truth = functional.one_hot(target, scores.shape[1]).movedim(-1, 1).to(scores.dtype)
+    return truth * known[:, None], scores * known[:, None]

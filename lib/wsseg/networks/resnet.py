@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from monai.networks.nets.resnet import ResNet, ResNetBlock
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from monai.networks.nets.resnet import ResNet
 
 
 def resnet18(widths: tuple[int, int, int, int], classes: int) -> ResNet:
@@ -12,6 +15,8 @@ def resnet18(widths: tuple[int, int, int, int], classes: int) -> ResNet:
         widths: channels of ``layer1`` to ``layer4``.
         classes: number of logits.
     """
+    from monai.networks.nets.resnet import ResNet, ResNetBlock  # loading MONAI takes seconds
+
     return ResNet(
         ResNetBlock,
         layers=[2, 2, 2, 2],

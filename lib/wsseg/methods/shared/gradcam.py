@@ -6,7 +6,6 @@ from copy import deepcopy
 from typing import cast
 
 import torch
-from monai.visualize import GradCAMpp
 from torch import Tensor, nn
 
 from wsseg.methods.prompt import Progress
@@ -22,6 +21,8 @@ def gradcam_map(classifier: nn.Module, layer: str, images: Tensor, k: int, progr
         layer: whose activations are weighted; its grid is the map's resolution.
         images: (slices, 1, size, size).
     """
+    from monai.visualize import GradCAMpp  # loading MONAI takes seconds, which predicting need not wait for
+
     maps = []
     with torch.enable_grad():
         cam = GradCAMpp(deepcopy(classifier).requires_grad_(True), layer, postprocessing=_scale)

@@ -9,7 +9,6 @@ from typing import TypeVar
 
 import numpy as np
 import torch
-from monai.metrics import compute_roc_auc
 from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
@@ -79,6 +78,8 @@ def presence_auc(presence: Tensor, said: Tensor) -> float:
         presence: (slices, classes) of 1, 0 and -1 (unknown, left out).
         said: (slices, classes), greater where a slice rather shows the class.
     """
+    from monai.metrics import compute_roc_auc  # loading MONAI takes seconds, which predicting need not wait for
+
     areas = []
     for truth, value in zip(presence.T, said.T, strict=True):
         if (truth == YES).any() and (truth == NO).any():

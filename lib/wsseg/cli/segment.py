@@ -1,0 +1,78 @@
+"""``wsseg segment``."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from wsseg.cli.common import MaxScanGb, allow, errors, printed, write_json
+from wsseg.cli.progress import bar
+from wsseg.errors import WssegError
+from wsseg.labels.tables import presence_of
+from wsseg.models.shelf import DEFAULT_MODEL, find_package
+
+
+def segment(
+    scan: Annotated[Path, typer.Argument(help="NIfTI, NRRD, PNG, JPEG or TIFF, or a folder of one DICOM series.")],
+    out: Annotated[Path, typer.Argument(help="Mask: .nii.gz, .nii, .nrrd, .png of a picture, .dcm (SEG) of DICOM.")],
+    model: Annotated[str, typer.Option(help="As `wsseg models` lists it.")] = DEFAULT_MODEL,
+    presence: Annotated[Path | None, typer.Option(help="CSV: case, slice, one column per class.")] = None,
+    text: Annotated[str, typer.Option(help="Sentence for models that read one.")] = "",
+    device: Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N; a GPU where there is one.")] = None,
+    preview: Annotated[Path | None, typer.Option(help="PNG of slices with the mask.")] = None,
+    uncertainty: Annotated[Path | None, typer.Option(help="Volume of doubt per voxel, percent.")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Facts about the result.")] = None,
+    max_scan_gb: MaxScanGb = None,
+) -> None:
+    """Segment a scan; the mask comes on the scan's own grid."""
+    with errors.status("loading"):
+        from wsseg.evaluation.preview import save_preview
+        from wsseg.images.formats import check_extension, check_hangs, write_mask
+        from wsseg.images.scan import read_any, write_any
+        from wsseg.images.volume import SliceGrid
+        from wsseg.inference.segmenter import Segmenter
+
+    allow(max_scan_gb)
+    if uncertainty is not None:
+        check_extension(uncertainty)
+    started = time.perf_counter()
+    source = read_any(scan)
+    source.check_output(out)
+    if uncertainty is not None:
+        check_hangs(uncertainty, source.volume)
+    for file in (preview, uncertainty, json_file):
+        if file is not None and not file.parent.is_dir():
+            raise WssegError(f"{file}: the folder {file.parent} does not exist")
+    package = find_package(model)
+    known = None
+    if presence is not None:
+        axis = SliceGrid.of(source.volume, package.recipe.axis).stored_axis
+        known = presence_of(source.case, presence, package.labels, source.volume.shape[axis], axis)
+    segmenter = Segmenter(model, device)
+    with bar("segmenting") as progress:
+        result = segmenter(source.volume, known, progress=progress, text=text)
+    write_any(out, result.mask, source, package.segments)
+    if preview is not None:
+        save_preview(preview, source.volume, result.mask, result.grid, package)
+    if uncertainty is not None:
+        write_mask(uncertainty, result.uncertainty)
+    if json_file is not None:
+        write_json(
+            json_file, _facts(source.case, package.metadata.version, model, result, time.perf_counter() - started)
+        )
+    printed.print(f"{out}", highlight=False, soft_wrap=True)
+
+
+def _facts(case: str, version: str, model: str, result: Any, seconds: float) -> dict[str, Any]:
+    voxels = {name: int((result.mask.voxels == value).sum()) for name, value in result.labels.values().items()}
+    return {
+        "case": case,
+        "model": model,
+        "version": version,
+        **result.facts(),
+        "voxels": voxels,
+        "seconds": round(seconds, 3),
+    }

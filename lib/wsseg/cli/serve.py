@@ -1,0 +1,32 @@
+"""``wsseg serve``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from wsseg.cli.common import MaxScanGb, allow
+from wsseg.server.defaults import DEFAULT_MAX_UPLOAD_MB
+
+
+def serve(
+    studies: Annotated[str | None, typer.Option(help="Folder of scans, or a DICOMweb URL.")] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8000,
+    models: Annotated[str, typer.Option(help="Names separated by commas; all by default.")] = "",
+    token_file: Annotated[
+        Path | None, typer.Option(help="File with the token that clients must know; else $WSSEG_TOKEN.")
+    ] = None,
+    behind_proxy: Annotated[
+        bool, typer.Option("--behind-proxy", help="A proxy on this machine lets clients in; believe its headers.")
+    ] = False,
+    max_upload_mb: Annotated[int, typer.Option(min=1, help="Largest request that is taken.")] = DEFAULT_MAX_UPLOAD_MB,
+    max_scan_gb: MaxScanGb = None,
+) -> None:
+    """Serve the models to 3D Slicer, OHIF and MITK; makes a demo study where none are named."""
+    from wsseg.server.serve import serve as run
+
+    allow(max_scan_gb)
+    run(studies, host, port, [name for name in models.split(",") if name], token_file, behind_proxy, max_upload_mb)
