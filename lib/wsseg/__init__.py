@@ -1,6 +1,19 @@
 """Medical image segmentation learned from labels that cost seconds.
 
->>> from wsseg import Segmenter, read_scan, write_mask
+>>> from wsseg import LabelSpace, find_package, segment
+>>> find_package("cam-glioma-flair").labels.names
+('tumor',)
+>>> LabelSpace(("liver", "spleen")).values()
+{'liver': 1, 'spleen': 2}
+
+A scan may be any :class:`Volume`, as ``read_scan(path)`` reads one; the mask
+comes on its own grid. Here a drawn head of 24 slices:
+
+>>> from wsseg.data.phantom import make_phantom
+>>> scan, _ = make_phantom(seed=0, size=64)
+>>> result = segment(scan, model="cam-glioma-flair")
+>>> result.mask.voxels.shape == scan.voxels.shape
+True
 """
 
 from __future__ import annotations
