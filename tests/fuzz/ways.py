@@ -22,7 +22,7 @@ from wsseg.errors import WssegError
 from wsseg.images.formats import read_volume
 from wsseg.images.scan import read_any
 from wsseg.images.volume import Volume
-from wsseg.models.package import publish
+from wsseg.models.shelf import publish
 
 Look = Callable[[Path], "bytes | None"]
 """What a scan gives, to be compared: its voxels and grid, or its mask; None if it is refused in a sentence."""
