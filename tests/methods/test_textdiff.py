@@ -51,7 +51,7 @@ def _batch(seed: int, texts: tuple[str, ...] = ("left", "right", "left", "right"
     presence = torch.full((4, 1), -1)
     return Batch(
         images,
-        Targets(presence, pixels, torch.zeros(len(pixels), 1, 0, 0), texts),
+        Targets(presence, pixels, torch.zeros(len(pixels), 1, 0, 0), torch.zeros(len(pixels), dtype=torch.bool), texts),
         noise,
         torch.rand(4, 4, generator=generator),
         0.5,

@@ -94,7 +94,7 @@ def test_nothing_is_found_where_a_class_is_said_to_be_absent() -> None:
 def test_slices_that_are_drawn_as_a_whole_teach_their_overlap() -> None:
     truth, method = _truth(0), _method()
     images, mask = _images(truth, 0), torch.where(truth == 0, 255, truth).to(torch.uint8)
-    whole = replace(Targets.unknown(4, 2, (32, 32)), pixels=mask)
+    whole = replace(Targets.unknown(4, 2, (32, 32)), pixels=mask, whole=torch.ones(4, dtype=torch.bool))
     (stage,) = method.stages()
     assert method.losses(stage, _batch(whole, images, 0.5))["overlap"] > 0.1
     strokes = replace(_strokes(truth), presence=torch.full((4, 2), -1))

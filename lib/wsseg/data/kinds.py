@@ -93,7 +93,8 @@ class _DrawnKind(LabelKind[Path]):
     def targets(self, given: Path, scan: CutScan, labels: LabelSpace, source: Path) -> Targets:
         cut = np.ascontiguousarray(scan.stack.grid.cut(self.pixel_labels(given, scan.volume, labels)))
         pixels, presence = scan.stack.labels_to_network(cut), self._presence(torch.from_numpy(cut), len(labels))
-        return replace(scan.unknown(labels), pixels=pixels, presence=presence)
+        whole = torch.from_numpy((cut > 0).all(axis=(1, 2)))
+        return replace(scan.unknown(labels), pixels=pixels, presence=presence, whole=whole)
 
     @staticmethod
     def _presence(pixels: Tensor, classes: int) -> Tensor:

@@ -27,12 +27,14 @@ class Targets:
             16 times the row band and the column band, so that the box is known in
             whatever way the map is moved; each is 1 and BANDS at the outermost voxels, which
             are there because boxes are loose, and 2 to BANDS - 1 evenly in between.
+        whole: (slices,) bool, where every pixel is labelled: there is a complete mask.
         texts: the sentence on each slice's scan, "" where there is none.
     """
 
     presence: Tensor
     pixels: Tensor
     boxes: Tensor
+    whole: Tensor
     texts: tuple[str, ...]
 
     @classmethod
@@ -42,6 +44,7 @@ class Targets:
             presence=torch.full((slices, classes), UNKNOWN, dtype=torch.int8),
             pixels=torch.zeros(slices, *size, dtype=torch.uint8),
             boxes=torch.zeros(slices, classes, *size, dtype=torch.uint8),
+            whole=torch.zeros(slices, dtype=torch.bool),
             texts=("",) * slices,
         )
 
@@ -59,6 +62,7 @@ class Targets:
             presence=torch.where(self.presence == UNKNOWN, other.presence, self.presence),
             pixels=first_said(self.pixels, other.pixels),
             boxes=first_said(self.boxes, other.boxes),
+            whole=self.whole | other.whole,
             texts=tuple(own or given for own, given in zip(self.texts, other.texts, strict=True)),
         )
 

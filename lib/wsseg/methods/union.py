@@ -49,9 +49,6 @@ RISE = 0.2
 FADED = 0.7
 """Part of the body that boxes ask for which has faded at the end of training."""
 
-WHOLE = 0.5
-"""A slice labelled in more of its pixels was drawn on as a whole."""
-
 Width = Annotated[int, Field(ge=16, le=2048)]
 
 
@@ -117,7 +114,7 @@ class Union(Method[UnionSettings]):
         logits, targets = self.network(batch.images).float(), batch.targets
         log_probability = functional.log_softmax(logits, dim=1)
         target, known = _drawn(targets)
-        whole = known.flatten(1).float().mean(dim=1) > WHOLE
+        whole = targets.whole
         found = {
             "pixels": pixel_cross_entropy(logits, target, known, balanced=False),
             "overlap": overlap_loss(logits, target, known & whole[:, None, None]) if whole.any() else logits.sum() * 0,
