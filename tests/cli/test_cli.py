@@ -172,10 +172,10 @@ def _damaged(folder: Path, scan: Path) -> dict[str, Path]:
         "NaN or infinite ": save("inf.nii.gz", inf),
         "nothing to segment": save("constant.nii.gz", np.ones_like(voxels)),
         "colour image": save("rgb.nii.gz", rgb),
-        "may be damaged": folder / "cut.nii.gz",
-        "may be damaged ": folder / "text.nii.gz",
-        "may be damaged  ": folder / "text.nrrd",
-        "may be damaged   ": folder / "empty.nii",
+        "its gzip is damaged or cut off": folder / "cut.nii.gz",
+        "its gzip is damaged or cut off ": folder / "text.nii.gz",
+        "it does not begin as such a file": folder / "text.nrrd",
+        "may be damaged": folder / "empty.nii",
     }
     whole = scan.read_bytes()
     (folder / "scan.bmp").write_bytes(whole)

@@ -23,11 +23,14 @@ app.add_typer(_labels, name="labels")
 _UsageError: Any = typer.BadParameter.__bases__[0]
 """What wrong usage raises; typer brings its own copy of click and does not export the name."""
 
-for command in (serve.serve, segment.segment, train.train):
-    app.command()(command)
+app.command()(serve.serve)
+app.command()(segment.segment)
+app.command()(train.train)
 app.command("import")(import_release.import_release)
-for command in (evaluate.evaluate, measure.measure, new.new, models.rollback):
-    app.command()(command)
+app.command()(evaluate.evaluate)
+app.command()(measure.measure)
+app.command()(new.new)
+app.command()(models.rollback)
 app.command("models")(models.list_models)
 _labels.command("import")(labels.import_labels)
 _labels.command("export")(labels.export_labels)

@@ -122,7 +122,7 @@ class Metric(StrEnum):
     """Spearman's rank correlation of a result's confidence with its Dice."""
 
     @property
-    def title(self) -> str:
+    def heading(self) -> str:
         """For people, with the unit where there is one."""
         return _TITLES[self]
 
@@ -156,6 +156,6 @@ class Figure(Strict):
     seeds: int = Field(ge=1, le=10_000)
 
     @property
-    def title(self) -> str:
+    def heading(self) -> str:
         """The quantity and its protocol."""
-        return f"{self.metric.title}, {self.over}, {self.given} given"
+        return f"{self.metric.heading}, {self.over}, {self.given} given"

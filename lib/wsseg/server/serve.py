@@ -29,6 +29,9 @@ _SETTINGS = {
     "MONAI_LABEL_DICOMWEB_SEARCH_FILTER": '{"Modality": ["MR", "CT"]}',
 }
 
+GRACE_SECONDS = 10
+"""How long answers may take that are under way when the server is told to stop; without it one could hold it for ever."""
+
 PROXIES = "127.0.0.1,::1"
 """Where a reverse proxy is believed whom it passes on: on this machine."""
 
@@ -173,4 +176,5 @@ def _run(arguments: list[str], models: list[str], trusted: str) -> None:
         access_log=False,
         forwarded_allow_ips=trusted,
         server_header=False,
+        timeout_graceful_shutdown=GRACE_SECONDS,
     )
