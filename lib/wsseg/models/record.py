@@ -156,6 +156,6 @@ class Figure(Strict):
     seeds: int = Field(ge=1, le=10_000)
 
     @property
-    def heading(self) -> str:
+    def title(self) -> str:
         """The quantity and its protocol."""
         return f"{self.metric.heading}, {self.over}, {self.given} given"

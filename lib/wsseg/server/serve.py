@@ -30,7 +30,7 @@ _SETTINGS = {
 }
 
 GRACE_SECONDS = 10
-"""How long answers may take that are under way when the server is told to stop; without it one could hold it for ever."""
+"""How long answers may take that are under way when the server is told to stop: one could hold it for ever."""
 
 PROXIES = "127.0.0.1,::1"
 """Where a reverse proxy is believed whom it passes on: on this machine."""
