@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import pytest
 import torch
+from torch.nn import functional
 
-from wsseg.losses.pixels import overlap_loss, pixel_cross_entropy
+from wsseg.losses.pixels import drawn_cross_entropy, overlap_loss, pixel_cross_entropy
 
 
 def _case() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -45,3 +47,21 @@ def test_overlap_is_the_formula_by_hand() -> None:
         p, g = probability[:, label][known], (target == label)[known].float()
         by_hand.append(1 - (2 * (p * g).sum() + 1) / (p.sum() + g.sum() + 1))
     torch.testing.assert_close(overlap_loss(logits, target, known), torch.stack(by_hand).mean())
+
+
+def test_background_does_not_swamp_the_classes() -> None:
+    logits, target = torch.zeros(1, 2, 40, 40), torch.zeros(1, 40, 40, dtype=torch.long)
+    logits[:, 0] = 3.0
+    target[0, 0, 0] = 1
+    known = torch.ones(1, 40, 40, dtype=torch.bool)
+    loss = drawn_cross_entropy(logits, target, known)
+    wrong, right = functional.softplus(torch.tensor([3.0, -3.0]))
+    assert float(loss) == pytest.approx(float((wrong + 10 * right) / 11), rel=1e-5)
+
+
+def test_a_few_strokes_of_background_weigh_what_they_are() -> None:
+    logits, target = torch.randn(1, 2, 4, 4), torch.zeros(1, 4, 4, dtype=torch.long)
+    target[0, :2] = 1
+    known = torch.ones(1, 4, 4, dtype=torch.bool)
+    plain = functional.cross_entropy(logits, target)
+    assert float(drawn_cross_entropy(logits, target, known)) == pytest.approx(float(plain), rel=1e-5)
