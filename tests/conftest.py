@@ -58,7 +58,7 @@ SMALL_TEXTDIFF = TextDiffSettings(
     width=32,
     hidden=(16, 8),
     batch=2,
-    steps=30,
+    steps=60,
     rate=1e-2,
 )
 COLOUR = {"ddpm": SMALL_DDPM, "textdiff": SMALL_TEXTDIFF}

@@ -31,6 +31,9 @@ NIFTI = (".nii.gz", ".nii")
 SIZES_DIFFER = 0.05
 """Voxel sizes by the sform and by ``pixdim`` may differ by this part; ITK, and so 3D Slicer, believes the latter."""
 
+_ROUNDING = 1e-5
+"""Sizes that differ by this part are the same, stored in single precision."""
+
 _TURNED = 0.02
 """Directions of two transforms to one space may differ by this length of unit vectors, about a degree."""
 
@@ -172,6 +175,7 @@ def _affine(header: nib.Nifti1Header, path: Path, sizes_from_pixdim: bool = Fals
     checked_affine(affine, path, "srow_x, srow_y and srow_z")
     lengths = np.linalg.norm(affine[:3, :3], axis=0)
     scale = np.where(sizes > 0, sizes / lengths, 1)
+    scale[np.abs(scale - 1) < _ROUNDING] = 1  # the affine stays as it is, bit for bit
     if not sizes_from_pixdim and (np.abs(1 / scale - 1) > SIZES_DIFFER).any():
         raise WssegError(
             f"{path}: contradicts itself, voxels are {_by(lengths)} mm by srow_x, srow_y and srow_z "
