@@ -56,7 +56,7 @@ def _method() -> CDM:
 
 def test_losses_fall(slices: LabelledSlices, tmp_path: Path) -> None:
     seen: list[TrainingProgress] = []
-    train(_method(), slices, TrainSettings(folder=tmp_path, steps=160), seen.append)
+    train(_method(), slices, TrainSettings(folder=tmp_path, steps=320), seen.append)
     for stage, name, part in (("classifier", "presence", 0.9), ("diffusion", "velocity", 0.6)):
         losses = [s.losses[name] for s in seen if s.stage == stage and s.losses]
         assert sum(losses[-3:]) / 3 < part * losses[0], (stage, losses)
