@@ -11,11 +11,10 @@ each thing that a label may say::
     + borders: a gated CRF, which takes masks to the borders of the image
 
 Every drawn pixel counts the same, unless background swamps the rest: classes weighed
-alike made masks swell. What
-ships is the moving average of the weights. Left out, since they brought nothing
-in the same time (strokes on hippocampi, Dice 0.760 without): an averaged teacher
-with pseudo-labels on what is not drawn (0.760), and relabelling all scans for a
-fresh student (0.755).
+alike made masks swell. What ships is the moving average of the weights. Left
+out for now, since in one short trial each (strokes on hippocampi, one seed) they
+brought nothing: an averaged teacher with pseudo-labels on what is not drawn, and
+relabelling all scans for a fresh student.
 """
 
 from __future__ import annotations
