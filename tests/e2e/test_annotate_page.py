@@ -44,6 +44,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         scan, _ = make_phantom(seed, size=64)
         write_nifti(studies / f"{head}.nii.gz", scan.voxels, scan.affine)
     write_scan(studies / "long.nii.gz", (96, 96, LONG))
+    (studies / "broken.nii.gz").write_text("not an image")
     strokes = np.zeros((64, 64, SLICES), np.uint8)
     strokes[30:34, 30, 2] = BACKGROUND
     store = LabelStore.at(folder / "home", Project.of_folder(studies))
@@ -246,6 +247,34 @@ def test_keyboard_alone(user: Visit, server: Server) -> None:
     press("Enter")
     expect(page.locator("#training-line")).to_have_text(re.compile("cancel"))
     expect(page.locator("#train")).to_be_focused()
+
+
+def test_keys_act_on_the_slice_that_the_panel_shows(user: Visit, server: Server) -> None:
+    page = user.page
+    go_to(page, "head_2")
+    tile(page, 5).hover()
+    expect(page.locator("#slice-name")).to_have_text(f"Slice 6 of {SLICES}")
+    page.keyboard.press("x")
+    expect(page.locator("#slice-name")).to_have_text(f"Slice 6 of {SLICES}")
+    tile(page, 3).hover()
+    page.keyboard.press(" ")
+    page.locator("#mosaic").focus()
+    page.keyboard.press("ArrowLeft")
+    expect(page.locator("#slice-name")).to_have_text(f"Slice 3 of {SLICES}")
+    page.keyboard.press("y")
+    saved(page)
+    assert stored(server, "head_2") == [None, None, 1, 1, None, 0, None, None]
+
+
+def test_a_scan_that_cannot_be_labelled_is_greyed_before_the_click(user: Visit) -> None:
+    page = user.page
+    row = page.locator("#scans li", has_text="broken")
+    expect(row).to_have_attribute("aria-disabled", "true")
+    expect(row).to_contain_text("cannot be labelled")
+    assert "broken: " in str(row.locator("span").get_attribute("title"))
+    row.click(force=True)
+    expect(page.locator("#scan-name")).to_have_text("head_0")
+    assert user.low_contrast() == []
 
 
 def _focused_by_tab(page: Page) -> set[str]:

@@ -68,17 +68,21 @@ def mask_file(studies: Path, path: Path, *voxels: tuple[int, int, int, int]) -> 
 
 
 class TestStudies:
-    def test_grid_without_voxels(self, labels: Labels, studies: Path) -> None:
+    def test_grid_without_voxels(self, labels: Labels, studies: Path, heart: ModelPackage) -> None:
         grid, scan = labels.studies.grid("head_1"), read_volume(studies / "head_1.nii.gz")
         assert grid.voxels.shape == scan.voxels.shape
         assert np.array_equal(grid.affine, scan.affine)
         assert not grid.voxels.any()
-        assert [labels.studies.slices(name) for name in labels.studies.names()] == [None, *[SLICES] * 3, 6]
+        assert [labels.studies.look(name, heart.recipe).slices for name in labels.studies.names()] == [
+            None,
+            *[SLICES] * 3,
+            6,
+        ]
 
-    def test_a_scan_that_is_replaced(self, labels: Labels, studies: Path) -> None:
+    def test_a_scan_that_is_replaced(self, labels: Labels, studies: Path, heart: ModelPackage) -> None:
         labels.studies.grid("head_1")
         nib.save(nib.Nifti1Image(np.zeros((9, 9, 5), np.uint8), np.eye(4)), studies / "head_1.nii.gz")
-        assert labels.studies.slices("head_1") == 5
+        assert labels.studies.look("head_1", heart.recipe).slices == 5
 
     def test_unknown_and_damaged(self, labels: Labels, studies: Path) -> None:
         with pytest.raises(NotFoundError, match='scan "nothing" is unknown'):

@@ -31,7 +31,7 @@ function obey(event, to) {
 
 /** The list of scans has arrow keys of its own, buttons a Space. */
 function forSlices({ target, key }) {
-  return !target.closest("#scans") && !(target.closest("button") && key === " ");
+  return !(target.closest("#scans") && key.startsWith("Arrow")) && !(target.closest("button") && key === " ");
 }
 
 function done(action) {

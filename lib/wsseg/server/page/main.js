@@ -60,8 +60,10 @@ async function useModel(chosen, wanted = labels.scan?.id) {
   showClasses();
   training.open(model);
   scans.show(await api.scans(model.name));
-  const id = scans.scans.some((scan) => scan.id === wanted) ? wanted : scans.scans[0]?.id;
-  if (id === undefined) sayEmpty("There is no scan: the folder that the server was started with holds none.");
+  const able = scans.scans.filter(({ refusal }) => !refusal);
+  const id = able.some((scan) => scan.id === wanted) ? wanted : able[0]?.id;
+  if (!scans.scans.length) sayEmpty("There is no scan: the folder that the server was started with holds none.");
+  else if (id === undefined) sayEmpty(`No scan can be labelled for ${model.name}: ${scans.scans[0].refusal}.`);
   else await open(id);
 }
 
@@ -168,7 +170,7 @@ function summarize() {
   const known = (_, slice) => model.labels.some(({ name }) => labels.states(name)[slice] !== null);
   scans.count(labels.scan.id, states.filter(known).length);
   view.show(states, mosaic.probabilities, css(label.color));
-  look(mosaic.cursor);
+  look(mosaic.shown);
 }
 
 function look(slice) {
@@ -176,7 +178,7 @@ function look(slice) {
   if (!scan) return;
   view.look(slice);
   const state = labels.states(label.name)[slice];
-  $("erase").hidden = !labels.scribbled(mosaic.cursor);
+  $("erase").hidden = !labels.scribbled(slice);
   $("slice-name").textContent = `Slice ${slice + 1} of ${scan.slices}`;
   const probability = mosaic.probabilities?.[slice];
   $("slice-probability").textContent = probability === undefined ? "" : `model: ${Math.round(100 * probability)} %`;
@@ -198,9 +200,9 @@ function markOthers() {
   labels.mark(label.name, unknown, 0);
 }
 
-/** On the slice under the cursor. */
+/** On the slice that is looked at. */
 function eraseScribbles() {
-  labels.erase(mosaic.cursor);
+  labels.erase(mosaic.shown);
   $("mosaic").focus();
 }
 

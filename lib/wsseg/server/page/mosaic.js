@@ -32,12 +32,15 @@ export class Mosaic {
     this.states = [];
     this.cursor = 0;
     this.anchor = 0;
+    /** The slice under the pointer while it is being looked at, else null. */
+    this.hovered = null;
+    this.pointer = "";
     this.drag = null;
     this.painted = [];
     this.columns = 1;
     element.addEventListener("pointerdown", (event) => this.press(event));
     element.addEventListener("pointerover", (event) => this.hover(event));
-    element.addEventListener("pointerleave", () => this.on.look(this.cursor));
+    element.addEventListener("pointerleave", () => this.lookBack());
     element.addEventListener("pointercancel", () => this.endDrag());
     addEventListener("pointerup", () => this.release());
     new ResizeObserver(() => this.measure()).observe(element);
@@ -133,7 +136,22 @@ export class Mosaic {
       this.drag.last = slice;
       this.paint(between(this.drag.first, slice), "paint", this.drag.state);
     }
+    const pointer = `${event.clientX} ${event.clientY}`;
+    if (pointer === this.pointer) return; // the tiles were scrolled under a pointer at rest
+    this.pointer = pointer;
+    this.hovered = slice;
     this.on.look(slice);
+  }
+
+  /** The pointer has left: what the keys act on is the slice of the cursor. */
+  lookBack() {
+    this.hovered = null;
+    this.on.look(this.cursor);
+  }
+
+  /** The slice that is looked at, which keys and buttons are about. */
+  get shown() {
+    return this.hovered ?? this.cursor;
   }
 
   release() {
@@ -165,6 +183,7 @@ export class Mosaic {
   moveTo(slice, extend = false) {
     if (!this.tiles.length) return;
     const to = Math.min(Math.max(slice, 0), this.tiles.length - 1);
+    this.hovered = null;
     this.tiles[this.cursor]?.classList.remove("cursor");
     this.cursor = to;
     this.tiles[to].classList.add("cursor");
@@ -182,14 +201,16 @@ export class Mosaic {
     this.element.classList.toggle("selecting", this.selected.length > 1);
   }
 
-  /** The slices a key acts on: the selected range, or the one under the cursor. */
+  /** The slices a key acts on: the selected range, or the one under the cursor, which {@link mark} puts where one looks. */
   get selection() {
     return (this.selected ?? []).filter((slice) => slice < this.tiles.length);
   }
 
-  /** Mark the selection; without a state with the one that follows the cursor slice's. */
-  mark(state = NEXT.get(this.states[this.cursor])) {
-    if (this.tiles.length) this.on.mark(this.selection, state);
+  /** Mark the selection, or the slice that is looked at if it is another; without a state with what follows its own. */
+  mark(state) {
+    if (!this.tiles.length) return;
+    if (!this.selection.includes(this.shown)) this.moveTo(this.shown);
+    this.on.mark(this.selection, state === undefined ? NEXT.get(this.states[this.cursor]) : state);
   }
 
   /** Obey a key of the mosaic, Shift held or not; whether it was one. */

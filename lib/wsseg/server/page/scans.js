@@ -11,7 +11,7 @@ export class Scans {
     const list = $("scans");
     list.addEventListener("click", (event) => {
       const item = event.target.closest("li");
-      if (item) open(item.dataset.id);
+      if (item && !item.ariaDisabled) open(item.dataset.id);
     });
     list.addEventListener("keydown", (event) => this.key(event));
     $("filter").addEventListener("input", () => this.draw());
@@ -39,9 +39,9 @@ export class Scans {
     this.sum();
   }
 
-  /** The id of the scan so many places further, in the list as it is filtered. */
+  /** The id of the scan so many places further, in the list as it is filtered, of those that can be labelled. */
   beside(step) {
-    const shown = this.shown;
+    const shown = this.shown.filter(({ id, refusal }) => !refusal || id === this.current);
     const at = shown.findIndex((scan) => scan.id === this.current);
     return shown[at + step]?.id;
   }
@@ -75,11 +75,12 @@ export class Scans {
     item.id = `scan-${scan.id}`;
     item.setAttribute("role", "option");
     item.ariaSelected = String(scan.id === this.current);
+    if (scan.refusal) item.ariaDisabled = "true";
     if (scan.id === this.current) $("scans").setAttribute("aria-activedescendant", item.id);
     const [name, count, bar] = ["span", "small", "i"].map((kind) => document.createElement(kind));
     name.textContent = scan.title;
-    name.title = scan.id;
-    const extras = [scan.replaced && "another scan", scan.scribbles && "scribbles", scan.text && "text"].filter(Boolean);
+    name.title = scan.refusal ?? scan.id;
+    const extras = [scan.refusal && "cannot be labelled", scan.replaced && "another scan", scan.scribbles && "scribbles", scan.text && "text"].filter(Boolean);
     const of = scan.slices === null ? scan.labelled || "" : `${scan.labelled} / ${scan.slices}`;
     count.textContent = [...extras, of].join(" · ");
     bar.style.transform = `scaleX(${scan.slices ? scan.labelled / scan.slices : 0})`;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -11,9 +12,22 @@ from wsseg.files import is_plain
 from wsseg.images.formats import read_grid
 from wsseg.images.volume import SliceGrid, Volume
 from wsseg.labels.identity import ScanIdentity, content_of
-from wsseg.models.package import ModelPackage
+from wsseg.models.package import ModelPackage, Recipe
 from wsseg.server.studies.folder import ScanFolder
 from wsseg.server.studies.store import ScanStore
+
+
+@dataclass(frozen=True)
+class Look:
+    """A scan before it is opened.
+
+    Attributes:
+        slices: their number; None where it is damaged or still in the archive.
+        refusal: why it cannot be labelled for a model, a sentence; None where it can.
+    """
+
+    slices: int | None
+    refusal: str | None
 
 
 def open_studies(address: str, packages: Callable[[], list[ModelPackage]]) -> ScanStore:
@@ -62,14 +76,20 @@ class Studies:
         with naming(path, scan):
             return _grid(path)
 
-    def slices(self, scan: str, default_axis: int = 2) -> int | None:
-        """Their number; None where the scan is damaged or still in the archive."""
+    def look(self, scan: str, recipe: Recipe) -> Look:
+        """What can be told of a scan for a model without reading or fetching its voxels."""
         path = self.datastore.local(scan)
+        if path is None:
+            return Look(None, None)
         try:
-            grid = _grid(path) if path else None
-        except WssegError:
-            return None
-        return grid.shape[SliceGrid.of(grid, default_axis).stored_axis] if grid else None
+            with naming(path, scan):
+                grid = _grid(path)
+        except WssegError as error:
+            return Look(None, str(error))
+        kinds = ("grey values", "colour pictures")
+        other = f"{scan}: holds {kinds[grid.colour]}, the model reads {kinds[recipe.colour]}"
+        slices = grid.shape[SliceGrid.of(grid, recipe.axis).stored_axis]
+        return Look(slices, other if grid.colour != recipe.colour else None)
 
     def identity(self, scan: str, default_axis: int = 2) -> ScanIdentity:
         """A scan as labels are kept of it; its voxels are read for that once.

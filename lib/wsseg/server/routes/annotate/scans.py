@@ -30,7 +30,7 @@ def scans(app: App, model: str) -> list[dict[str, Any]]:
     labels, package = app.weak_labels, app.package(model)
     title, rows = labels.studies.datastore.title, []
     for scan, known in sorted(labels.labelled(package.labels).items(), key=lambda entry: (title(entry[0]), entry[0])):
-        row = {"id": scan, "title": title(scan), "slices": labels.studies.slices(scan, package.recipe.axis)}
+        row = {"id": scan, "title": title(scan), **asdict(labels.studies.look(scan, package.recipe))}
         row |= {"replaced": known.replaced}
         row |= {"labelled": 0, "scribbles": False, "text": False, "annotator": None, "time": None}
         if known.summary:
