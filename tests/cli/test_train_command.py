@@ -8,7 +8,8 @@ import signal
 import pytest
 from rich.console import Console
 
-from wsseg.cli.training import EVERY, CtrlC, TrainingBar
+from wsseg.cli.progress import EVERY
+from wsseg.cli.training import CtrlC, TrainingBar
 from wsseg.training.progress import Phase, TrainingProgress, Wish
 
 

@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskID,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from wsseg.cli.common import errors
+
+EVERY = 10.0
+"""Seconds between two lines where the output is no terminal."""
 
 
 @contextmanager
@@ -31,3 +45,50 @@ def bar(description: str) -> Iterator[Callable[[float], None]]:
 def part_of(progress: Callable[[float], None], index: int, count: int) -> Callable[[float], None]:
     """What to tell the progress of one of ``count`` equal steps to."""
     return lambda part: progress((index + part) / count)
+
+
+class LongBar:
+    """What takes long: bars with the time left on a terminal, else a line now and then.
+
+    Args:
+        console: where it is shown.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._bar = Progress(
+            TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[left]}"),
+            console=console,
+        )  # fmt: skip
+        self._tasks: dict[str, TaskID] = {}
+        self._told = float("-inf")
+        self._said = ""
+
+    def tell(self, what: str, words: Sequence[str], part: float, seconds_left: float | None) -> None:
+        """Show how far it is.
+
+        Args:
+            what: is being done; each has a bar, and its first line at once.
+            words: more of it.
+            part: finished, in [0, 1].
+            seconds_left: None where that is not known.
+        """
+        left = "" if seconds_left is None else f"{timedelta(seconds=round(seconds_left))} left"
+        shown = [word for word in (what, *words) if word]
+        if self._console.is_terminal:
+            self._show(what, " · ".join(shown), part, left)
+        elif time.monotonic() - self._told >= EVERY or what != self._said:
+            self._told, self._said = time.monotonic(), what
+            line = " · ".join([*shown, f"{part:.0%}", *([left] if left else [])])
+            self._console.print(line, highlight=False, soft_wrap=True)
+
+    def _show(self, what: str, description: str, part: float, left: str) -> None:
+        self._bar.start()
+        if what not in self._tasks:
+            self._tasks[what] = self._bar.add_task(what, total=1.0, left="")
+        self._bar.update(self._tasks[what], completed=part, description=description, left=left)
+
+    def stop(self) -> None:
+        """Leave the bars as they are."""
+        if self._bar.live.is_started:
+            self._bar.stop()

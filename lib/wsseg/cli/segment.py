@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from wsseg.cli.common import MaxScanGb, allow, errors, printed, write_json
+from wsseg.cli.many import is_many, refuse_given, segment_all
 from wsseg.cli.progress import bar
 from wsseg.errors import WssegError
 from wsseg.labels.tables import presence_of
@@ -16,8 +17,19 @@ from wsseg.models.shelf import DEFAULT_MODEL, find_package
 
 
 def segment(
-    scan: Annotated[Path, typer.Argument(help="NIfTI, NRRD, PNG, JPEG or TIFF, or a folder of one DICOM series.")],
-    out: Annotated[Path, typer.Argument(help="Mask: .nii.gz, .nii, .nrrd, .png of a picture, .dcm (SEG) of DICOM.")],
+    scan: Annotated[
+        Path,
+        typer.Argument(
+            help="NIfTI, NRRD, PNG, JPEG, TIFF, or a folder of one DICOM series; "
+            "or many: any folder, a BIDS tree, a CSV with a column scan."
+        ),
+    ],
+    out: Annotated[
+        Path,
+        typer.Argument(
+            help="Mask: .nii.gz, .nii, .nrrd, .png of a picture, .dcm (SEG) of DICOM; of many a folder of masks."
+        ),
+    ],
     model: Annotated[str, typer.Option(help="As `wsseg models` lists it.")] = DEFAULT_MODEL,
     presence: Annotated[Path | None, typer.Option(help="CSV: case, slice, one column per class.")] = None,
     text: Annotated[str, typer.Option(help="Sentence for models that read one.")] = "",
@@ -25,9 +37,23 @@ def segment(
     preview: Annotated[Path | None, typer.Option(help="PNG of slices with the mask.")] = None,
     uncertainty: Annotated[Path | None, typer.Option(help="Volume of doubt per voxel, percent.")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Facts about the result.")] = None,
+    match: Annotated[
+        str | None, typer.Option(help="Of many, only those whose path ends so, as in '*_FLAIR.nii.gz'.")
+    ] = None,
     max_scan_gb: MaxScanGb = None,
 ) -> None:
-    """Segment a scan; the mask comes on the scan's own grid."""
+    """Segment a scan, or many with the model loaded once; each mask comes on its scan's own grid.
+
+    Many scans: OUT gets a mask each and results.csv; a run that was killed goes on where it was; exit code 1 says
+    that some failed.
+    """
+    allow(max_scan_gb)
+    if is_many(scan, out):
+        single = {"--presence": presence, "--text": text, "--preview": preview, "--uncertainty": uncertainty}
+        refuse_given({**single, "--json": json_file}, "is for one scan, OUT is a folder for many")
+        segment_all(scan, out, model, device, match)
+        return
+    refuse_given({"--match": match}, "chooses among many scans, OUT is the mask of one")
     with errors.status("loading"):
         from wsseg.evaluation.preview import save_preview
         from wsseg.images.formats import check_extension, check_hangs, write_mask
@@ -35,7 +61,6 @@ def segment(
         from wsseg.images.volume import SliceGrid
         from wsseg.inference.segmenter import Segmenter
 
-    allow(max_scan_gb)
     if uncertainty is not None:
         check_extension(uncertainty)
     started = time.perf_counter()

@@ -6,59 +6,25 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 from types import FrameType
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn
 
+from wsseg.cli.progress import LongBar
 from wsseg.training.progress import Phase, TrainingProgress, Wish
-
-EVERY = 10.0
-"""Seconds between two lines where the output is no terminal."""
 
 TWICE = 2.0
 """Seconds within which a second Ctrl-C makes the first one mean "finish"."""
 
 
-class TrainingBar:
-    """A bar with the time left on a terminal, else a line now and then.
-
-    Args:
-        console: where it is shown.
-    """
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._bar = Progress(
-            TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[left]}"),
-            console=console,
-        )  # fmt: skip
-        self._tasks: dict[str, TaskID] = {}
-        self._told = float("-inf")
-        self._said = ""
+class TrainingBar(LongBar):
+    """How far a training is."""
 
     def __call__(self, progress: TrainingProgress) -> None:
-        """Show how far training is."""
+        """Show it."""
         what = progress.message if progress.phase is Phase.PREPARING else progress.phase
-        if self._console.is_terminal:
-            self._show(what, progress)
-        elif time.monotonic() - self._told >= EVERY or what != self._said:
-            self._told, self._said = time.monotonic(), what
-            words = [*_words(what, progress), f"{_part(progress):.0%}", _left(progress)]
-            self._console.print(" · ".join(word for word in words if word), highlight=False, soft_wrap=True)
-
-    def _show(self, what: str, progress: TrainingProgress) -> None:
-        self._bar.start()
-        if what not in self._tasks:
-            self._tasks[what] = self._bar.add_task(what, total=1.0, left="")
-        description = " · ".join(_words(what, progress))
-        self._bar.update(self._tasks[what], completed=_part(progress), description=description, left=_left(progress))
-
-    def stop(self) -> None:
-        """Leave the bar as it is."""
-        if self._bar.live.is_started:
-            self._bar.stop()
+        left = progress.seconds_left if progress.phase is Phase.TRAINING else None
+        self.tell(what, _words(progress), _part(progress), left)
 
 
 def _part(progress: TrainingProgress) -> float:
@@ -72,15 +38,8 @@ def _part(progress: TrainingProgress) -> float:
     return progress.step / max(progress.steps, 1)
 
 
-def _words(what: str, progress: TrainingProgress) -> list[str]:
-    losses = ", ".join(f"{name} {loss:.3f}" for name, loss in progress.losses.items())
-    return [word for word in (what, progress.stage, losses) if word]
-
-
-def _left(progress: TrainingProgress) -> str:
-    if progress.phase is not Phase.TRAINING or progress.seconds_left is None:
-        return ""
-    return f"{timedelta(seconds=round(progress.seconds_left))} left"
+def _words(progress: TrainingProgress) -> list[str]:
+    return [progress.stage, ", ".join(f"{name} {loss:.3f}" for name, loss in progress.losses.items())]
 
 
 class CtrlC:

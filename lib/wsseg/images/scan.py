@@ -30,6 +30,12 @@ class Scan:
     case: str
     series: DicomScan | None = None
 
+    @classmethod
+    def of_series(cls, series: DicomScan, path: Path) -> Scan:
+        """A DICOM series as a scan, whose UID is the case name."""
+        check_scan(series.volume, path)
+        return cls(series.volume, series.series_uid, series)
+
     def check_output(self, out: Path) -> None:
         """Refuse a mask file that could not be written, before anything is computed."""
         known = (*MASKS, SEG) if self.series else MASKS
@@ -65,9 +71,7 @@ def read_any(path: Path) -> Scan:
         return Scan(read_scan(path), case_name(path))
     from wsseg.images.dicom.series import read_series  # DICOM's libraries are imported only when used
 
-    series = read_series(path)
-    check_scan(series.volume, path)
-    return Scan(series.volume, series.series_uid, series)
+    return Scan.of_series(read_series(path), path)
 
 
 def write_any(out: Path, mask: Volume, scan: Scan, segments: Segments) -> None:

@@ -53,7 +53,20 @@ def read_series(folder: Path) -> DicomScan:
         raise NotFoundError(f"{folder}: no such folder")
     if not folder.is_dir():
         raise WssegError(f"{folder}: is a file, a DICOM scan is given as the folder of its series")
-    uid, files = _one_series(folder)
+    return read_files([path for path in sorted(folder.rglob("*")) if _may_be_dicom(path)], folder)
+
+
+def read_files(paths: Sequence[Path], folder: Path) -> DicomScan:
+    """Read the one image series among files.
+
+    Args:
+        paths: of the files.
+        folder: what errors call them together.
+
+    Raises:
+        WssegError: see :func:`read_series`.
+    """
+    uid, files = _one_series(paths, folder)
     slices = [Slice.of(path, header) for path, header in files]
     first = slices[0]
     for other in slices[1:]:
@@ -68,14 +81,17 @@ def read_series(folder: Path) -> DicomScan:
     return DicomScan(Volume(voxels, LPS @ affine), uid, tuple(s.header for s in slices))
 
 
-def _one_series(folder: Path) -> tuple[str, list[tuple[Path, Dataset]]]:
-    """The only image series under a folder: its UID, its files and their headers."""
+def _may_be_dicom(path: Path) -> bool:
+    return path.is_file() and not path.name.startswith(".") and path.name.upper() != "DICOMDIR"
+
+
+def _one_series(paths: Sequence[Path], folder: Path) -> tuple[str, list[tuple[Path, Dataset]]]:
+    """The only image series among files: its UID, its files and their headers."""
     series: dict[str, list[tuple[Path, Dataset]]] = {}
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and not path.name.startswith(".") and path.name.upper() != "DICOMDIR":
-            header = read_header(path)
-            if header is not None:
-                series.setdefault(str(header.SeriesInstanceUID), []).append((path, header))
+    for path in paths:
+        header = read_header(path)
+        if header is not None:
+            series.setdefault(str(header.SeriesInstanceUID), []).append((path, header))
     if not series:
         raise WssegError(f"{folder}: holds no DICOM image")
     if len(series) > 1:
