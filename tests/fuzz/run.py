@@ -3,8 +3,8 @@
 usage: python tests/fuzz/run.py [READER COMMAND_LINE SERVER]     (2,400 200 200 inputs unless told)
 
 Each row has a process of its own, which may take 4 GB of memory beyond what
-its libraries need, and is ended and started again behind an input that takes
-over 10 s, or kills it. "Different" is right only where neither a checksum nor
+its libraries need, and is ended and started again behind an input that takes over
+10 s, or kills it; what a server takes beyond 2 GB counts too. "Different" is right only where neither a checksum nor
 the header could tell: single voxels of formats without one.
 """
 

@@ -1,4 +1,4 @@
-"""The ways a scan comes in: the reader, the command line, a live server."""
+"""The ways a scan comes in: the reader, the command line, a live server; colour pictures go to a model of their own."""
 
 from __future__ import annotations
 
@@ -19,13 +19,17 @@ from live import SERVE, Server, running, write_scan
 
 from conftest import small_package
 from wsseg.errors import WssegError
-from wsseg.images.formats import read_volume
+from wsseg.images.formats import is_picture, read_volume
 from wsseg.images.scan import read_any
 from wsseg.images.volume import Volume
 from wsseg.models.shelf import publish
 
 Look = Callable[[Path], "bytes | None"]
 """What a scan gives, to be compared: its voxels and grid, or its mask; None if it is refused in a sentence."""
+
+
+MODELS = {"small": "cam", "colours": "textdiff"}
+"""Names and methods of the models that segment: grey scans, and pictures."""
 
 
 class TooLongError(Exception):
@@ -56,7 +60,7 @@ def command_line(folder: Path) -> Iterator[Look]:
 
     def look(path: Path) -> bytes | None:
         errors = io.StringIO()
-        arguments = ["wsseg", "segment", str(path), str(out), "--model", "small", "--device", "cpu"]
+        arguments = ["wsseg", "segment", str(path), str(out), "--model", _model(path), "--device", "cpu"]
         said = contextlib.redirect_stderr(errors), contextlib.redirect_stdout(io.StringIO())
         with patch.object(sys, "argv", arguments), said[0], said[1]:
             try:
@@ -84,14 +88,14 @@ def server(folder: Path) -> Iterator[Look]:
 
     mask = folder / "mask.nii.gz"
     signal.signal(signal.SIGALRM, _stop)  # the time is the server's, which is to go on
-    with running((*SERVE, "--studies", str(studies), "--models", "small"), folder / "server.log") as live:
+    with running((*SERVE, "--studies", str(studies), "--models", ",".join(MODELS)), folder / "server.log") as live:
 
         def look(path: Path) -> bytes | None:
             query = "output=image"
             if path.is_dir():
                 query += f"&session_id={_session(live, path, folder)}"
             upload = None if path.is_dir() else path
-            reply = live.ask(f"/infer/small?{query}", "POST", {"params": "{}"}, upload)
+            reply = live.ask(f"/infer/{_model(path)}?{query}", "POST", {"params": "{}"}, upload)
             if reply.status == 400:
                 assert reply.detail
                 return None
@@ -123,8 +127,13 @@ def _stop(*_signal: object) -> None:
 def _publish(folder: Path) -> None:
     os.environ["WSSEG_HOME"] = str(folder / "home")
     models = folder / "home" / "models"
-    small_package(models / "small" / "0.1", "cam")
-    publish(models, "small", "0.1")
+    for name, method in MODELS.items():
+        small_package(models / name / "0.1", method)
+        publish(models, name, "0.1")
+
+
+def _model(path: Path) -> str:
+    return "colours" if is_picture(path) else "small"
 
 
 OPENED: dict[str, Callable[[Path], contextlib.AbstractContextManager[Look]]] = dict(

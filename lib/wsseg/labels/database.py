@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,6 +26,9 @@ class Database:
             ``postgresql://<user>@<host>/<database>`` being tested.
         readonly: refuse to write.
 
+    Attributes:
+        writes: another number after every write of this process.
+
     Raises:
         NotFoundError: ``readonly`` and there is no store yet.
         UnavailableError: it cannot be reached; every transaction may raise it.
@@ -33,6 +37,8 @@ class Database:
 
     def __init__(self, url: str | sa.URL, readonly: bool) -> None:
         self._readonly = readonly
+        self._counted = itertools.count(1)
+        self.writes = 0
         self._place = "labels"
         with self._reported():
             address = sa.make_url(url)
@@ -66,6 +72,7 @@ class Database:
         with self._reported(), self._writer.begin() as connection:
             connection.execute(sa.select(store).with_for_update())
             yield connection
+        self.writes = next(self._counted)
 
     @contextmanager
     def _reported(self) -> Iterator[None]:

@@ -120,6 +120,11 @@ class LabelStore:
         """Close all connections."""
         self._database.close()
 
+    @property
+    def writes(self) -> int:
+        """Another number after every write of this process, in any project; the database is not asked."""
+        return self._database.writes
+
     def revision(self) -> int:
         """Of the last write in any project, 0 if there was none; every write has a higher one than those before it."""
         with self._database.reading() as connection:

@@ -8,6 +8,8 @@ or rolls one back.
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -64,6 +66,21 @@ def current_folder(name: str) -> Path:
     pointer = trained / CURRENT
     version = pointer.read_text().strip() if pointer.exists() else SHIPPED
     return _shipped(name) if version == SHIPPED else trained / version
+
+
+def publications() -> dict[str, tuple[int, int]]:
+    """What changes whenever another version of a model is put to use here, by the model's name; quickly told."""
+    try:
+        with os.scandir(home() / "models") as entries:
+            pointers = {entry.name: Path(entry.path) / CURRENT for entry in entries}
+    except FileNotFoundError:
+        return {}
+    found = {}
+    for name, pointer in pointers.items():
+        with suppress(OSError):
+            stat = pointer.stat()
+            found[name] = stat.st_ino, stat.st_mtime_ns
+    return found
 
 
 def _shipped(name: str) -> Path:

@@ -6,6 +6,7 @@ import atexit
 import gc
 import logging
 import tempfile
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from wsseg.images.scan import SEG
 from wsseg.labels.engine import open_store
 from wsseg.labels.project import project_of
 from wsseg.models.package import WEIGHTS, ModelPackage
-from wsseg.models.shelf import current_folder, find_package, package_names
+from wsseg.models.shelf import find_package, package_names, publications
 from wsseg.server.compute import Compute
 from wsseg.server.interrupt import when_interrupted
 from wsseg.server.jobs.batch import Batch
@@ -37,6 +38,7 @@ from wsseg.server.tasks.scribbles import NAME as SCRIBBLES
 from wsseg.server.tasks.scribbles import ScribblesTask
 from wsseg.server.tasks.strategies import strategies
 from wsseg.server.tasks.train import TrainingTask
+from wsseg.server.viewers.monailabel import stats_by_model
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +72,9 @@ class WssegApp(MONAILabelApp):
         self.compute = Compute()
         self.jobs = Jobs(lambda folder, package: write_snapshot(self.weak_labels, folder, package))
         self.batch = Batch(self.segment)
-        self._folders = _folders_in_use()
+        self._renewing = threading.RLock()
+        self._published = publications()
+        self._offered: dict[str, Any] | None = None
         super().__init__(
             app_dir,
             studies,
@@ -101,39 +105,45 @@ class WssegApp(MONAILabelApp):
 
     def renew_models(self) -> None:
         """Offer models that were trained since the server started, and tell viewers the versions in use."""
-        self._infers = self.init_infers()
-        self._trainers = self.init_trainers()
+        with self._renewing:
+            published = publications()  # first, so that what is published meanwhile is seen the next time
+            self._infers = self.init_infers()
+            self._trainers = self.init_trainers()
+            self._offered = None
+            self._published = published
 
     def _keep_up(self) -> None:
         """Offer what was trained, made or rolled back meanwhile, here or by a command."""
-        found = _folders_in_use()
-        if found != self._folders:
-            self._folders = found
+        if publications() != self._published:
             self.renew_models()
 
     def info(self) -> dict[str, Any]:
-        """MONAI Label's own fields.
+        """MONAI Label's own fields, not to be changed.
 
-        Every scan with a label counts as completed, as Slicer offers training
-        only where one is. The model trained last stands first in
-        ``train_stats``, as viewers show the first.
+        What is offered is described once for each publication, since viewers
+        ask many times a second. Every scan with a label counts as completed, as
+        Slicer offers training only where one is.
         """
         self._keep_up()
-        found = super().info()
-        stats = found["train_stats"]
-        found["train_stats"] = dict(sorted(stats.items(), key=lambda entry: not entry[1]))
-        store = self.datastore()
-        unlabelled = set(store.get_unlabeled_images()) - self._labelled()
-        found["datastore"]["completed"] = found["datastore"]["total"] - len(unlabelled)
-        return found
+        with self._renewing:
+            offered = self._offered = self._offered or super().info()
+        stats = stats_by_model(self.jobs.progress(), offered["trainers"])
+        return {**offered, "train_stats": stats, "datastore": self._counts()}
 
-    def _labelled(self) -> set[str]:
+    def _counts(self) -> dict[str, Any]:
+        """How many scans there are, how many of them are labelled, and masks by tag."""
+        store = self.datastore()
+        found = store.status()
+        unlabelled = set(store.get_unlabeled_images()) - self._labelled()
+        return {**found, "completed": found["total"] - len(unlabelled)}
+
+    def _labelled(self) -> frozenset[str]:
         """Scans with a label; none while the database is down, since viewers can segment without it."""
         try:
-            return set(self.weak_labels.contents())
+            return self.weak_labels.scans()
         except UnavailableError as error:
             logger.warning("%s", error)
-            return set()
+            return frozenset()
 
     def chosen_models(self) -> list[str]:
         """Names in ``conf``, none where every model is to be offered."""
@@ -249,7 +259,3 @@ class WssegApp(MONAILabelApp):
         if not image or not any(path.is_relative_to(home.resolve()) for home in homes):
             raise NotFoundError(f'image "{image}" is unknown')
         return path
-
-
-def _folders_in_use() -> dict[str, Path]:
-    return {name: current_folder(name) for name in package_names()}

@@ -17,6 +17,7 @@ import json
 import shutil
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -104,8 +105,10 @@ class JobFolder:
 
     def progress(self) -> TrainingProgress:
         """How far it is."""
+        status = self.folder / _STATUS
         try:
-            return TrainingProgress.model_validate_json((self.folder / _STATUS).read_bytes())
+            stat = status.stat()
+            return _progress(status, stat.st_ino, stat.st_mtime_ns, stat.st_size)
         except (OSError, ValidationError):  # a power failure may leave a file empty
             return TrainingProgress(phase=Phase.PREPARING)
 
@@ -130,6 +133,21 @@ class JobFolder:
     def remove(self) -> None:
         """Remove all of it."""
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+@lru_cache(maxsize=16)
+def _progress(status: Path, inode: int, time: int, size: int) -> TrainingProgress:
+    """Read once, as the file is replaced by another where there is something to be told."""
+    return TrainingProgress.model_validate_json(status.read_bytes())
+
+
+def newest_job(jobs: Path) -> JobFolder | None:
+    """The last of :func:`all_jobs`, without a look at the others."""
+    try:
+        folders = sorted(jobs.iterdir(), reverse=True)
+    except FileNotFoundError:
+        return None
+    return next((JobFolder(folder) for folder in folders if (folder / _STATUS).exists()), None)
 
 
 def all_jobs(jobs: Path) -> list[JobFolder]:

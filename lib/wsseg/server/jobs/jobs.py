@@ -24,7 +24,7 @@ from wsseg.files import home
 from wsseg.methods.registry import method_class
 from wsseg.models.package import ModelPackage
 from wsseg.models.shelf import find_package, versions
-from wsseg.server.jobs.job_folder import JobFolder, Plan, all_jobs
+from wsseg.server.jobs.job_folder import JobFolder, Plan, all_jobs, newest_job
 from wsseg.server.jobs.lock import TrainerLock
 from wsseg.server.jobs.request import plan_of
 from wsseg.training.progress import Phase, TrainingProgress
@@ -102,7 +102,7 @@ class Jobs:
 
     def newest(self) -> JobFolder | None:
         """The job that was asked for last."""
-        return next(reversed(self.all()), None)
+        return newest_job(self._folder)
 
     def all(self) -> list[JobFolder]:
         """Every job there was, oldest first."""

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from fastapi import APIRouter
+from fastapi.responses import JSONResponse
 
 from wsseg.server.routes.dependencies import USER, App
 
@@ -12,6 +11,6 @@ router = APIRouter(prefix="/info", tags=["App"], dependencies=[USER])
 
 
 @router.get("/", summary="Models, trainers, strategies and studies")
-def info(app: App) -> dict[str, Any]:
-    """As :meth:`WssegApp.info`."""
-    return app.info()
+def info(app: App) -> JSONResponse:
+    """As :meth:`WssegApp.info`, which is ready for JSON: FastAPI would walk through all of it once more."""
+    return JSONResponse(app.info())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -27,6 +28,9 @@ logger = logging.getLogger(__name__)
 
 INFO = "wsseg"
 """The key of the mirror in MONAI Label's image information."""
+
+AGAIN = 1.0
+"""Seconds after which it is looked again what other servers and commands have labelled."""
 
 STATES = {YES: 1, NO: 0, UNKNOWN: None}
 """How presence looks in JSON."""
@@ -63,6 +67,7 @@ class Labels:
         self._mirroring = threading.Lock()
         self._mirrored: dict[str, str | None] = {}
         self._not_fitting: set[str] = set()
+        self._scans: tuple[float, int, frozenset[str]] = (-AGAIN, -1, frozenset())
 
     def identity(self, scan: str, default_axis: int = 2) -> ScanIdentity:
         """A scan as the store knows it, once that has given it what it kept by another name.
@@ -95,6 +100,18 @@ class Labels:
         """
         self._adopt_older()
         return self._contents(self.store.contents())
+
+    def scans(self) -> frozenset[str]:
+        """Ids of :meth:`contents`, for those who ask many times a second.
+
+        What this server writes is seen at once, what others write or replace within ``AGAIN``.
+        """
+        looked, writes, found = self._scans
+        now, written = time.monotonic(), self.store.writes
+        if written != writes or now - looked > AGAIN:
+            found = frozenset(self.contents())
+            self._scans = now, written, found
+        return found
 
     def labelled(self, labels: LabelSpace) -> dict[str, Labelled]:
         """How far each scan of the studies is labelled with these classes."""

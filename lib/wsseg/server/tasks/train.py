@@ -9,11 +9,9 @@ from monailabel.interfaces.tasks.train import TrainTask
 
 from wsseg.errors import WssegError
 from wsseg.models.package import ModelPackage
-from wsseg.models.shelf import find_package
 from wsseg.server.jobs.job_folder import STEPS
 from wsseg.server.jobs.jobs import Jobs
 from wsseg.server.jobs.request import chain
-from wsseg.server.viewers.monailabel import train_stats
 from wsseg.training.progress import Phase
 
 
@@ -27,23 +25,17 @@ class TrainingTask(TrainTask):
 
     def __init__(self, package: ModelPackage, jobs: Jobs) -> None:
         super().__init__(package.metadata.description)
-        self._name = package.name
+        self._package = package
         self._jobs = jobs
 
     def config(self) -> dict[str, Any]:
         """The rows of Slicer's table of options."""
-        package = find_package(self._name)
-        steps = {"steps": STEPS} if package.trained else {}
+        steps = {"steps": STEPS} if self._package.trained else {}
         try:
-            several = len(chain(package)) > 1
+            several = len(chain(self._package)) > 1
         except WssegError:  # of a parent, which whoever trains is told
             several = True
         return {**steps, "parents": True} if several else steps
-
-    def stats(self) -> dict[str, Any]:
-        """What viewers draw their bar from; empty where the last job was not of this model."""
-        progress = self._jobs.progress()
-        return train_stats(progress) if progress.model == self._name else {}
 
     def __call__(self, request: dict[str, Any], datastore: Datastore) -> dict[str, Any]:
         """Train and wait for the end.
@@ -51,7 +43,7 @@ class TrainingTask(TrainTask):
         Raises:
             WssegError: it cannot be started, or failed.
         """
-        self._jobs.start(self._name, request)
+        self._jobs.start(self._package.name, request)
         progress = self._jobs.wait()
         if progress.phase is Phase.FAILED:
             raise WssegError(progress.message)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -25,6 +26,14 @@ def train_stats(progress: TrainingProgress) -> dict[str, Any]:
     if progress.phase.ended:
         stats["total_time"] = str(timedelta(seconds=int(progress.seconds)))
     return stats
+
+
+def stats_by_model(progress: TrainingProgress, models: Collection[str]) -> dict[str, dict[str, Any]]:
+    """:func:`train_stats` of the model that was trained last, first, as viewers show the first; {} of the others."""
+    others = {name: dict[str, Any]() for name in models if name != progress.model}
+    if progress.model is None or progress.model not in models:
+        return others
+    return {progress.model: train_stats(progress), **others}
 
 
 def train_task(job: JobFolder) -> dict[str, Any]:
