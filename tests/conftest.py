@@ -23,6 +23,7 @@ from wsseg.methods.ddpm import DDPMSettings
 from wsseg.methods.pclmix import PCLMixSettings
 from wsseg.methods.registry import method_class, stored_weights
 from wsseg.methods.textdiff import TextDiffSettings
+from wsseg.methods.union import UnionSettings
 from wsseg.models.package import Metadata, ModelPackage, Recipe, read_package, write_package
 from wsseg.models.shelf import publish
 from wsseg.training.run import TrainSettings, train_package
@@ -61,10 +62,11 @@ SMALL_TEXTDIFF = TextDiffSettings(
     steps=60,
     rate=1e-2,
 )
+SMALL_UNION = UnionSettings(widths=(16, 16), neighbours=0, crop=32, batch=4, steps=3)
 COLOUR = {"ddpm": SMALL_DDPM, "textdiff": SMALL_TEXTDIFF}
 """Those of methods that read colour pictures."""
 
-SMALL = {"cdm": SMALL_CDM, "cam": SMALL_CAM, "cldf": SMALL_CLDF, "pclmix": SMALL_PCLMIX, **COLOUR}
+SMALL = {"cdm": SMALL_CDM, "cam": SMALL_CAM, "cldf": SMALL_CLDF, "pclmix": SMALL_PCLMIX, "union": SMALL_UNION, **COLOUR}
 
 PINK, PURPLE = (225, 150, 190), (90, 50, 130)
 

@@ -137,7 +137,7 @@ class TestWhatIsGivenIsRead:
         erased = store.erase(A, 1, TUMOR, "me")
         assert np.array_equal(store.read(A, TUMOR).scribbles, drawn((0, 0, 0, 1)))
         for index, labels in ((1, TUMOR), (0, HEART), (-1, TUMOR), (3, TUMOR)):
-            with pytest.raises(WssegError, match=f"a, slice {index}: there are no scribbles to erase"):
+            with pytest.raises(WssegError, match=f"a, slice {index}: nothing is drawn, there is nothing to erase"):
                 store.erase(A, index, labels, "me")
         assert store.revision() == erased
         store.erase(A, 0, TUMOR, "me")

@@ -22,7 +22,7 @@ from wsseg.data.label_kind import CutScan, LabelKind
 from wsseg.data.placed import BOXES, POINTS
 from wsseg.data.targets import Targets
 from wsseg.errors import WssegError
-from wsseg.images.folder import mask_of, scribble_of
+from wsseg.images.folder import correction_of, mask_of, scribble_of
 from wsseg.images.on_grid import check_values, read_drawn, read_mask
 from wsseg.images.volume import Volume
 from wsseg.labels.space import BACKGROUND, NO, YES, LabelSpace
@@ -96,12 +96,9 @@ class _DrawnKind(LabelKind[Path]):
         whole = torch.from_numpy((cut > 0).all(axis=(1, 2)))
         return replace(scan.unknown(labels), pixels=pixels, presence=presence, whole=whole)
 
-    @staticmethod
-    def _presence(pixels: Tensor, classes: int) -> Tensor:
+    def _presence(self, pixels: Tensor, classes: int) -> Tensor:
         """Presence (slices, classes); who draws background on a slice has drawn all that is there."""
-        plane = pixels.flatten(1)
-        marked = torch.stack([(plane == k + 1).any(dim=1) for k in range(classes)], dim=1)
-        return presence_of_marks(marked, complete=(plane == BACKGROUND).any(dim=1))
+        return presence_of_marks(_marked(pixels, classes), complete=(pixels == BACKGROUND).flatten(1).any(dim=1))
 
     def bears(self, targets: Targets) -> Tensor:
         return targets.pixels.flatten(1).any(dim=1)
@@ -112,7 +109,25 @@ class _DrawnKind(LabelKind[Path]):
         return [f"no scan has {self.words} of {name}" for name, value in wanted if value not in drawn]
 
 
-class _ScribbleKind(_DrawnKind):
+def _marked(pixels: Tensor, classes: int) -> Tensor:
+    """On which slices each class is drawn, (slices, classes) bool."""
+    return torch.stack([(pixels == k + 1).flatten(1).any(dim=1) for k in range(classes)], dim=1)
+
+
+class _MarkedKind(_DrawnKind):
+    """Some voxels are marked, others not."""
+
+    def pixel_labels(self, file: Path, grid: Volume, labels: LabelSpace) -> NDArray[np.uint8]:
+        found = read_drawn(file, grid).voxels
+        meaning = (
+            f"0 (not annotated), 1 to {len(labels)} and {BACKGROUND} (background);"
+            " `wsseg import` translates those of public releases"
+        )
+        check_values(file, found, [*range(len(labels) + 1), BACKGROUND], meaning)
+        return found.astype(np.uint8)
+
+
+class _ScribbleKind(_MarkedKind):
     """A few strokes of each class and of background."""
 
     name, words = "scribbles", "scribbles"
@@ -123,14 +138,21 @@ class _ScribbleKind(_DrawnKind):
     def nothing_in(self, folder: Path) -> str:
         return f"{folder}: no scan has a _scribble file beside it"
 
-    def pixel_labels(self, file: Path, grid: Volume, labels: LabelSpace) -> NDArray[np.uint8]:
-        found = read_drawn(file, grid).voxels
-        meaning = (
-            f"0 (not annotated), 1 to {len(labels)} and {BACKGROUND} (background);"
-            " `wsseg import` translates those of public releases"
-        )
-        check_values(file, found, [*range(len(labels) + 1), BACKGROUND], meaning)
-        return found.astype(np.uint8)
+
+class _CorrectionKind(_MarkedKind):
+    """Where a mask was wrong: what is right there, and nothing of what is elsewhere on the slice."""
+
+    name, words = "corrections", "corrections"
+
+    def file_of(self, scan: Path) -> Path | None:
+        return correction_of(scan)
+
+    def nothing_in(self, folder: Path) -> str:
+        return f"{folder}: no scan has a _correction file beside it"
+
+    def _presence(self, pixels: Tensor, classes: int) -> Tensor:
+        """Presence (slices, classes); who erases a part of a mask has not looked for everything else."""
+        return presence_of_marks(_marked(pixels, classes), complete=torch.zeros(len(pixels), dtype=torch.bool))
 
 
 class _MaskKind(_DrawnKind):
@@ -177,8 +199,11 @@ class _TextKind(LabelKind[str]):
 
 
 MASKS, SCRIBBLES, PRESENCE, TEXT = _MaskKind(), _ScribbleKind(), _PresenceKind(), _TextKind()
+CORRECTIONS = _CorrectionKind()
 
-KINDS: dict[str, LabelKind[Any]] = {kind.name: kind for kind in (MASKS, SCRIBBLES, POINTS, BOXES, PRESENCE, TEXT)}
+KINDS: dict[str, LabelKind[Any]] = {
+    kind.name: kind for kind in (MASKS, CORRECTIONS, SCRIBBLES, POINTS, BOXES, PRESENCE, TEXT)
+}
 """All kinds by name, those that say most of a pixel first: where two speak, the first is believed."""
 
 Kinds = Sequence[LabelKind[Any]]

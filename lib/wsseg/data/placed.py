@@ -20,6 +20,7 @@ from wsseg.errors import WssegError
 from wsseg.images.volume import Volume
 from wsseg.labels.marks import BANDS, BOX_FILE, POINT_FILE, BoxMark, PointMark, read_boxes, read_points
 from wsseg.labels.space import BACKGROUND, LabelSpace
+from wsseg.labels.tables import AXES, AXIS_COLUMN
 
 Mark = TypeVar("Mark", BoxMark, PointMark)
 
@@ -55,7 +56,7 @@ class _PlacedKind(LabelKind[Sequence[Mark]]):
         return f"{folder / self.table}: is missing, or names none of the folder's scans"
 
     def stored(self, given: Sequence[Mark], grid: Volume, labels: LabelSpace) -> Targets:
-        slices = grid.shape[2]
+        slices = grid.shape[given[0].axis]
         presence = _presence(given, slices, len(labels))
         return replace(Targets.unknown(slices, len(labels), (0, 0)), presence=presence)
 
@@ -63,12 +64,13 @@ class _PlacedKind(LabelKind[Sequence[Mark]]):
         unknown = scan.unknown(labels)
         if scan.volume.colour:
             return unknown
-        if scan.stack.grid.stored_axis != 2:
+        axis = scan.stack.grid.stored_axis
+        if other := [mark.axis for mark in given if mark.axis != axis]:
             raise WssegError(
-                f"{source / self.table}: {scan.case} has its slices along another than the third stored axis,"
-                f" {self.words} are counted along that"
+                f"{source / self.table}: {scan.case} has its slices along the stored axis {AXES[axis]}, but"
+                f" {self.words} are counted along {AXES[other[0]]}; a column {AXIS_COLUMN} says which"
             )
-        slices = scan.volume.shape[2]
+        slices = scan.volume.shape[axis]
         if beyond := [mark.slice for mark in given if mark.slice >= slices]:
             raise WssegError(f"{source / self.table}: {scan.case} has {slices} slices, slice {beyond[0]} is marked")
         known = _presence(given, slices, len(labels))
@@ -128,7 +130,7 @@ def _presence(marks: Sequence[BoxMark] | Sequence[PointMark], slices: int, class
 
 
 def _on_network(scan: CutScan, stored: NDArray[np.uint8]) -> Tensor:
-    """A map (x, y, slice) as stored on the network's grid (slices, size, size)."""
+    """A map (x, y, z) as stored on the network's grid (slices, size, size)."""
     return scan.stack.labels_to_network(np.ascontiguousarray(scan.stack.grid.cut(stored)))
 
 
@@ -139,7 +141,8 @@ def _bands(marks: Sequence[BoxMark], value: int, scan: CutScan) -> NDArray[np.ui
         if box.value == value:
             down = band_of(box.last_row - box.first_row + 1)[:, None]
             along = band_of(box.last_column - box.first_column + 1)[None]
-            window = packed[box.first_row : box.last_row + 1, box.first_column : box.last_column + 1, box.slice]
+            rows, columns = slice(box.first_row, box.last_row + 1), slice(box.first_column, box.last_column + 1)
+            window = np.moveaxis(packed, box.axis, 2)[rows, columns, box.slice]
             window[:] = (down * 16 + along)[: window.shape[0], : window.shape[1]]
     return packed
 
@@ -158,24 +161,26 @@ def _outside(boxes: Tensor, presence: Tensor) -> Tensor:
 
 
 def _discs(marks: Sequence[PointMark], scan: CutScan) -> NDArray[np.uint8]:
-    """Pixel labels (x, y, slice): a small disc of the class around each point, background far from all of them."""
-    pixels = np.zeros(scan.volume.shape, np.uint8)
+    """Pixel labels as stored: a small disc of the class around each point, background far from all of them."""
+    axis = scan.stack.grid.stored_axis
+    stored = np.zeros(scan.volume.shape, np.uint8)
+    pixels = np.moveaxis(stored, axis, 2)
     radii = _radii(marks, scan)
     rows, columns = np.ogrid[: pixels.shape[0], : pixels.shape[1]]
     near = np.zeros(pixels.shape, np.bool_)
-    step_down, step_right, _ = scan.volume.spacing
+    step_down, step_right = (step for other, step in enumerate(scan.volume.spacing) if other != axis)
     for mark, radius in zip(marks, radii, strict=True):
         apart = np.hypot((rows - mark.row) * step_down, (columns - mark.column) * step_right)
         near[..., mark.slice] |= apart <= REACH * radius
         pixels[..., mark.slice][apart <= max(step_down, step_right, SEED * radius)] = mark.value
     marked = np.isin(np.arange(pixels.shape[2]), [mark.slice for mark in marks])
     pixels[~near & (pixels == 0) & marked] = BACKGROUND
-    return pixels
+    return stored
 
 
 def _radii(marks: Sequence[PointMark], scan: CutScan) -> list[float]:
     """In-plane radius in mm of the piece around each point, an ellipsoid as long as the class is over slices."""
-    step = scan.volume.spacing[2]
+    step = scan.volume.spacing[scan.stack.grid.stored_axis]
     found = []
     for mark in marks:
         slices = [other.slice for other in marks if other.value == mark.value]

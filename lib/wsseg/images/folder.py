@@ -1,4 +1,4 @@
-"""A folder of scans: which of its files are scans, and which masks and scribbles lie beside them."""
+"""A folder of scans: which of its files are scans, and what was drawn on them lies beside them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def scan_files(folder: Path) -> dict[str, Path]:
 
 
 def is_scan(file: Path) -> bool:
-    """Whether a file's name is that of a scan, not of a mask or scribbles beside one.
+    """Whether a file's name is that of a scan, not of something drawn on one and kept beside it.
 
     Names that begin with a dot are hidden files (macOS writes ``._scan.nii.gz``
     beside every scan on a foreign disk), never scans.
@@ -35,7 +35,7 @@ def is_scan(file: Path) -> bool:
     return (
         not file.name.startswith(".")
         and file.name.lower().endswith(EXTENSIONS)
-        and not case_name(file).endswith(("_label", "_scribble"))
+        and not case_name(file).endswith(("_label", "_scribble", "_correction"))
     )
 
 
@@ -58,6 +58,11 @@ def mask_of(scan: Path) -> Path | None:
 def scribble_of(scan: Path) -> Path | None:
     """The scribbles beside a scan, ``<case>_scribble.<extension>``, None if there are none."""
     return drawn_beside(scan.parent, case_name(scan), "scribble")
+
+
+def correction_of(scan: Path) -> Path | None:
+    """The corrections beside a scan, ``<case>_correction.<extension>``, None if there are none."""
+    return drawn_beside(scan.parent, case_name(scan), "correction")
 
 
 def drawn_beside(folder: Path, case: str, kind: str) -> Path | None:

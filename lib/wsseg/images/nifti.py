@@ -74,6 +74,29 @@ def read_nifti(path: Path, sizes_from_pixdim: bool = False) -> Volume:
     return Volume(voxels, affine, header)
 
 
+def read_nifti_planes(path: Path, count: int) -> NDArray[np.generic] | None:
+    """The first planes (x, y, count) along the third stored axis, of a file that is read no further.
+
+    Returns:
+        None where the file's scale makes them depend on more than themselves.
+
+    Raises:
+        WssegError: the file is damaged up to there, or its header contradicts itself.
+    """
+    with _opened(path) as stream:
+        header = _read_header(stream, path)
+        (x, y, slices), kind = _shape(header, path), header.get_data_dtype()
+        check_size((x, y, slices), kind.itemsize, path)
+        if _scaling(header, path) != (1, 0) or kind.kind not in "iu" or kind.itemsize > 2:
+            return None
+        skip(stream, int(header["vox_offset"]) - len(header.binaryblock), path)
+        wanted = x * y * min(count, slices) * kind.itemsize
+        stored = stream.read(wanted)
+    if len(stored) < wanted:
+        raise WssegError(f"{path}: cannot be read as an image, it is cut off within its voxels")
+    return np.frombuffer(stored, kind).reshape((x, y, -1), order="F").astype(kind.newbyteorder("="))
+
+
 def read_nifti_grid(path: Path) -> Volume:
     """:func:`read_nifti` without the voxels: all are 0, and none is read."""
     with _opened(path) as stream:

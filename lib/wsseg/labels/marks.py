@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from wsseg.errors import WssegError
 from wsseg.labels.space import LabelSpace
+from wsseg.labels.tables import AXES, AXIS_COLUMN, axis_named
 
 BOX_FILE, POINT_FILE = "boxes.csv", "points.csv"
 """The tables of a data folder."""
@@ -17,6 +18,7 @@ BANDS = 15
 """Parts that the height and the width of a box are told in on a map: where in its box a pixel lies, in one byte."""
 
 _BOX_LIMITS = ("first_row", "first_column", "last_row", "last_column")
+_POINT_PLACE = ("row", "column")
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,8 @@ class BoxMark:
 
     Attributes:
         value: of the class, 1..N.
-        slice: index along the third stored axis; rows and columns count along the first and second.
+        slice: index along a stored axis; rows and columns count along the two others, the lower first.
+        axis: which it is, 0, 1 or 2.
     """
 
     value: int
@@ -34,6 +37,7 @@ class BoxMark:
     first_column: int
     last_row: int
     last_column: int
+    axis: int = 2
 
 
 @dataclass(frozen=True)
@@ -44,17 +48,20 @@ class PointMark:
     slice: int
     row: int
     column: int
+    axis: int = 2
 
 
 def read_boxes(path: Path, labels: LabelSpace) -> dict[str, list[BoxMark]]:
     """Read boxes by case: columns ``case, slice, label, first_row, first_column, last_row, last_column``.
 
+    A column ``slice_axis`` of i, j or k names the stored axis of the slices, by default the third.
+
     Raises:
         WssegError: not such a table, an unknown class, or a box without extent.
     """
     found: dict[str, list[BoxMark]] = {}
-    for case, place, numbers in _marks(path, labels, _BOX_LIMITS):
-        box = BoxMark(*numbers)
+    for case, place, numbers, axis in _marks(path, labels, _BOX_LIMITS):
+        box = replace(BoxMark(*numbers), axis=axis)
         if box.last_row < box.first_row or box.last_column < box.first_column:
             raise WssegError(f"{place}: the box ends before it begins")
         found.setdefault(case, []).append(box)
@@ -62,19 +69,41 @@ def read_boxes(path: Path, labels: LabelSpace) -> dict[str, list[BoxMark]]:
 
 
 def read_points(path: Path, labels: LabelSpace) -> dict[str, list[PointMark]]:
-    """Read points by case: columns ``case, slice, label, row, column``.
+    """Read points by case: columns ``case, slice, label, row, column``; ``slice_axis`` as in :func:`read_boxes`.
 
     Raises:
         WssegError: not such a table, or an unknown class.
     """
     found: dict[str, list[PointMark]] = {}
-    for case, _, numbers in _marks(path, labels, ("row", "column")):
-        found.setdefault(case, []).append(PointMark(*numbers))
+    for case, _, numbers, axis in _marks(path, labels, _POINT_PLACE):
+        found.setdefault(case, []).append(replace(PointMark(*numbers), axis=axis))
     return found
 
 
-def _marks(path: Path, labels: LabelSpace, columns: tuple[str, ...]) -> Iterator[tuple[str, str, list[int]]]:
-    """Each line's case, its place for messages, and value, slice and coordinates."""
+def write_boxes(path: Path, boxes: Mapping[str, Sequence[BoxMark]], labels: LabelSpace) -> None:
+    """Write what :func:`read_boxes` reads."""
+    _write(path, boxes, labels, _BOX_LIMITS)
+
+
+def write_points(path: Path, points: Mapping[str, Sequence[PointMark]], labels: LabelSpace) -> None:
+    """Write what :func:`read_points` reads."""
+    _write(path, points, labels, _POINT_PLACE)
+
+
+def _write(
+    path: Path, marks: Mapping[str, Sequence[BoxMark | PointMark]], labels: LabelSpace, columns: tuple[str, ...]
+) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["case", "slice", AXIS_COLUMN, "label", *columns])
+        for case in sorted(marks):
+            for mark in marks[case]:
+                place = [getattr(mark, column) for column in columns]
+                writer.writerow([case, mark.slice, AXES[mark.axis], labels.names[mark.value - 1], *place])
+
+
+def _marks(path: Path, labels: LabelSpace, columns: tuple[str, ...]) -> Iterator[tuple[str, str, list[int], int]]:
+    """Each line's case, its place for messages, value, slice and coordinates, and the axis of the slice."""
     values = labels.values()
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:  # Excel puts a mark in front
@@ -88,7 +117,8 @@ def _marks(path: Path, labels: LabelSpace, columns: tuple[str, ...]) -> Iterator
         place = f"{path}, line {line}"
         if row["label"] not in values:
             raise WssegError(f'{place}: label "{row["label"]}" is unknown, known are: {", ".join(values)}')
-        yield row["case"], place, [values[row["label"]], *(_whole(row[c], c, place) for c in ("slice", *columns))]
+        numbers = [values[row["label"]], *(_whole(row[c], c, place) for c in ("slice", *columns))]
+        yield row["case"], place, numbers, axis_named(row.get(AXIS_COLUMN), place)
 
 
 def _whole(text: str | None, column: str, place: str) -> int:

@@ -122,17 +122,24 @@ def scans_with(connection: sa.Connection, project: str, kind: str, label: str = 
     return set(connection.scalars(sa.select(rows.c.scan)))
 
 
+def counted(connection: sa.Connection, project: str, kind: str) -> dict[int, int]:
+    """Number of labels of a kind, of each scan that has any."""
+    rows = held(project, labels.c.kind == kind)
+    found = connection.execute(sa.select(rows.c.scan, sa.func.count()).group_by(rows.c.scan))
+    return {scan: int(count) for scan, count in found}
+
+
 def last_writes(connection: sa.Connection, project: str) -> dict[int, tuple[str, datetime]]:
     """Annotator and time, in UTC, of the last write about each scan."""
     each = sa.select(labels.c.scan, sa.func.max(labels.c.serial).label("serial")).group_by(labels.c.scan).subquery()
     rows = sa.select(each.c.scan, writes.c.annotator, writes.c.time)
     rows = rows.join(writes, writes.c.serial == each.c.serial).join(scans, scans.c.id == each.c.scan)
     found = connection.execute(rows.where(scans.c.project == project))
-    return {scan: (annotator, _utc(time)) for scan, annotator, time in found}
+    return {scan: (annotator, utc(time)) for scan, annotator, time in found}
 
 
-def _utc(time: datetime) -> datetime:
-    """SQLite keeps no time zone."""
+def utc(time: datetime) -> datetime:
+    """A time as it was read, since SQLite keeps no time zone."""
     return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
 
 

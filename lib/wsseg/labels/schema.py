@@ -62,8 +62,8 @@ class About:
     """What a label of a scan is about; a newer one about the same replaces it.
 
     Attributes:
-        kind: "presence", "scribbles" or "text".
-        label: class name, or what else the kind tells its labels apart by.
+        kind: "presence", "scribbles", "corrections", "drawing" or "text".
+        label: class name, a drawing's id, or what else the kind tells its labels apart by.
         axis, slice: the stored axis and index; ``WHOLE`` for the whole scan.
     """
 

@@ -14,8 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +25,17 @@ from wsseg.errors import WssegError
 from wsseg.files import make_folder
 from wsseg.labels import rows
 from wsseg.labels.database import Database
+from wsseg.labels.drawn.drawing import KIND
+from wsseg.labels.drawn.kept import Drawings, held
 from wsseg.labels.identity import ScanIdentity
 from wsseg.labels.project import Project
 from wsseg.labels.schema import WHOLE, About
 from wsseg.labels.space import LabelSpace, Presence
 from wsseg.labels.values import (
+    CORRECTIONS,
     Mark,
-    Scribbles,
+    Summary,
+    WeakLabels,
     check_marks,
     check_name,
     check_scribbles,
@@ -48,39 +50,6 @@ from wsseg.labels.values import (
 
 FILE = "labels.sqlite3"
 """The database in the work directory."""
-
-
-@dataclass(frozen=True)
-class WeakLabels:
-    """What is known of one scan without a complete mask.
-
-    Attributes:
-        presence: (classes, slices) of 1, 0, -1.
-        scribbles: as in :data:`Scribbles`, or None.
-        text: a sentence of the report, or None.
-    """
-
-    presence: Presence
-    scribbles: Scribbles | None
-    text: str | None
-
-
-@dataclass(frozen=True)
-class Summary:
-    """How far a scan is labelled.
-
-    Attributes:
-        labelled: number of slices on which a state of any of the classes is known.
-        scribbles: whether there are any, drawn with exactly these classes on offer.
-        text: whether there is one.
-        annotator, time: of the last write about the scan, whatever it was; UTC.
-    """
-
-    labelled: int
-    scribbles: bool
-    text: bool
-    annotator: str
-    time: datetime
 
 
 class LabelStore:
@@ -105,6 +74,7 @@ class LabelStore:
     def __init__(self, url: str | sa.URL, project: Project, readonly: bool = False) -> None:
         self.project = project
         self._database = Database(url, readonly)
+        self.drawings = Drawings(self._database, project)
         if not readonly:
             with self._database.writing() as connection:
                 rows.follow(connection, project)
@@ -149,11 +119,16 @@ class LabelStore:
         with self._database.reading() as connection:
             marked = rows.marked_slices(connection, project, labels.names)
             drawn = rows.scans_with(connection, project, "scribbles", drawn_with(labels).label)
+            pictures = rows.counted(connection, project, KIND)
             described = rows.scans_with(connection, project, "text")
             last = rows.last_writes(connection, project)
             return {
                 (scan.name, scan.content): Summary(
-                    marked.get(scan.id, 0), scan.id in drawn, scan.id in described, *last[scan.id]
+                    marked.get(scan.id, 0),
+                    scan.id in drawn,
+                    pictures.get(scan.id, 0),
+                    scan.id in described,
+                    *last[scan.id],
                 )
                 for scan in rows.scans_of(connection, project)
             }
@@ -176,8 +151,8 @@ class LabelStore:
 
         Args:
             scan: it; presence is that of the slices along its axis.
-            labels: classes wanted; presence of others is left out, and scribbles
-                are those drawn with exactly these classes on offer.
+            labels: classes wanted; presence of others is left out, and the maps are
+                those drawn with exactly these classes on offer.
             revision: what was known then, else now. With one revision for all
                 scans a trainer sees one state, whoever writes meanwhile.
         """
@@ -188,6 +163,8 @@ class LabelStore:
                 presence=unpack_presence(rows.newest(connection, found, "presence", known, scan.axis), scan, labels),
                 scribbles=unpack_scribbles(rows.newest(connection, found, "scribbles", known), labels),
                 text=unpack_text(rows.newest(connection, found, "text", known)),
+                corrections=unpack_scribbles(rows.newest(connection, found, CORRECTIONS, known), labels, CORRECTIONS),
+                drawings=() if found is None else tuple(held(connection, found, scan.axis, known)),
             )
 
     def mark(self, scan: ScanIdentity, marks: Iterable[Mark], labels: LabelSpace, annotator: str) -> int:
@@ -202,7 +179,9 @@ class LabelStore:
         """
         return self._write(scan, check_marks(scan, marks, labels), annotator)
 
-    def scribble(self, scan: ScanIdentity, voxels: NDArray[Any], labels: LabelSpace, annotator: str) -> int:
+    def scribble(
+        self, scan: ScanIdentity, voxels: NDArray[Any], labels: LabelSpace, annotator: str, kind: str = "scribbles"
+    ) -> int:
         """Lay scribbles over the earlier ones of a scan; nonzero voxels win.
 
         A map that changes nothing is not written again: viewers send all strokes every time.
@@ -212,6 +191,7 @@ class LabelStore:
             voxels: as in :data:`Scribbles`, any real type.
             labels: classes on offer when it was drawn.
             annotator: who drew it.
+            kind: "scribbles", or "corrections" of a mask.
 
         Returns:
             The revision.
@@ -223,14 +203,14 @@ class LabelStore:
         check_scribbles(scan, voxels, labels)
         with self._writing(scan, annotator) as (connection, row):
             known = rows.revision_of(connection)
-            held = unpack_scribbles(rows.newest(connection, row, "scribbles", known), labels)
-            merged = np.where(voxels != 0, voxels, 0 if held is None else held).astype(np.uint8)
-            if held is not None and np.array_equal(merged, held):
+            before = unpack_scribbles(rows.newest(connection, row, kind, known), labels, kind)
+            merged = np.where(voxels != 0, voxels, 0 if before is None else before).astype(np.uint8)
+            if before is not None and np.array_equal(merged, before):
                 return known
-            return rows.append(connection, {row: {drawn_with(labels): pack_voxels(merged)}}, annotator)
+            return rows.append(connection, {row: {drawn_with(labels, kind): pack_voxels(merged)}}, annotator)
 
     def erase(self, scan: ScanIdentity, index: int, labels: LabelSpace, annotator: str) -> int:
-        """Take away all scribbles on one slice, along the scan's axis, drawn with exactly these classes on offer.
+        """Take away all that is drawn on one slice, along the scan's axis: drawings, and maps of exactly these classes.
 
         Returns:
             The revision.
@@ -239,12 +219,22 @@ class LabelStore:
             WssegError: there are none.
         """
         with self._writing(scan, annotator) as (connection, row):
-            held = unpack_scribbles(rows.newest(connection, row, "scribbles", rows.revision_of(connection)), labels)
-            plane = None if held is None or not 0 <= index < scan.slices else np.moveaxis(held, scan.axis, 0)[index]
-            if held is None or plane is None or not plane.any():
-                raise WssegError(f"{scan.name}, slice {index}: there are no scribbles to erase")
-            plane[:] = 0
-            return rows.append(connection, {row: {drawn_with(labels): pack_voxels(held)}}, annotator)
+            known = rows.revision_of(connection)
+            drawings = held(connection, row, scan.axis, known)
+            gone: dict[About, bytes | None] = {
+                each.drawing.about: None for each in drawings if each.drawing.slice == index
+            }
+            for kind in ("scribbles", CORRECTIONS):
+                voxels = unpack_scribbles(rows.newest(connection, row, kind, known), labels, kind)
+                if voxels is None or not 0 <= index < scan.slices:
+                    continue
+                plane = np.moveaxis(voxels, scan.axis, 0)[index]
+                if plane.any():
+                    plane[:] = 0
+                    gone[drawn_with(labels, kind)] = pack_voxels(voxels)
+            if not gone:
+                raise WssegError(f"{scan.name}, slice {index}: nothing is drawn, there is nothing to erase")
+            return rows.append(connection, {row: gone}, annotator)
 
     def describe(self, scan: ScanIdentity, text: str, annotator: str) -> int:
         """Give a sentence of the report, in place of an earlier one; an empty one only takes that away.
@@ -277,8 +267,8 @@ class LabelStore:
             for scan, states in presence.items():
                 check_name(scan.name, "scan")
                 found = rows.find_scan(connection, self.project.id, scan)
-                held = unpack_presence(rows.newest(connection, found, "presence", known, scan.axis), scan, labels)
-                if new := new_states(scan, states, held, labels):
+                old = unpack_presence(rows.newest(connection, found, "presence", known, scan.axis), scan, labels)
+                if new := new_states(scan, states, old, labels):
                     given.setdefault(rows.find_or_add_scan(connection, self.project.id, scan), {}).update(new)
             check_name(annotator, "annotator")
             return rows.append(connection, given, annotator) if given else known

@@ -23,7 +23,8 @@ TEXT_FILE = "text.csv"
 AXES = "ijk"
 """Names of a scan's stored axes, as NIfTI has them."""
 
-_AXIS = "slice_axis"
+AXIS_COLUMN = "slice_axis"
+"""Of a table, which names the stored axis that its slices are counted along."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class ListedPresence:
         if axis != self.axis:
             raise WssegError(
                 f"{path}: {case} has its slices along the stored axis {AXES[axis]}, but presence is listed along "
-                f"{AXES[self.axis]}; if it is counted along {AXES[axis]}, say so in a column {_AXIS}"
+                f"{AXES[self.axis]}; if it is counted along {AXES[axis]}, say so in a column {AXIS_COLUMN}"
             )
 
 
@@ -82,7 +83,7 @@ def read_presence(path: Path, labels: LabelSpace) -> dict[str, ListedPresence]:
         index = _slice_index(row["slice"], place)
         if index in case:
             raise WssegError(f"{place}: slice {index} of {row['case']} is listed twice")
-        if axes.setdefault(row["case"], axis := _axis(row.get(_AXIS), place)) != axis:
+        if axes.setdefault(row["case"], axis := axis_named(row.get(AXIS_COLUMN), place)) != axis:
             raise WssegError(f"{place}: {row['case']} is listed along two axes, one scan has slices along one")
         case[index] = [_state(row[name], name, place) for name in labels.names]
     return {case: ListedPresence(_dense(slices, len(labels)), axes[case]) for case, slices in cells.items()}
@@ -105,7 +106,7 @@ def write_presence(path: Path, cases: Mapping[str, ListedPresence], labels: Labe
     text = {YES: "1", NO: "0", UNKNOWN: ""}
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(["case", "slice", _AXIS, *labels.names])
+        writer.writerow(["case", "slice", AXIS_COLUMN, *labels.names])
         for case, listed in cases.items():
             for index, states in enumerate(listed.states.T):
                 writer.writerow([case, index, AXES[listed.axis], *(text[int(s)] for s in states)])
@@ -152,11 +153,16 @@ def _slice_index(text: str | None, place: str) -> int:
     return int(text or "")
 
 
-def _axis(text: str | None, place: str) -> int:
+def axis_named(text: str | None, place: str) -> int:
+    """The stored axis that a cell of a column ``slice_axis`` names; the third where it is empty.
+
+    Raises:
+        WssegError: it is none of i, j and k.
+    """
     name = (text or "").strip() or "k"
     if name not in tuple(AXES):
         raise WssegError(
-            f"{place}: {_AXIS} must be i, j or k, the stored axis that slices count along, not {name[:20]!r}"
+            f"{place}: {AXIS_COLUMN} must be i, j or k, the stored axis that slices count along, not {name[:20]!r}"
         )
     return AXES.index(name)
 

@@ -1,4 +1,4 @@
-"""What people may give as a label, checked, and as the bytes that are kept of it."""
+"""What people may give as a label, checked, and as the bytes that are kept of it; what is known of a scan."""
 
 from __future__ import annotations
 
@@ -7,17 +7,22 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wsseg.errors import WssegError
+from wsseg.labels.drawn.drawing import Drawn
 from wsseg.labels.identity import ScanIdentity
 from wsseg.labels.schema import LONGEST_NAME, About
 from wsseg.labels.space import BACKGROUND, NO, UNKNOWN, YES, LabelSpace, Presence
 
 LONGEST_TEXT = 2000
+
+CORRECTIONS = "corrections"
+"""The kind of maps of where somebody corrected a mask, in the values of scribbles."""
 
 Scribbles = NDArray[np.uint8]
 """(x, y, z) as the scan is stored: 0 not annotated, 1..N the classes, 255 background."""
@@ -38,6 +43,45 @@ class Mark:
     label: str
     slice: int
     state: int
+
+
+@dataclass(frozen=True)
+class WeakLabels:
+    """What is known of one scan without a complete mask.
+
+    Attributes:
+        presence: (classes, slices) of 1, 0, -1.
+        scribbles: as in :data:`Scribbles`, or None.
+        text: a sentence of the report, or None.
+        corrections: of a mask, from files, as in :data:`Scribbles`, or None.
+        drawings: along the scan's axis, the oldest first; they lie over both maps.
+    """
+
+    presence: Presence
+    scribbles: Scribbles | None
+    text: str | None
+    corrections: Scribbles | None = None
+    drawings: tuple[Drawn, ...] = ()
+
+
+@dataclass(frozen=True)
+class Summary:
+    """How far a scan is labelled.
+
+    Attributes:
+        labelled: number of slices on which a state of any of the classes is known.
+        scribbles: whether there are any from files or viewers, drawn with exactly these classes on offer.
+        drawings: how many there are, of any classes.
+        text: whether there is one.
+        annotator, time: of the last write about the scan, whatever it was; UTC.
+    """
+
+    labelled: int
+    scribbles: bool
+    drawings: int
+    text: bool
+    annotator: str
+    time: datetime
 
 
 def check_name(name: str, what: str) -> None:
@@ -150,14 +194,14 @@ def new_states(scan: ScanIdentity, states: Presence, held: Presence, labels: Lab
     return {About("presence", labels.names[k], scan.axis, index): pack_state(int(states[k, index])) for k, index in new}
 
 
-def drawn_with(labels: LabelSpace) -> About:
+def drawn_with(labels: LabelSpace, kind: str = "scribbles") -> About:
     """What 255 and a number mean depends on the classes that were on offer, so each list of them has its own map."""
-    return About("scribbles", json.dumps(labels.names))
+    return About(kind, json.dumps(labels.names))
 
 
-def unpack_scribbles(held: Mapping[About, bytes], labels: LabelSpace) -> Scribbles | None:
+def unpack_scribbles(held: Mapping[About, bytes], labels: LabelSpace, kind: str = "scribbles") -> Scribbles | None:
     """The map that was drawn with exactly these classes on offer."""
-    packed = held.get(drawn_with(labels))
+    packed = held.get(drawn_with(labels, kind))
     return None if packed is None else unpack_voxels(packed)
 
 

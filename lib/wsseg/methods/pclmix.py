@@ -33,7 +33,7 @@ from torch.nn import functional
 from torch.optim.swa_utils import update_bn
 
 from wsseg.data.augment import Variety
-from wsseg.data.kinds import SCRIBBLES
+from wsseg.data.kinds import CORRECTIONS, SCRIBBLES
 from wsseg.data.slices import Batch, neighbouring
 from wsseg.errors import WssegError
 from wsseg.losses.memory_contrast import ClassMemory, believed, choose_anchors, memory_contrast
@@ -119,6 +119,7 @@ class PCLMix(Method[PCLMixSettings]):
     settings_type = PCLMixSettings
     training_only = ("auxiliary", "embed", "memory")
     learns_from = (SCRIBBLES,)
+    heeds = (CORRECTIONS,)
 
     def __init__(self, settings: PCLMixSettings, classes: int) -> None:
         super().__init__(settings, classes)

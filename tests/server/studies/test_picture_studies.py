@@ -26,11 +26,11 @@ from wsseg.models.package import METADATA, ModelPackage, Parent, read_package
 from wsseg.models.shelf import publish
 from wsseg.server.jobs.jobs import check_labels
 from wsseg.server.jobs.request import chain
+from wsseg.server.pictures.sprites import Sprite
 from wsseg.server.studies.finished import FinishedMask
 from wsseg.server.studies.folder import ScanFolder
 from wsseg.server.studies.labels import Labels
 from wsseg.server.studies.snapshot import write_snapshot
-from wsseg.server.studies.sprites import Sprite
 from wsseg.server.studies.studies import Studies
 from wsseg.server.tasks.offered import offered_packages, sound_packages
 

@@ -12,12 +12,16 @@ import numpy as np
 import pytest
 
 from conftest import MakePackage
+from wsseg.data.kinds import KINDS
 from wsseg.data.phantom import make_phantom
 from wsseg.errors import NotFoundError, WssegError
+from wsseg.images.folder import scan_files
 from wsseg.images.formats import read_volume
 from wsseg.images.nifti import write_nifti
+from wsseg.labels.drawn.drawing import Drawing, Tool
 from wsseg.labels.engine import open_store
 from wsseg.labels.identity import ScanIdentity
+from wsseg.labels.marks import BoxMark
 from wsseg.labels.project import Project
 from wsseg.labels.space import LabelSpace
 from wsseg.labels.store import LabelStore
@@ -226,6 +230,30 @@ class TestSnapshot:
             "image_labels.csv",
             "text.csv",
         }
+
+    def test_holds_what_is_drawn_as_training_reads_it(
+        self, labels: Labels, heart: ModelPackage, tmp_path: Path
+    ) -> None:
+        def drawn(tool: Tool, label: str, axis: int = 2) -> Drawing:
+            points = ((5.0, 6.0), (9.0, 8.0))[: 1 if tool == Tool.POINT else 2]
+            id = f"{tool}-{label}-0"
+            return Drawing(id=id, tool=tool, label=label, classes=HEART, axis=axis, slice=3, points=points)
+
+        strokes = [drawn(Tool.STROKE, "RV"), drawn(Tool.BRUSH, "background")]
+        labels.draw("head_0", [*strokes, drawn(Tool.BOX, "LV"), drawn(Tool.POINT, "LV")], (), heart, "me")
+        labels.draw("otherwise", [drawn(Tool.BOX, "LV", axis=0)], (), heart, "me")
+        assert write_snapshot(labels, tmp_path / "data", heart) == 2
+        data, scans = tmp_path / "data", scan_files(tmp_path / "data")
+        assert list(scans) == ["head_0", "otherwise"]
+        held = {name: kind.in_folder(data, scans, heart.labels) for name, kind in KINDS.items()}
+        assert {name: list(cases) for name, cases in held.items() if cases} == {
+            **{"corrections": ["head_0"], "points": ["head_0"]},
+            "boxes": ["head_0", "otherwise"],
+        }
+        assert held["boxes"]["otherwise"] == [BoxMark(2, 3, 5, 6, 9, 8, axis=0)]
+        correction = read_volume(held["corrections"]["head_0"])
+        assert np.unique(correction.voxels).tolist() == [0, 255]
+        labels.undo(labels.draw("head_0", [], [strokes[1].id], heart, "me"), "me")
 
     def test_of_nothing(self, labels: Labels, heart: ModelPackage, tmp_path: Path) -> None:
         labels.undo(labels.describe("head_0", "one", "me"), "me")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,10 +14,12 @@ from numpy.typing import NDArray
 
 from wsseg.data.kinds import TEXT
 from wsseg.errors import UnavailableError, WssegError
+from wsseg.labels.drawn.drawing import Drawing
+from wsseg.labels.drawn.render import Rendered, drawn_on
 from wsseg.labels.identity import ScanIdentity, content_of
 from wsseg.labels.space import NO, UNKNOWN, YES, LabelSpace
-from wsseg.labels.store import LabelStore, Summary, WeakLabels
-from wsseg.labels.values import Mark
+from wsseg.labels.store import LabelStore
+from wsseg.labels.values import Mark, Summary, WeakLabels
 from wsseg.methods.registry import method_class
 from wsseg.models.package import ModelPackage
 from wsseg.server.security.request_log import nameless
@@ -141,6 +143,17 @@ class Labels:
     def scribble(self, scan: str, strokes: NDArray[Any], labels: LabelSpace, annotator: str) -> int:
         """:meth:`LabelStore.scribble`."""
         return self.store.scribble(self.identity(scan), strokes, labels, annotator)
+
+    def draw(
+        self, scan: str, drawings: Sequence[Drawing], removed: Iterable[str], package: ModelPackage, annotator: str
+    ) -> int:
+        """:meth:`Drawings.change` on the slices that a model sees, with its classes."""
+        identity = self.identity(scan, package.recipe.axis)
+        return self.store.drawings.change(identity, drawings, removed, package.labels, annotator)
+
+    def drawn(self, scan: str, package: ModelPackage) -> Rendered:
+        """All that is drawn on a scan, as a model sees it."""
+        return drawn_on(self.read(scan, package), self.studies.grid(scan), package.labels)
 
     def erase(self, scan: str, index: int, package: ModelPackage, annotator: str) -> int:
         """:meth:`LabelStore.erase` on a slice that a model sees."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,9 @@ from numpy.typing import NDArray
 from wsseg.errors import UnavailableError, WssegError
 from wsseg.files import make_folder, whole_file
 from wsseg.images.formats import case_name, write_mask
+from wsseg.labels.drawn.render import drawn_on
 from wsseg.labels.identity import ScanIdentity
+from wsseg.labels.marks import BOX_FILE, POINT_FILE, BoxMark, PointMark, write_boxes, write_points
 from wsseg.labels.space import UNKNOWN
 from wsseg.labels.tables import PRESENCE_FILE, TEXT_FILE, ListedPresence, write_presence, write_texts
 from wsseg.models.package import ModelPackage
@@ -27,8 +30,9 @@ logger = logging.getLogger(__name__)
 def write_snapshot(labels: Labels, folder: Path, package: ModelPackage) -> int:
     """Write a data folder for training: what is known now, as ``wsseg train --data`` reads it.
 
-    Holds the labelled scans, ``image_labels.csv``, ``<scan>_scribble.nii.gz``,
-    ``text.csv`` and, of scans that somebody finished, ``<scan>_label.nii.gz``.
+    Holds the labelled scans, ``image_labels.csv``, ``boxes.csv``, ``points.csv``,
+    ``<scan>_scribble.nii.gz``, ``<scan>_correction.nii.gz``, ``text.csv`` and, of
+    scans that somebody finished, ``<scan>_label.nii.gz``.
     A scan that cannot be read is left out with a warning.
 
     Args:
@@ -60,6 +64,12 @@ def write_snapshot(labels: Labels, folder: Path, package: ModelPackage) -> int:
         write_presence(part, snapshot.presence, package.labels)
     with whole_file(folder / TEXT_FILE) as part:
         write_texts(part, snapshot.texts)
+    if snapshot.boxes:
+        with whole_file(folder / BOX_FILE) as part:
+            write_boxes(part, snapshot.boxes, package.labels)
+    if snapshot.points:
+        with whole_file(folder / POINT_FILE) as part:
+            write_points(part, snapshot.points, package.labels)
     return snapshot.scans
 
 
@@ -69,6 +79,8 @@ class _Snapshot:
     def __init__(self, labels: Labels, folder: Path, package: ModelPackage) -> None:
         self.presence: dict[str, ListedPresence] = {}
         self.texts: dict[str, str] = {}
+        self.boxes: dict[str, Sequence[BoxMark]] = {}
+        self.points: dict[str, Sequence[PointMark]] = {}
         self.scans = 0
         self._labels = labels
         self._folder = folder
@@ -82,12 +94,17 @@ class _Snapshot:
             self.presence[scan.name] = ListedPresence(known.presence, scan.axis)
         if known.text is not None:
             self.texts[scan.name] = known.text
-        drawn = {"scribble": known.scribbles, "label": self._finished(scan) if finished else None}
-        found = {kind: voxels for kind, voxels in drawn.items() if voxels is not None}
-        for kind, voxels in found.items():
-            grid = self._labels.studies.grid(scan.name)
-            write_mask(self._folder / f"{scan.name}_{kind}.nii.gz", grid.like(voxels))
-        if found or scan.name in self.presence or scan.name in self.texts:
+        grid = self._labels.studies.grid(scan.name)
+        drawn = drawn_on(known, grid, self._classes)
+        if drawn.boxes:
+            self.boxes[scan.name] = drawn.boxes
+        if drawn.points:
+            self.points[scan.name] = drawn.points
+        mask = self._finished(scan) if finished else None
+        maps = drawn.maps | ({} if mask is None else {"label": mask})
+        for ending, voxels in maps.items():
+            write_mask(self._folder / f"{scan.name}_{ending}.nii.gz", grid.like(voxels))
+        if maps or any(scan.name in table for table in (self.presence, self.texts, self.boxes, self.points)):
             path = self._labels.studies.path(scan.name)
             _link(path, self._folder / f"{scan.name}{path.name[len(case_name(path)) :]}")
             self.scans += 1

@@ -55,9 +55,9 @@ def describe(app: App, scan: str, given: _Text, user: AsAnnotator) -> dict[str, 
     return {"revision": app.weak_labels.describe(scan, given.text, annotator(given.annotator, user))}
 
 
-@router.post("/scans/{scan}/erase", summary="Erase scribbles")
+@router.post("/scans/{scan}/erase", summary="Erase what is drawn")
 def erase(app: App, scan: str, model: str, given: _Erase, user: AsAnnotator) -> dict[str, int]:
-    """Take away all scribbles on one slice, as the model sees it."""
+    """Take away all that is drawn on one slice, as the model sees it."""
     package = app.package(model)
     return {"revision": app.weak_labels.erase(scan, given.slice, package, annotator(given.annotator, user))}
 

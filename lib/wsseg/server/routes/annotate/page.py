@@ -9,12 +9,12 @@ from fastapi.responses import RedirectResponse, Response
 from fastapi.staticfiles import StaticFiles
 from starlette.types import Scope
 
-from wsseg.server.routes.annotate import API, labels, models, next_scan, predictions, scans, training
+from wsseg.server.routes.annotate import API, drawings, labels, models, next_scan, planes, predictions, scans, training
 from wsseg.server.routes.dependencies import USER
 
 PAGE = Path(__file__).parents[2] / "page"
 
-PARTS = (models, scans, labels, predictions, next_scan, training)
+PARTS = (models, scans, planes, labels, drawings, predictions, next_scan, training)
 
 
 class _Page(StaticFiles):

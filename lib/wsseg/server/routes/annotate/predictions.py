@@ -11,13 +11,12 @@ from fastapi import APIRouter
 from fastapi.responses import Response
 
 from wsseg.errors import NotFoundError, WssegError, naming
-from wsseg.images.scan import read_scan
 from wsseg.models.package import ModelPackage
 from wsseg.server.app import WssegApp
 from wsseg.server.compute import devices
+from wsseg.server.pictures.sprites import Sprite
 from wsseg.server.routes.annotate import API
-from wsseg.server.routes.dependencies import USER, App, scans_in_memory
-from wsseg.server.studies.sprites import Sprite
+from wsseg.server.routes.dependencies import USER, App, scans_in_memory, voxels
 
 KEPT = 64
 """Pictures of masks in memory."""
@@ -59,7 +58,7 @@ def _predict(app: WssegApp, scan: str, package: ModelPackage) -> dict[str, Any]:
         raise WssegError(f"{package.name} is not trained yet, label some scans and train it")
     path = app.weak_labels.studies.path(scan)
     with naming(path, scan):
-        volume = read_scan(path)
+        volume = voxels.read(path)
     text = app.weak_labels.text_for(package, scan)
     version, result = app.compute.segment_versioned(package.name, devices()[0], volume, None, text)
     layout = Sprite.of(volume, package.recipe.axis)

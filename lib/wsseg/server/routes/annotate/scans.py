@@ -13,13 +13,13 @@ from fastapi import APIRouter, Header
 from fastapi.responses import Response
 
 from wsseg.errors import naming
-from wsseg.images.scan import read_scan
 from wsseg.labels.space import BACKGROUND, LabelSpace
 from wsseg.labels.values import Scribbles
+from wsseg.server.pictures.sprites import Sprite
 from wsseg.server.routes.annotate import API
-from wsseg.server.routes.dependencies import USER, App, thumbnails
+from wsseg.server.routes.annotate.drawings import drawn_json
+from wsseg.server.routes.dependencies import USER, App, thumbnails, voxels
 from wsseg.server.studies.labels import states_json
-from wsseg.server.studies.sprites import Sprite
 
 router = APIRouter(prefix=f"{API}/scans", dependencies=[USER])
 
@@ -32,7 +32,7 @@ def scans(app: App, model: str) -> list[dict[str, Any]]:
     for scan, known in sorted(labels.labelled(package.labels).items(), key=lambda entry: (title(entry[0]), entry[0])):
         row = {"id": scan, "title": title(scan), **asdict(labels.studies.look(scan, package.recipe))}
         row |= {"replaced": known.replaced}
-        row |= {"labelled": 0, "scribbles": False, "text": False, "annotator": None, "time": None}
+        row |= {"labelled": 0, "scribbles": False, "drawings": 0, "text": False, "annotator": None, "time": None}
         if known.summary:
             row |= asdict(known.summary) | {"time": known.summary.time.isoformat()}
         rows.append(row)
@@ -63,6 +63,7 @@ def scan(app: App, scan: str, model: str) -> dict[str, Any]:
         "presence": {name: states_json(row) for name, row in rows},
         "scribbled": _scribbled(known.scribbles, package.labels, identity.axis),
         "text": known.text or "",
+        "drawings": drawn_json(known.drawings),
         "revision": revision,
         "sprite": {"columns": sprite.columns, "width": sprite.width, "height": sprite.height},
     }
@@ -95,7 +96,7 @@ async def sprite(app: App, scan: str, model: str = "", if_none_match: Annotated[
 
 def _picture(scan: str, path: Path, axis: int) -> bytes:
     with naming(path, scan):
-        volume = read_scan(path)
+        volume = voxels.read(path)
     return Sprite.of(volume, axis).picture(volume)
 
 

@@ -1,0 +1,1 @@
+"""What people draw on slices: strokes, points, boxes and corrections, one label each."""
