@@ -26,8 +26,8 @@ def _volume(voxels: np.ndarray) -> Volume:
 
 @pytest.mark.parametrize(("factor", "offset"), [(1.0, 0.0), (0.001, 0.0), (37.5, -1024.0)])
 def test_unit_and_offset_of_the_scan_cancel(factor: float, offset: float) -> None:
-    plain, _ = scale_intensity(np.moveaxis(_head(), 2, 0).astype(np.float32))
-    changed, _ = scale_intensity((np.moveaxis(_head(), 2, 0) * factor + offset).astype(np.float32))
+    plain, *_ = scale_intensity(np.moveaxis(_head(), 2, 0).astype(np.float32))
+    changed, *_ = scale_intensity((np.moveaxis(_head(), 2, 0) * factor + offset).astype(np.float32))
     np.testing.assert_allclose(changed, plain, atol=2e-3)
 
 

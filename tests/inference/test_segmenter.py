@@ -10,13 +10,12 @@ from PIL import Image
 
 from conftest import MakePackage, tissue
 from wsseg.data.kinds import MASKS, PRESENCE
-from wsseg.data.preprocess import View
+from wsseg.data.preprocess import View, prepare
 from wsseg.data.slices import load_slices
 from wsseg.errors import WssegError
 from wsseg.evaluation.metrics import dice_of
 from wsseg.images.folder import scan_files
 from wsseg.images.formats import read_volume
-from wsseg.images.pieces import largest_pieces
 from wsseg.images.scan import read_scan
 from wsseg.images.volume import Volume
 from wsseg.inference.device import pick_device, with_less_memory
@@ -100,17 +99,6 @@ def test_devices_that_are_not_there_are_named(name: str) -> None:
         pick_device(name)
 
 
-def test_largest_component_keeps_one_piece_per_class() -> None:
-    mask = np.zeros((10, 10, 4), np.uint8)
-    mask[0:2, 0:2, 0] = 1
-    mask[5:9, 5:9, 1:3] = 1
-    mask[0:3, 7:9, 3] = 2
-    kept = largest_pieces(mask)
-    assert kept[0:2, 0:2, 0].sum() == 0
-    assert (kept == 1).sum() == 32
-    assert (kept == 2).sum() == 6
-
-
 def test_the_bundle_runs_with_monai(make_package: MakePackage, phantom_data: Path, tmp_path: Path) -> None:
     """`python -m monai.bundle run` segments with the generated inference.json."""
     import subprocess
@@ -126,6 +114,19 @@ def test_the_bundle_runs_with_monai(make_package: MakePackage, phantom_data: Pat
     again = tmp_path / "again.nii.gz"
     segment_file(scan, again, package.folder)
     assert np.array_equal(read_volume(mask).voxels, read_volume(again).voxels)
+
+
+def test_air_is_never_a_class(segmenter: Segmenter, scan: Volume, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the method says of it."""
+    count = scan.voxels.shape[2]
+    everything = Prediction(torch.ones(count, 1, 32, 32), torch.ones(count, 1))
+    monkeypatch.setattr(segmenter._method, "predict", lambda *given: everything)
+    stack = prepare(scan, View.of(segmenter.package.recipe))
+    air = stack.grid.join(stack.air)
+    marked = segmenter(scan).mask.voxels > 0
+    assert air.mean() > 0.2
+    assert marked.mean() > 0.2
+    assert not (marked & air).any()
 
 
 def test_doubt_is_on_the_scans_grid_and_greatest_at_one_half(

@@ -11,7 +11,7 @@ from conftest import REPOSITORY, MakePackage, metadata_of
 from wsseg.errors import NotFoundError, WssegError
 from wsseg.methods.registry import METHODS, create_method, load_method, method_class
 from wsseg.models.card import model_card
-from wsseg.models.package import METADATA, WEIGHTS, read_package
+from wsseg.models.package import METADATA, WEIGHTS, Recipe, read_package
 from wsseg.models.shelf import package_names
 
 
@@ -46,6 +46,7 @@ def test_writing_over_a_package_is_refused_and_leaves_no_draft(make_package: Mak
         (("wsseg", "method"), "magic", 'method "magic" is unknown'),
         (("wsseg", "settings"), {"draws": 0}, "settings.draws"),
         (("wsseg", "settings"), {"width": 3}, "settings.width"),
+        (("wsseg", "inside"), {"tumor": "skull"}, "inside tells which piece is kept, and needs largest_component"),
     ],
 )
 def test_wrong_fields_are_named(
@@ -62,6 +63,21 @@ def test_wrong_fields_are_named(
     with pytest.raises(WssegError, match=sentence) as caught:
         create_method(read_package(package.folder))
     assert str(path) in str(caught.value) or "labels" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("inside", "sentence"),
+    [
+        ({"a": "skull"}, "a in skull are not both among the labels"),
+        ({"a": "a"}, "a lies in itself"),
+        ({"c": "a", "a": "b", "b": "a"}, "lies in itself"),
+    ],
+)
+def test_classes_lie_in_classes_without_a_circle(inside: dict[str, str], sentence: str) -> None:
+    recipe = metadata_of("cdm", {}, ("a", "b", "c")).wsseg.model_dump() | {"largest_component": True}
+    assert Recipe.model_validate(recipe | {"inside": {"c": "b", "b": "a"}}).inside == {"c": "b", "b": "a"}
+    with pytest.raises(ValueError, match=sentence):
+        Recipe.model_validate(recipe | {"inside": inside})
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe"])

@@ -17,6 +17,7 @@ from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional
 
+from wsseg.data.air import find_air, without_padding
 from wsseg.errors import WssegError
 from wsseg.images.volume import SliceGrid, Volume, hung
 from wsseg.labels.space import Presence
@@ -88,6 +89,7 @@ class Stack:
             window of a CT; of a colour picture (1, 3, height, width), upright.
         native: (slices, rows, columns) float32, the (first) channel at native pixels.
         tissue: (slices, rows, columns) bool at native pixels, holes filled.
+        air: where there surely is air around it, of the same shape; none in pictures.
         grid: how the volume was cut.
         box: the window of each slice that ``images`` shows.
         spacing: of native rows and columns in mm.
@@ -97,6 +99,7 @@ class Stack:
     images: Tensor
     native: NDArray[np.float32]
     tissue: NDArray[np.bool_]
+    air: NDArray[np.bool_]
     grid: SliceGrid
     box: Box
     spacing: tuple[float, float]
@@ -153,7 +156,9 @@ def prepare(volume: Volume, view: View) -> Stack:
         return _picture(volume)
     grid = SliceGrid.of(volume, view.axis)
     slices = np.ascontiguousarray(grid.cut(volume.voxels), dtype=np.float32)
-    scaled, tissue = scale_hounsfield(slices, view.windows) if view.windows else scale_intensity(slices, view.bright)
+    scaled, tissue, air = (
+        scale_hounsfield(slices, view.windows) if view.windows else scale_intensity(slices, view.bright)
+    )
     down, right = (volume.spacing[axis] for axis in grid.plane_axes)
     if view.pixel_mm:
         box = _middle(tissue.shape[1:], (down, right), view.size * view.pixel_mm)
@@ -168,7 +173,7 @@ def prepare(volume: Volume, view: View) -> Stack:
     images = functional.interpolate(
         window, size=(view.size, view.size), mode="bilinear", antialias=True, align_corners=False
     )
-    return Stack(images.clamp(-1, 1), scaled[:, 0], tissue, grid, box, (down, right))
+    return Stack(images.clamp(-1, 1), scaled[:, 0], tissue, air, grid, box, (down, right))
 
 
 def _picture(volume: Volume) -> Stack:
@@ -178,7 +183,8 @@ def _picture(volume: Volume) -> Stack:
     _, rows, columns, _ = pixels.shape
     images = torch.from_numpy(np.ascontiguousarray(np.moveaxis(hung(pixels, (1, 2)), -1, 1)))
     everywhere = np.ones((1, rows, columns), np.bool_)
-    return Stack(images, pixels.mean(axis=-1), everywhere, grid, Box(0, 0, rows, columns), (1.0, 1.0), upright=True)
+    box = Box(0, 0, rows, columns)
+    return Stack(images, pixels.mean(axis=-1), everywhere, ~everywhere, grid, box, (1.0, 1.0), upright=True)
 
 
 def _padding(box: Box, shape: Sequence[int]) -> list[int]:
@@ -187,39 +193,37 @@ def _padding(box: Box, shape: Sequence[int]) -> list[int]:
     return [-box.left, box.left + box.width - columns, -box.top, box.top + box.height - rows]
 
 
-def scale_intensity(
-    slices: NDArray[np.float32], brightest: float = BRIGHT
-) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Scale a scan so that air is -1 and ``brightest`` medians of its tissue are 1.
+Scaled = tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_]]
+"""Slices (slices, channels, rows, columns) in [-1, 1]; where there is tissue, without holes; where there is air."""
 
-    Independent of the scan's unit: any positive factor and offset cancel.
 
-    Args:
-        slices: (slices, rows, columns).
+def scale_intensity(slices: NDArray[np.float32], brightest: float = BRIGHT) -> Scaled:
+    """Scale a scan (slices, rows, columns) so that air is -1 and ``brightest`` medians of its tissue are 1.
 
-    Returns:
-        The scaled slices (slices, 1, rows, columns), and where there is tissue, without holes.
+    Independent of the scan's unit, any positive factor and offset cancel; and of
+    what the air around the body looks like, which need not be the darkest.
     """
-    low, high = np.percentile(slices, [0.5, 99.5])
+    inner = (slice(None), *without_padding(slices))
+    low, high = np.percentile(slices[inner], 0.5), np.percentile(slices, 99.5)
     if high <= low:
         low, high = slices.min(), slices.max()
     level = (slices - low) / (high - low)
-    bright = level > AIR
+    air = np.ones(level.shape, np.bool_)
+    air[inner] = find_air(level[inner])
+    bright = (level > AIR) & ~air
     reference = float(np.median(level[bright])) if bright.any() else 1.0
     scaled = np.clip(level / (brightest * reference), 0, 1) * 2 - 1
-    return scaled.astype(np.float32)[:, None], _solid(bright)
+    scaled[air] = -1
+    return scaled.astype(np.float32)[:, None], _solid(bright), air
 
 
-def scale_hounsfield(
-    slices: NDArray[np.float32], windows: Sequence[tuple[float, float]]
-) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+def scale_hounsfield(slices: NDArray[np.float32], windows: Sequence[tuple[float, float]]) -> Scaled:
     """Scale a CT (slices, rows, columns) so that each window's lowest unit is -1 and its highest 1.
 
-    Returns:
-        A channel for each window, (slices, windows, rows, columns), and where there is tissue, without holes.
+    No air is told from lungs.
     """
     channels = [np.clip((slices - low) / (high - low), 0, 1) * 2 - 1 for low, high in windows]
-    return np.stack(channels, axis=1).astype(np.float32), _solid(slices > OUTSIDE_BODY)
+    return np.stack(channels, axis=1).astype(np.float32), _solid(slices > OUTSIDE_BODY), np.zeros_like(slices, np.bool_)
 
 
 def _solid(bright: NDArray[np.bool_]) -> NDArray[np.bool_]:

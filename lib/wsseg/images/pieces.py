@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
+
+ALONE = 0.01
+"""Surroundings that a piece has at least, so that one is kept where no piece is surrounded at all."""
 
 
 def largest_piece(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -15,9 +20,49 @@ def largest_piece(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return np.asarray(pieces == 1 + np.bincount(pieces.ravel())[1:].argmax())
 
 
-def largest_pieces(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The largest piece of each class of a mask, the rest 0."""
-    kept = np.zeros_like(mask)
-    for value in np.unique(mask[mask > 0]):
-        kept[largest_piece(mask == value)] = value
-    return kept
+def likely_pieces(
+    mask: NDArray[np.uint8], probability: NDArray[np.float32], inside: Mapping[int, int]
+) -> NDArray[np.uint8]:
+    """One piece of each class, by its probability and place; the rest 0.
+
+    A piece counts by the sum of its voxels' probabilities; one of a class that
+    lies inside another also by how much of its border in the slices is the
+    other's piece.
+
+    Args:
+        mask: (slices, rows, columns), 0 background, 1..N the classes.
+        probability: (slices, classes, rows, columns).
+        inside: class that surrounds, by class; no circle in it.
+    """
+    kept: dict[int, NDArray[np.bool_]] = {}
+    values = [int(value) for value in np.unique(mask[mask > 0])]
+    for value in sorted(values, key=lambda value: _depth(value, inside)):
+        around = kept.get(inside.get(value, 0))
+        kept[value] = _likeliest(mask == value, probability[:, value - 1], around)
+    found = np.zeros_like(mask)
+    for value, piece in kept.items():
+        found[piece] = value
+    return found
+
+
+def _depth(value: int, inside: Mapping[int, int]) -> int:
+    """How many classes lie around a class."""
+    return 1 + _depth(inside[value], inside) if value in inside else 0
+
+
+def _likeliest(
+    mask: NDArray[np.bool_], probability: NDArray[np.float32], around: NDArray[np.bool_] | None
+) -> NDArray[np.bool_]:
+    pieces, count = ndimage.label(mask)
+    each = range(1, count + 1)
+    scores = ndimage.sum_labels(probability, pieces, each)
+    if around is not None and count > 1:
+        scores = scores * [max(_enclosed(pieces == piece, around), ALONE) for piece in each]
+    return np.asarray(pieces == 1 + int(np.argmax(scores)))
+
+
+def _enclosed(piece: NDArray[np.bool_], around: NDArray[np.bool_]) -> float:
+    """Part of what borders on a piece within its slices (slices, rows, columns) that is ``around``."""
+    cross = ndimage.generate_binary_structure(2, 1)[None]
+    border = ndimage.binary_dilation(piece, cross) & ~piece
+    return float(around[border].mean()) if border.any() else 0.0

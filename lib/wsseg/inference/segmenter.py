@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from wsseg.data.preprocess import Stack, View, prepare
 from wsseg.errors import WssegError
 from wsseg.images.formats import write_mask
-from wsseg.images.pieces import largest_pieces
+from wsseg.images.pieces import likely_pieces
 from wsseg.images.scan import check_scan, read_scan
 from wsseg.images.volume import Volume
 from wsseg.inference.active import ScanSummary, scan_features
@@ -85,9 +85,11 @@ class Segmenter:
         predicted = self._predict(stack, prompt, seed, progress)
         maps = _refined(stack, stack.to_native(predicted.probabilities.cpu()), recipe)
         best = maps.max(axis=1)
-        mask: NDArray[np.uint8] = stack.grid.join(np.where(best > 0.5, maps.argmax(axis=1) + 1, 0).astype(np.uint8))
+        marked = np.where(best > 0.5, maps.argmax(axis=1) + 1, 0).astype(np.uint8)
         if recipe.largest_component:
-            mask = largest_pieces(mask)
+            values = self.package.labels.values()
+            marked = likely_pieces(marked, maps, {values[a]: values[b] for a, b in recipe.inside.items()})
+        mask: NDArray[np.uint8] = stack.grid.join(marked)
         presence_probability = predicted.presence.float().cpu().numpy()
         certain = (maps * presence_probability[:, :, None, None]).max(axis=1)
         doubt: NDArray[np.uint8] = stack.grid.join(np.round(100 * (1 - np.abs(2 * certain - 1))).astype(np.uint8))
@@ -96,7 +98,7 @@ class Segmenter:
             self.package.labels,
             _stored(stack, predicted.presence),
             scan.like(doubt),
-            expected_dice(maps, stack.grid.cut(mask), presence_probability),
+            expected_dice(maps, marked, presence_probability),
             stack.grid,
         )
 
@@ -173,10 +175,11 @@ def segment_file(scan: Path, mask: Path, model: str | Path = DEFAULT_MODEL) -> N
 
 
 def _refined(stack: Stack, maps: NDArray[np.float32], recipe: Recipe) -> NDArray[np.float32]:
-    """Probabilities (slices, classes, rows, columns) at native edges; with a rim, 0 in it and in air."""
+    """Probabilities (slices, classes, rows, columns) at native edges; 0 in air, and in a rim where there is one."""
     if recipe.edge_mm:
         down, right = (max(1, round(recipe.edge_mm / step)) for step in stack.spacing)
         guide = (stack.native + 1) / 2
         planes = [guided_filter(maps[:, k], guide, (down, right)) for k in range(maps.shape[1])]
         maps = np.stack(planes, axis=1)
-    return np.where((stack.depth_mm() > recipe.rim_mm)[:, None], maps, 0) if recipe.rim_mm else maps
+    outside = stack.depth_mm() <= recipe.rim_mm if recipe.rim_mm else stack.air
+    return np.where(outside[:, None], 0, maps)

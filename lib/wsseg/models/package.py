@@ -19,7 +19,7 @@ import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -78,11 +78,13 @@ class Recipe(Strict):
         windows: lowest and highest Hounsfield unit of each channel that is made of a
             CT; empty for other scans.
         modality: DICOM modality and sequence the model reads.
-        rim_mm: depth under the skin where nothing is marked; 0 marks in air too.
+        rim_mm: depth under the skin where nothing is marked; never anything in what is surely air.
         edge_mm: radius of a guided filter that moves borders to the edges of
             the image at its own resolution; 0 leaves them as the network's grid
             has them.
-        largest_component: keep only the largest piece of each class in 3-D.
+        largest_component: keep only one piece of each class in 3-D, that of the
+            greatest sum of probabilities.
+        inside: class that surrounds, by class; a piece also counts by how far it is surrounded.
         licence: of the weights, following from the training data's.
         training: on what, how long and with which score; None for an untrained package.
         figures: measured results.
@@ -103,6 +105,7 @@ class Recipe(Strict):
     rim_mm: float = Field(0.0, ge=0, le=100)
     edge_mm: float = Field(0.0, ge=0, le=50)
     largest_component: bool = False
+    inside: dict[str, str] = Field({}, max_length=64)
     licence: str
     training: TrainingRecord | None = None
     figures: list[Figure] = []
@@ -111,6 +114,21 @@ class Recipe(Strict):
     @classmethod
     def _of_an_earlier_format(cls, given: Any) -> Any:
         return to_current(given)
+
+    @model_validator(mode="after")
+    def _classes_lie_inside_classes(self) -> Self:
+        if self.inside and not self.largest_component:
+            raise ValueError("inside tells which piece is kept, and needs largest_component")
+        for name, around in self.inside.items():
+            if not {name, around} <= set(self.labels):
+                raise ValueError(f"inside: {name} in {around} are not both among the labels")
+            passed = {name}
+            while around in self.inside and around not in passed:
+                passed.add(around)
+                around = self.inside[around]
+            if around in passed:
+                raise ValueError(f"inside: {name} lies in itself")
+        return self
 
 
 class Metadata(BaseModel):

@@ -1,0 +1,80 @@
+"""What surrounds the body in a scan of no known unit: air of any level, constant or noisy, and padding around it."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+FRAME = 3
+"""Pixels from the border of a slice, padding left out, that show whether there is air."""
+
+SHARE = 0.25
+"""Part of the frame that is of one level where there is air; organs that reach the border share none."""
+
+DARK = 0.15
+"""Level, in parts of the scan's range, up to which what frames a slice is air if it is of one level.
+
+Brighter air is told from tissue by its flatness.
+"""
+
+FLAT = 0.5
+"""Noise of such air, in parts of the tissue's; a magnitude image has 0.66 times as much where nothing is."""
+
+HALF_NORMAL = 0.6745
+"""Median of the distances from the mean of a normal distribution, in its deviations."""
+
+LEAST, MOST = 0.01, 0.05
+"""Parts of the range by which air may differ from its usual level, after smoothing."""
+
+
+def without_padding(slices: NDArray[np.float32]) -> tuple[slice, slice]:
+    """Rows and columns of a scan (slices, rows, columns) without those around it that are of one value throughout."""
+    shown = (slices != slices[0, 0, 0]).any(axis=0)
+    return _extent(shown.any(axis=1)), _extent(shown.any(axis=0))
+
+
+def _extent(shown: NDArray[np.bool_]) -> slice:
+    found = np.flatnonzero(shown)
+    return slice(int(found[0]), int(found[-1]) + 1) if found.size else slice(0, len(shown))
+
+
+def find_air(level: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Where there is air: pixels of one level that reach the border of their slice.
+
+    Args:
+        level: (slices, rows, columns) without padding, in parts of the scan's range, 0 its dark and 1 its bright end.
+
+    Returns:
+        Of the same shape; all False where the body fills the slices.
+    """
+    smooth = ndimage.gaussian_filter(level, (0, 1, 1), truncate=2)
+    frame = np.ones(level.shape, np.bool_)
+    frame[:, FRAME:-FRAME, FRAME:-FRAME] = False
+    found = smooth[frame]
+    counts, edges = np.histogram(found, 100, (0.0, 0.5))
+    usual = float(edges[counts.argmax()] + edges[1] / 2)
+    below = found[(found <= usual) & (found > usual - 2 * MOST)]  # tissue lies above, the lower half is air alone
+    spread = float(np.median(usual - below)) / HALF_NORMAL if below.size else 0.0
+    width = min(max(LEAST, 3 * spread), MOST)
+    same = np.abs(smooth - usual) <= width
+    if same[frame].mean() < SHARE or (usual > DARK and not _flatter(np.abs(level - smooth), same & frame, ~same)):
+        return np.zeros_like(same)
+    air = np.stack([_reaching(plane) for plane in same])
+    beside = ndimage.maximum_filter(air, (1, 5, 5))  # where smoothing mixed it with what is next to it
+    return np.asarray(air | (beside & (np.abs(level - usual) <= width)))
+
+
+def _flatter(grain: NDArray[np.float32], air: NDArray[np.bool_], tissue: NDArray[np.bool_]) -> bool:
+    """Whether there is much less noise in one than in the other; medians, as edges are no noise."""
+    return not tissue.any() or bool(np.median(grain[air]) <= FLAT * np.median(grain[tissue]))
+
+
+def _reaching(plane: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The pieces of a mask (rows, columns) that touch its border."""
+    pieces, count = ndimage.label(plane)
+    border = np.concatenate([pieces[0], pieces[-1], pieces[:, 0], pieces[:, -1]])
+    touching = np.zeros(count + 1, np.bool_)
+    touching[border] = True
+    touching[0] = False
+    return touching[pieces]
