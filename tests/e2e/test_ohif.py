@@ -18,11 +18,11 @@ from playwright.sync_api import Browser, Page
 from pydicom import dcmread
 from scipy import ndimage
 
+from wsseg.archive.client import PASSWORD, USER
 from wsseg.data.phantom import make_phantom
 from wsseg.evaluation.metrics import dice_of
 from wsseg.images.volume import Volume
 from wsseg.models.shelf import find_package
-from wsseg.server.studies.pacs.client import PASSWORD, USER
 
 GLIOMA = {"cldf-glioma-flair": 0.6, "cdm-glioma-flair": 0.4, "cam-glioma-flair": 0.1}
 """The least Dice on so coarse a scan, on which the map of class activation has few pixels."""

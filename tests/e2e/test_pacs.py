@@ -25,14 +25,14 @@ from orthanc import AUTH, Orthanc, as_itk, orthanc, write_patient
 from pydicom import Dataset, dcmread, dcmwrite
 
 from conftest import small_package
+from wsseg.archive import client as pacs
+from wsseg.archive.client import PASSWORD, USER, Pacs, RefusedError
 from wsseg.data.phantom import make_phantom
 from wsseg.errors import UnavailableError, WssegError
 from wsseg.files import home
 from wsseg.images.volume import Volume
 from wsseg.models.shelf import publish
 from wsseg.server.serve import check_studies
-from wsseg.server.studies.pacs import client as pacs
-from wsseg.server.studies.pacs.client import PASSWORD, USER, Pacs, RefusedError
 
 LABELS = ("left", "middle", "right")
 CT = {"Modality": "CT", "SOPClassUID": "1.2.840.10008.5.1.4.1.1.2"}

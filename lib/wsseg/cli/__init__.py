@@ -11,7 +11,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from wsseg import __version__
-from wsseg.cli import evaluate, import_release, labels, measure, models, new, segment, serve, train
+from wsseg.cli import archive, evaluate, import_release, labels, measure, models, new, segment, serve, train
 from wsseg.cli.common import errors, printed
 from wsseg.errors import WssegError
 
@@ -25,6 +25,7 @@ _UsageError: Any = typer.BadParameter.__bases__[0]
 
 app.command()(serve.serve)
 app.command()(segment.segment)
+app.command()(archive.archive)
 app.command()(train.train)
 app.command("import")(import_release.import_release)
 app.command()(evaluate.evaluate)

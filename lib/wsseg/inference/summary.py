@@ -30,6 +30,11 @@ class Summary:
         sizes = facts["area_percent"] if result.mask.picture else facts["millilitres"]
         return cls(sizes, {name: facts[name] for name in QUALITY})
 
+    @property
+    def certainty(self) -> float:
+        """What the model says of its own mask, in [0, 1]; the lowest are worth looking at first."""
+        return self.quality["confidence"]
+
     def row(self) -> dict[str, float]:
         """What stands under :func:`columns_of`, in their order."""
         return {**self.sizes, **self.quality}

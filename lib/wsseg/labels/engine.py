@@ -1,12 +1,13 @@
-"""Where weak labels are kept."""
+"""Where weak labels are kept, and the work on archives beside them."""
 
 from __future__ import annotations
 
 import os
 
-from wsseg.files import home
+from wsseg.files import home, make_folder
+from wsseg.labels.database import Database
 from wsseg.labels.project import Project
-from wsseg.labels.store import LabelStore
+from wsseg.labels.store import LabelStore, address_in
 
 URL = "WSSEG_LABELS"
 """The environment's variable that names a database which several servers share."""
@@ -16,3 +17,9 @@ def open_store(project: Project) -> LabelStore:
     """A project's labels in the database at ``$WSSEG_LABELS``, else in the one in the work directory."""
     url = os.environ.get(URL)
     return LabelStore(url, project) if url else LabelStore.at(home(), project)
+
+
+def open_database() -> Database:
+    """That database itself, for what else is kept in it."""
+    make_folder(home())
+    return Database(os.environ.get(URL) or address_in(home()), readonly=False)

@@ -84,7 +84,7 @@ class LabelStore:
         """The store in a work directory."""
         if not readonly:
             make_folder(home)
-        return cls(sa.URL.create("sqlite", database=str(home / FILE)), project, readonly)
+        return cls(address_in(home), project, readonly)
 
     def close(self) -> None:
         """Close all connections."""
@@ -333,3 +333,8 @@ class LabelStore:
         check_name(annotator, "annotator")
         with self._database.writing() as connection:
             yield connection, rows.find_or_add_scan(connection, self.project.id, scan)
+
+
+def address_in(home: Path) -> sa.URL:
+    """The database of a work directory."""
+    return sa.URL.create("sqlite", database=str(home / FILE))

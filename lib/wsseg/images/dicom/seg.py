@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
+from dataclasses import dataclass
 from pathlib import Path
 
 import nibabel as nib
@@ -46,7 +47,31 @@ _READ_AS: Mapping[str, Callable[[str], object]] = {"DA": DA, "TM": TM, "DT": DT}
 """How values of dates and times are checked."""
 
 
-def write_seg(path: Path, mask: Volume, scan: DicomScan, segments: Segments) -> None:
+@dataclass(frozen=True)
+class Identity:
+    """What a SEG is known by.
+
+    Attributes:
+        series: SeriesInstanceUID.
+        instance: SOPInstanceUID.
+    """
+
+    series: str
+    instance: str
+
+    @classmethod
+    def new(cls) -> Identity:
+        """One that nothing else has."""
+        return cls(generate_uid(), generate_uid())
+
+    @classmethod
+    def derived(cls, *sources: str) -> Identity:
+        """The same one whenever it is derived of the same texts: a result that is made again is the same object."""
+        series, instance = (generate_uid(entropy_srcs=[kind, *sources]) for kind in ("series", "instance"))
+        return cls(series, instance)
+
+
+def write_seg(path: Path, mask: Volume, scan: DicomScan, segments: Segments, identity: Identity | None = None) -> None:
     """Write a mask as a binary DICOM SEG that belongs to the scan's study.
 
     Segments are numbered from 1, one per class that the mask shows, in the
@@ -59,19 +84,22 @@ def write_seg(path: Path, mask: Volume, scan: DicomScan, segments: Segments) -> 
         mask: classes 1..N on the scan's grid, its axes in any order and direction.
         scan: what :func:`read_series` returned.
         segments: the classes and who made the mask.
+        identity: what it is known by, by default something new.
 
     Raises:
         WssegError: the mask is on another grid or has other classes, the
             series lacks what a SEG must refer to, or the file cannot be written.
     """
     frames = _frames(mask, scan)
-    names = tuple(segments.labels)
+    names = list(segments.labels)
     if frames.min() < 0 or frames.max() > len(names):
         raise WssegError(f"mask: holds classes up to {frames.max()}, {segments.author} has {len(names)}")
     shown = [int(value) for value in np.unique(frames) if value] or list(range(1, len(names) + 1))
     number = np.zeros(len(names) + 1, np.uint8)
     number[shown] = range(1, len(shown) + 1)
-    seg = _segmentation(number[frames], [names[value - 1] for value in shown], scan, segments)
+    seg = _segmentation(
+        number[frames], [names[value - 1] for value in shown], scan, segments, identity or Identity.new()
+    )
     with whole_file(path) as part, _named(scan):
         seg.save_as(part, write_like_original=False)
 
@@ -101,7 +129,9 @@ def _named(scan: DicomScan) -> Iterator[None]:
         ) from error
 
 
-def _segmentation(voxels: NDArray[np.uint8], names: Sequence[str], scan: DicomScan, segments: Segments) -> Segmentation:
+def _segmentation(
+    voxels: NDArray[np.uint8], names: Sequence[str], scan: DicomScan, segments: Segments, identity: Identity
+) -> Segmentation:
     """The SEG of segment numbers (slices, rows, columns), 0 for none."""
     author, version = segments.author, segments.version
     descriptions = [_description(k + 1, name, segments) for k, name in enumerate(names)]
@@ -112,10 +142,10 @@ def _segmentation(voxels: NDArray[np.uint8], names: Sequence[str], scan: DicomSc
             pixel_array=voxels,
             segmentation_type="BINARY",
             segment_descriptions=descriptions,
-            series_instance_uid=generate_uid(),
+            series_instance_uid=identity.series,
             series_number=1000 + int(next(iter(numbers(sources[0], "SeriesNumber")), 0)),
             series_description=f"{author} {version}"[:64],
-            sop_instance_uid=generate_uid(),
+            sop_instance_uid=identity.instance,
             instance_number=1,
             manufacturer="wsseg",
             manufacturer_model_name=author,

@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 from stub import Stub, archive_stub, series_files
 
+from wsseg.archive.client import Pacs
 from wsseg.errors import NotFoundError, UnavailableError, WssegError
 from wsseg.images.dicom import seg as writer
 from wsseg.images.formats import read_grid
 from wsseg.server.studies.pacs.archive import Archive
 from wsseg.server.studies.pacs.cache import cache_folder
-from wsseg.server.studies.pacs.client import Pacs
 from wsseg.server.studies.store import KeptError
 
 INFO = {"label_info": [{"name": "left", "idx": 1}]}

@@ -16,6 +16,8 @@ from typing import Any
 from monailabel.config import settings
 
 from wsseg import __version__
+from wsseg.archive.client import Pacs
+from wsseg.archive.series import Series, is_uid
 from wsseg.errors import NotFoundError, UnavailableError, WssegError
 from wsseg.images.formats import read_grid
 from wsseg.images.on_grid import read_drawn
@@ -26,9 +28,7 @@ from wsseg.models.shelf import find_package
 from wsseg.server.studies.finished import mask_values
 from wsseg.server.studies.index import Info, Known, Listed
 from wsseg.server.studies.pacs.cache import EXTENSION, Cache, cache_folder
-from wsseg.server.studies.pacs.client import Pacs
 from wsseg.server.studies.pacs.outbox import Item, Outbox, Submission
-from wsseg.server.studies.pacs.series import Series, is_uid
 from wsseg.server.studies.store import FINAL, ScanStore
 
 logger = logging.getLogger(__name__)

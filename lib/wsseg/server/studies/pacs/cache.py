@@ -12,12 +12,12 @@ from uuid import uuid4
 from filelock import FileLock
 from monailabel.config import settings
 
+from wsseg.archive.client import Pacs
+from wsseg.archive.series import Series
 from wsseg.errors import naming
 from wsseg.files import held, home, make_folder, sweep, unwritable
 from wsseg.images.nifti import write_nifti
 from wsseg.server.studies.index import LOCK, LOCK_SECONDS
-from wsseg.server.studies.pacs.client import Pacs
-from wsseg.server.studies.pacs.series import Series
 
 logger = logging.getLogger(__name__)
 

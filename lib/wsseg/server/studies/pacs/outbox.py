@@ -13,11 +13,11 @@ from uuid import uuid4
 
 from pydantic import BaseModel
 
+from wsseg.archive.client import Pacs
 from wsseg.errors import WssegError
 from wsseg.files import PART, held, make_folder, sweep, unwritable, whole_file
 from wsseg.server.studies.case_files import extension_of
 from wsseg.server.studies.index import Info
-from wsseg.server.studies.pacs.client import Pacs
 from wsseg.server.studies.store import KeptError
 
 logger = logging.getLogger(__name__)

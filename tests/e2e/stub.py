@@ -19,8 +19,9 @@ from live import write_scan
 from orthanc import as_itk, write_patient
 from pydicom import Dataset, dcmread, dcmwrite
 
+from wsseg.archive import client
 from wsseg.images.formats import read_volume
-from wsseg.server.studies.pacs import client, outbox
+from wsseg.server.studies.pacs import outbox
 
 JSON = "application/dicom+json"
 
@@ -40,6 +41,7 @@ class Stub:
         seconds: before each answer.
         asked: paths and credentials so far.
         stored: what was sent to it.
+        confirms: whether it says that it has what was sent.
     """
 
     series: list[dict[str, Any]] = field(default_factory=list)
@@ -50,6 +52,7 @@ class Stub:
     seconds: float = 0.0
     asked: list[tuple[str, str]] = field(default_factory=list)
     stored: list[Dataset] = field(default_factory=list)
+    confirms: bool = True
     url: str = ""
 
     def add(self, files: list[Path], **told: Any) -> str:
@@ -89,6 +92,13 @@ def renamed(file: Path, **attributes: Any) -> bytes:
     return out.getvalue()
 
 
+def _fits(values: list[Any] | None, wanted: str) -> bool:
+    """Whether an attribute is as asked for: a value, or a day and all after it."""
+    if wanted.endswith("-"):
+        return bool(values) and values[0] >= wanted[:-1]
+    return values == [wanted]
+
+
 @contextmanager
 def serving() -> Iterator[Stub]:
     """A stub that listens."""
@@ -99,7 +109,9 @@ def serving() -> Iterator[Stub]:
             if not self._may():
                 return
             path = urlsplit(self.path)
-            if "/studies/" in path.path:
+            if path.path.endswith("/instances"):
+                self._instances(parse_qs(path.query)["SOPInstanceUID"][0])
+            elif "/studies/" in path.path:
                 self._images(path.path.rpartition("/")[2])
             else:
                 self._list({key: values[0] for key, values in parse_qs(path.query).items()})
@@ -125,12 +137,16 @@ def serving() -> Iterator[Stub]:
             found = [
                 series
                 for series in stub.series
-                if all(series.get(tag, {}).get("Value") == [value] for tag, value in wanted.items())
+                if all(_fits(series.get(tag, {}).get("Value"), value) for tag, value in wanted.items())
             ]
             if stub.paged:
                 start = int(query.get("offset", 0))
                 found = found[start : start + int(query.get("limit", len(found)))]
             self._answer(200, JSON, json.dumps(found, ensure_ascii=False).encode())
+
+        def _instances(self, uid: str) -> None:
+            found = [{"00080018": {"vr": "UI", "Value": [uid]}} for seg in stub.stored if seg.SOPInstanceUID == uid]
+            self._answer(200, JSON, json.dumps(found if stub.confirms else []).encode())
 
         def _images(self, uid: str) -> None:
             if uid not in stub.images:

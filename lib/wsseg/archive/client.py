@@ -22,9 +22,9 @@ from requests.auth import HTTPBasicAuth
 from urllib3 import Retry
 from urllib3.exceptions import MaxRetryError, ReadTimeoutError
 
+from wsseg.archive.series import ASKED, Series, is_uid
 from wsseg.errors import FullError, UnavailableError, WssegError
 from wsseg.files import no_room
-from wsseg.server.studies.pacs.series import ASKED, Series, is_uid
 
 logger = logging.getLogger(__name__)
 
@@ -68,12 +68,12 @@ class Pacs:
     def __init__(self, url: str) -> None:
         self.url = url.rstrip("/")
         if "@" in self.url:
-            raise WssegError(f"--studies: give user and password in {USER} and {PASSWORD}, not in the address")
+            raise WssegError(f"the archive's address: give user and password in {USER} and {PASSWORD}, not in it")
         qido, wado, stow = (prefix(kind) for kind in ("qido", "wado", "stow"))
         try:
             self._client = DICOMwebClient(self.url, session(), qido, wado, stow)
         except ValueError as error:
-            raise WssegError(f"--studies {url}: is not an address like https://host:8042/dicom-web") from error
+            raise WssegError(f"{url}: is not an address like https://host:8042/dicom-web") from error
         self._client.set_http_retry_params(retry=False)  # the session tries again, after a failed connection too
 
     def check(self) -> None:
@@ -83,17 +83,28 @@ class Pacs:
 
     def series(self, filters: dict[str, str]) -> list[Series]:
         """All series that match."""
-        found: dict[str, Series] = {}
-        offset = 0
+        return list({series.uid: series for page in self.pages(filters) for series in page}.values())
+
+    def pages(self, filters: dict[str, str], start: int = 0) -> Iterator[list[Series]]:
+        """Series that match, a page at a time, none kept.
+
+        Args:
+            filters: attributes and their values; of a date also a range, as in "20240131-".
+            start: how many entries of the list to leave out.
+        """
+        last: set[str] = set()
         while True:
             with self._clear():
-                page = self._search(filters, limit=PAGE, offset=offset)
-            before = len(found)
-            found.update({series.uid: series for series in map(Series.of, page) if series})
-            offset += len(page)
+                page = self._search(filters, limit=PAGE, offset=start)
+            found = [series for series in map(Series.of, page) if series]
             # Some archives answer with everything, whatever limit and offset say.
-            if len(page) != PAGE or len(found) == before:
-                return list(found.values())
+            if (uids := {series.uid for series in found}) == last:
+                return
+            yield found
+            last = uids
+            start += len(page)
+            if len(page) != PAGE:
+                return
 
     def find(self, uid: str) -> Series | None:
         """One series, None if there is none."""
@@ -124,6 +135,17 @@ class Pacs:
             answer = self._client.store_instances([dataset])
         if failed := answer.get("FailedSOPSequence"):
             raise RefusedError(f"{self.url}: did not store the result (reason {failed[0].get('FailureReason')})")
+
+    def holds(self, study: str, series: str, instance: str) -> bool:
+        """Whether it has one object, by the UIDs."""
+        with self._clear():
+            try:
+                found = self._client.search_for_instances(study, series, search_filters={"SOPInstanceUID": instance})
+            except requests.HTTPError as error:
+                if error.response is not None and error.response.status_code == 404:
+                    return False
+                raise
+            return any(entry["00080018"]["Value"] == [instance] for entry in found)
 
     def _search(
         self, filters: dict[str, str], limit: int | None = None, offset: int | None = None

@@ -10,10 +10,10 @@ from pydicom import dcmread
 from stub import Stub, archive_stub, entry, renamed, series_files
 
 from full_disk import largest_file
+from wsseg.archive import client
+from wsseg.archive.client import PASSWORD, USER, Pacs, RefusedError
+from wsseg.archive.series import Series, is_uid
 from wsseg.errors import FullError, UnavailableError
-from wsseg.server.studies.pacs import client
-from wsseg.server.studies.pacs.client import PASSWORD, USER, Pacs, RefusedError
-from wsseg.server.studies.pacs.series import Series, is_uid
 
 __all__ = ["archive_stub", "series_files"]  # fixtures
 

@@ -1,0 +1,78 @@
+"""Where results go: an archive, or a folder."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import unquote, urlsplit
+
+from wsseg.archive.client import Pacs
+from wsseg.errors import WssegError
+from wsseg.files import make_folder, whole_file
+from wsseg.images.dicom.seg import Identity
+
+REMOTE = ("http://", "https://")
+
+
+class Destination(Protocol):
+    """What takes DICOM objects and tells whether it has them."""
+
+    def holds(self, study: str, identity: Identity) -> bool:
+        """Whether an object is there."""
+
+    def store(self, file: Path, study: str, identity: Identity) -> None:
+        """Take an object; sent twice it is there once."""
+
+
+class ArchiveDestination:
+    """An archive that speaks DICOMweb."""
+
+    def __init__(self, pacs: Pacs) -> None:
+        self._pacs = pacs
+
+    def holds(self, study: str, identity: Identity) -> bool:
+        """Whether the archive says so."""
+        return self._pacs.holds(study, identity.series, identity.instance)
+
+    def store(self, file: Path, study: str, identity: Identity) -> None:
+        """Send a file."""
+        self._pacs.store(file)
+
+
+class FolderDestination:
+    """A folder with one for each study, and in it a file for each object, named by their UIDs."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def holds(self, study: str, identity: Identity) -> bool:
+        """Whether its file is there, which it is whole or not at all."""
+        return self._file(study, identity).exists()
+
+    def store(self, file: Path, study: str, identity: Identity) -> None:
+        """Copy a file."""
+        place = self._file(study, identity)
+        make_folder(place.parent)
+        with whole_file(place) as part:
+            shutil.copyfile(file, part)
+
+    def _file(self, study: str, identity: Identity) -> Path:
+        return self._folder / study / f"{identity.instance}.dcm"
+
+
+def address_of(place: str) -> str:
+    """A URL as it is, a folder as one, by which it is known wherever a command is called."""
+    if place.startswith(REMOTE):
+        return place.rstrip("/")
+    folder = Path(place).resolve()
+    if folder.exists() and not folder.is_dir():
+        raise WssegError(f"{place}: is a file, results go into a folder or an archive's URL")
+    return folder.as_uri()
+
+
+def open_destination(address: str) -> Destination:
+    """What an address of :func:`address_of` leads to."""
+    if address.startswith(REMOTE):
+        return ArchiveDestination(Pacs(address))
+    return FolderDestination(Path(unquote(urlsplit(address).path)))

@@ -1,0 +1,224 @@
+"""A campaign driven to its end: list, claim, hand out to workers, write down what became of it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import socket
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from uuid import uuid4
+
+from distributed import Client, Future
+
+from wsseg.archive.client import Pacs, RefusedError
+from wsseg.archive.cluster import HandlerPlugin, handle, needed
+from wsseg.archive.listing import Listing
+from wsseg.archive.work import LEASE, Claim, Counts, Outcome, Work
+from wsseg.errors import UnavailableError, WssegError
+
+logger = logging.getLogger(__name__)
+
+WINDOW = 64
+"""Series handed out at a time at least, so that the database is asked seldom; more where there are many threads."""
+
+PAUSES = (5.0, 600.0)
+"""Seconds between two questions to an archive that does not answer: at first, and at most."""
+
+POLL = 60.0
+"""Seconds between two questions for new series."""
+
+TICK = 1.0
+"""Seconds after which outcomes are on disk at the latest."""
+
+COUNTED = 2.0
+"""Seconds between two counts, since one over a million series takes a tenth of one."""
+
+
+class LostError(UnavailableError):
+    """The scheduler is gone; what was handed out waits in the database."""
+
+
+@dataclass(frozen=True)
+class RunProgress:
+    """How far a campaign is.
+
+    Attributes:
+        counts: series by state.
+        listed: whether the archive's list was read to its end.
+        seconds_left: for what is known, at the pace of this run; None before the first.
+        note: what it waits for; "" if for nothing.
+    """
+
+    counts: Counts
+    listed: bool
+    seconds_left: float | None
+    note: str
+
+
+class Run:
+    """One process's part in a campaign; any number may run at once.
+
+    Args:
+        work: the rows.
+        listing: what finds series; None to work on what is known.
+        pacs: asked whether it answers when series fail for want of it.
+        follow: whether to go on polling for new series for ever.
+        told: how far it is, about once a second.
+    """
+
+    def __init__(
+        self, work: Work, listing: Listing | None, pacs: Pacs, follow: bool, told: Callable[[RunProgress], None]
+    ) -> None:
+        self._work = work
+        self._listing = listing
+        self._pacs = pacs
+        self._follow = follow
+        self._told = told
+        self._owner = f"{socket.gethostname()[:20]} {os.getpid()} {uuid4().hex[:8]}"
+        self._under_way: dict[Future, Claim] = {}
+        self._ended: queue.Queue[Future] = queue.Queue()
+        self._outcomes: list[Outcome] = []
+        self._listed = listing is None
+        self._refused: WssegError | None = None
+        self._stop = threading.Event()
+        self._window = WINDOW
+        self._pause = 0.0
+        self._hold_until = 0.0
+        self._note = ""
+        self._started = time.monotonic()
+        self._done_before = 0
+
+    def go(self, client: Client, plugin: HandlerPlugin) -> Counts:
+        """Work until nothing is left, whoever else has claimed it.
+
+        Args:
+            client: of the workers.
+            plugin: makes their handlers.
+
+        Raises:
+            LostError: the scheduler is gone; another client may go on with this run.
+            RefusedError: the archive will not be listed.
+        """
+        client.register_plugin(plugin)
+        counts = self._work.counts()
+        self._started, self._done_before = time.monotonic(), counts.done + counts.failed
+        lister = threading.Thread(target=self._list, daemon=True)
+        self._stop.clear()
+        lister.start()
+        try:
+            return self._until_done(client, plugin.name)
+        finally:
+            self._stop.set()
+            lister.join()
+            self._write_down()
+            self._under_way.clear()
+            self._work.give_back(self._owner)
+
+    def _until_done(self, client: Client, name: str) -> Counts:
+        renewed = time.monotonic()
+        counted = float("-inf")
+        while True:
+            if self._refused:
+                raise self._refused
+            if client.status != "running":
+                raise LostError("the scheduler is gone")
+            self._hand_out(client, name)
+            self._collect()
+            self._write_down()
+            if time.monotonic() - renewed > LEASE / 4:
+                self._work.renew(self._owner)
+                renewed = time.monotonic()
+            listed = self._listed  # before counting, so that no page comes between
+            if time.monotonic() - counted < COUNTED and self._under_way:
+                continue
+            counts, counted = self._work.counts(), time.monotonic()
+            self._tell(counts)
+            if not self._under_way and listed and not counts.open and not self._follow:
+                return counts
+
+    def _list(self) -> None:
+        """Find series, beside the work on those that are known."""
+        pause, longest = PAUSES
+        while self._listing is not None and not self._stop.is_set():
+            try:
+                self._listing.read()
+                self._listed, wait, pause = True, POLL, PAUSES[0]
+            except RefusedError as error:
+                self._refused = error
+                return
+            except UnavailableError as error:
+                self._note, wait, pause = str(error), pause, min(2 * pause, longest)
+            if self._listed and not self._follow:
+                return
+            self._stop.wait(wait)
+
+    def _hand_out(self, client: Client, name: str) -> None:
+        """Fill the window, which is refilled when it is half empty."""
+        if time.monotonic() < self._hold_until or 2 * len(self._under_way) > self._window:
+            return
+        resources, self._window = needed(client), max(WINDOW, 4 * sum(client.nthreads().values()))
+        for claim in self._work.claim(self._window - len(self._under_way), self._owner):
+            future = client.submit(handle, name, claim, key=f"{name}-{claim.id}-{uuid4().hex[:8]}", resources=resources)
+            self._under_way[future] = claim
+            future.add_done_callback(self._ended.put)
+
+    def _collect(self) -> None:
+        """Take what has ended within a tick, or half a window of it."""
+        end = time.monotonic() + TICK
+        taken = 0
+        while taken < WINDOW // 2:
+            try:
+                future = self._ended.get(timeout=max(0.0, end - time.monotonic()))
+            except queue.Empty:
+                return
+            taken += 1
+            claim = self._under_way.pop(future, None)
+            if claim is not None:
+                self._take(claim, future)
+
+    def _take(self, claim: Claim, future: Future) -> None:
+        if future.status == "finished":
+            outcome: Outcome = future.result()
+        elif future.status == "error":  # its worker died again and again, or could not load the model
+            outcome = Outcome(claim.id, 0.0, error=f"its worker failed ({_reason(future)})", passing=True)
+        else:  # the scheduler is gone
+            self._work.give_back(self._owner, [claim.id])
+            return
+        if outcome.passing and not self._answers():
+            self._work.give_back(self._owner, [claim.id])
+        else:
+            self._outcomes.append(outcome)
+
+    def _answers(self) -> bool:
+        """Whether the archive does; if not, nothing is handed out for a while, and no try is counted."""
+        if time.monotonic() < self._hold_until:
+            return False
+        try:
+            self._pacs.check()
+        except UnavailableError as error:
+            self._pause = min(2 * self._pause or PAUSES[0], PAUSES[1])
+            self._hold_until = time.monotonic() + self._pause
+            self._note = str(error)
+            logger.warning("%s, trying again in %.0f s", error, self._pause)
+            return False
+        self._pause, self._note = 0.0, ""
+        return True
+
+    def _write_down(self) -> None:
+        if self._outcomes:
+            self._work.note(self._outcomes)
+            self._outcomes = []
+
+    def _tell(self, counts: Counts) -> None:
+        behind = counts.done + counts.failed - self._done_before
+        pace = (time.monotonic() - self._started) / behind if behind > 0 else None
+        self._told(RunProgress(counts, self._listed, None if pace is None else pace * counts.open, self._note))
+
+
+def _reason(future: Future) -> str:
+    error = future.exception()
+    return str(error) if isinstance(error, WssegError) else type(error).__name__

@@ -1,0 +1,80 @@
+"""One series of an archive, from the archive to its result's place there."""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+from wsseg.archive.client import Pacs, RefusedError
+from wsseg.archive.destination import Destination
+from wsseg.archive.work import Claim, Outcome
+from wsseg.errors import FullError, UnavailableError, WssegError, naming
+from wsseg.images.dicom.seg import Identity, write_seg
+from wsseg.images.dicom.series import DicomScan, read_series
+from wsseg.images.scan import check_scan
+from wsseg.inference.result import Segmentation
+from wsseg.inference.segmenter import Segmenter
+from wsseg.inference.summary import Summary
+
+
+class SeriesSegmenter:
+    """A loaded model between an archive and a destination.
+
+    Several threads may call it: one computes, meanwhile others fetch and send.
+
+    Args:
+        segmenter: the model.
+        pacs: where series come from.
+        destination: where DICOM SEGs go.
+    """
+
+    def __init__(self, segmenter: Segmenter, pacs: Pacs, destination: Destination) -> None:
+        self._segmenter = segmenter
+        self._pacs = pacs
+        self._destination = destination
+        self._computing = threading.Lock()
+
+    def __call__(self, claim: Claim) -> Outcome:
+        """Segment a series; whatever goes wrong is its outcome."""
+        started = time.perf_counter()
+        try:
+            summary = self._segment(claim)
+        except Exception as error:  # whatever a library makes of a series, the next one is segmented
+            seconds = time.perf_counter() - started
+            return Outcome(claim.id, seconds, error=_sentence(error), passing=_is_passing(error))
+        return Outcome(claim.id, time.perf_counter() - started, summary.sizes, summary.certainty)
+
+    def _segment(self, claim: Claim) -> Summary:
+        with tempfile.TemporaryDirectory(prefix="wsseg-") as name, naming(Path(name), claim.series.uid):
+            folder = Path(name)
+            images, seg = folder / "images", folder / "seg.dcm"
+            images.mkdir()
+            self._pacs.fetch(claim.series, images)
+            scan = read_series(images)
+            check_scan(scan.volume, scan.series_uid)
+            with self._computing:
+                result = self._segmenter(scan.volume)
+            self._deliver(seg, result, scan, claim.series.study)
+            return Summary.of(result)
+
+    def _deliver(self, seg: Path, result: Segmentation, scan: DicomScan, study: str) -> None:
+        """Send the SEG unless it is there from an earlier try; it is done when the destination says that it has it."""
+        package = self._segmenter.package
+        identity = Identity.derived(scan.series_uid, package.name, package.metadata.version)
+        if self._destination.holds(study, identity):
+            return
+        write_seg(seg, result.mask, scan, package.segments, identity)
+        self._destination.store(seg, study, identity)
+        if not self._destination.holds(study, identity):
+            raise UnavailableError("the result was sent, but the archive does not list it yet")
+
+
+def _sentence(error: Exception) -> str:
+    """An error of ours as it is; of others the kind alone, since libraries quote what stands in the file."""
+    return str(error) if isinstance(error, WssegError) else f"cannot be segmented ({type(error).__name__})"
+
+
+def _is_passing(error: Exception) -> bool:
+    return isinstance(error, (UnavailableError, FullError)) and not isinstance(error, RefusedError)

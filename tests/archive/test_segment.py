@@ -1,0 +1,79 @@
+"""One series to one DICOM SEG, whoever tries it again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydicom import dcmread
+from stub import Stub, archive_stub, series_files
+
+from conftest import MakePackage
+from wsseg.archive.client import Pacs
+from wsseg.archive.destination import address_of, open_destination
+from wsseg.archive.segment import SeriesSegmenter
+from wsseg.archive.series import Series
+from wsseg.archive.work import Claim
+from wsseg.errors import WssegError
+from wsseg.inference.segmenter import Segmenter
+
+__all__ = ["archive_stub", "series_files"]
+
+
+@pytest.fixture
+def segmenter(make_package: MakePackage) -> Segmenter:
+    return Segmenter(make_package().folder)
+
+
+def claim_of(stub: Stub, files: list[Path]) -> Claim:
+    first = dcmread(files[0])
+    return Claim(7, Series(stub.add(files), str(first.StudyInstanceUID), len(files), {}))
+
+
+def handler(stub: Stub, segmenter: Segmenter, to: str) -> SeriesSegmenter:
+    return SeriesSegmenter(segmenter, Pacs(stub.url), open_destination(to))
+
+
+def test_a_second_try_is_the_same_object(stub: Stub, files: list[Path], segmenter: Segmenter, tmp_path: Path) -> None:
+    claim = claim_of(stub, files)
+    first, second = (handler(stub, segmenter, stub.url)(claim) for _ in range(2))
+    assert (first.id, first.error, first.sizes) == (7, "", second.sizes)
+    assert first.quality is not None
+    (seg,) = stub.stored
+    assert seg.Modality == "SEG"
+    assert handler(stub, segmenter, address_of(str(tmp_path / "out")))(claim).error == ""
+    (copy,) = (tmp_path / "out").rglob("*.dcm")
+    same = dcmread(copy)
+    assert (same.SOPInstanceUID, same.SeriesInstanceUID) == (seg.SOPInstanceUID, seg.SeriesInstanceUID)
+    assert copy.name == f"{seg.SOPInstanceUID}.dcm"
+
+
+def test_done_is_what_the_archive_confirms(stub: Stub, files: list[Path], segmenter: Segmenter) -> None:
+    claim = claim_of(stub, files)
+    stub.confirms = False
+    outcome = handler(stub, segmenter, stub.url)(claim)
+    assert (outcome.passing, "does not list it yet" in outcome.error) == (True, True)
+    stub.confirms = True
+    assert handler(stub, segmenter, stub.url)(claim).error == ""
+    assert len({seg.SOPInstanceUID for seg in stub.stored}) == 1
+
+
+def test_what_cannot_be_segmented_is_told_and_not_tried_again(
+    stub: Stub, files: list[Path], segmenter: Segmenter
+) -> None:
+    claim = claim_of(stub, [*files[:2], *files[3:]])
+    outcome = handler(stub, segmenter, stub.url)(claim)
+    assert "slices are missing" in outcome.error
+    assert outcome.error.startswith(claim.series.uid), "it is named as people know it, not by a temporary folder"
+    assert not outcome.passing
+    gone = handler(stub, segmenter, stub.url)(Claim(8, Series("1.99", "1.2", 3, {})))
+    assert ("404" in gone.error, gone.passing) == (True, False)
+    stub.failing = [503] * 99
+    assert handler(stub, segmenter, stub.url)(claim).passing
+    assert stub.stored == []
+
+
+def test_results_go_into_a_folder_not_a_file(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(WssegError, match="is a file"):
+        address_of(str(tmp_path / "file"))
