@@ -75,13 +75,15 @@ def test_a_few_strokes_teach_whole_squares() -> None:
 def test_each_part_of_the_loss_can_be_left_out() -> None:
     """The rows of the ablation."""
     expected = {
-        (False, 0.0, 0.0): {"scribbles"},
-        (True, 0.0, 0.0): {"scribbles", "pseudo-labels", "auxiliary"},
-        (True, 0.15, 0.0): {"scribbles", "pseudo-labels", "auxiliary", "contrast"},
-        (True, 0.15, 1.0): {"scribbles", "pseudo-labels", "auxiliary", "contrast", "consistency"},
+        (False, 0.0, 0.0, 0.0): {"scribbles"},
+        (True, 0.0, 0.0, 0.0): {"scribbles", "pseudo-labels", "auxiliary"},
+        (True, 0.15, 0.0, 0.0): {"scribbles", "pseudo-labels", "auxiliary", "contrast"},
+        (True, 0.15, 1.0, 0.0): {"scribbles", "pseudo-labels", "auxiliary", "contrast", "consistency"},
+        (False, 0.0, 0.0, 1.0): {"scribbles", "borders"},
+        (True, 0.15, 1.0, 1.0): {"scribbles", "pseudo-labels", "auxiliary", "contrast", "consistency", "borders"},
     }
-    for (mix, contrast, consistency), names in expected.items():
-        method = _method(mix=mix, contrast=contrast, consistency=consistency)
+    for (mix, contrast, consistency, borders), names in expected.items():
+        method = _method(mix=mix, contrast=contrast, consistency=consistency, borders=borders)
         losses = method.losses(method.stages()[0], _batch())
         assert set(losses) == names
         torch.stack(list(losses.values())).sum().backward()
@@ -91,7 +93,7 @@ def test_each_part_of_the_loss_can_be_left_out() -> None:
 
 def test_no_label_takes_part_in_pseudo_labels() -> None:
     """Pixels that nobody labelled change nothing in partial cross-entropy."""
-    method = _method(mix=False, contrast=0.0, consistency=0.0)
+    method = _method(mix=False, contrast=0.0, consistency=0.0, borders=0.0)
     batch = _batch()
     loss = method.losses(method.stages()[0], batch)["scribbles"]
     unlabelled = batch.targets.pixels == 0
@@ -104,16 +106,67 @@ def test_no_label_takes_part_in_pseudo_labels() -> None:
 
 def test_pseudo_labels_are_mixed_as_the_slices_are() -> None:
     """From the first decoder where the mixture shows the first slice, from the second where it shows the other."""
-    method, batch = _method().eval(), _batch()
+    method, batch = _method(soft=False).eval(), _batch()
     mix = Mix.draw(batch.uniform, 32, 32)
     levels = method.network.encode(batch.images)
-    ours, theirs = method.network.decode(levels), method.auxiliary(levels[2:], (32, 32))
+    ours, theirs = method.network.decode(levels), method.auxiliary(levels[2:])
     pseudo = mix(torch.softmax(ours, 1), torch.softmax(theirs, 1)).argmax(dim=1)
     assert not pseudo.equal(mix(torch.softmax(theirs, 1), torch.softmax(ours, 1)).argmax(dim=1)), "tells nothing"
     mixed = method.network(mix(batch.images, batch.images))
     expected = math.exp(-5 * 0.5**2) * torch.nn.functional.cross_entropy(mixed, pseudo)
     found = method.losses(method.stages()[0], batch)["pseudo-labels"]
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+
+
+def test_a_teacher_labels_what_nobody_did() -> None:
+    """What its decoders say in some mixture, never where there is a stroke, mixed as the slices are."""
+    method, batch = _method().eval(), _batch()
+    known = batch.targets.known_pixels()[1]
+    mix = Mix.draw(batch.uniform, 32, 32)
+    levels = method.network.encode(batch.images)
+    ours, theirs = method.network.decode(levels), method.auxiliary(levels[2:])
+    labels, where = method._labels(batch, mix, known, ours, theirs)
+    one, other = (mix(p, p) for p in (torch.softmax(ours, 1), torch.softmax(theirs, 1)))
+    # The first step is the student's own; every label lies between what the two decoders say.
+    assert (labels >= torch.minimum(one, other) - 1e-5).all()
+    assert (labels <= torch.maximum(one, other) + 1e-5).all()
+    torch.testing.assert_close(labels.sum(dim=1), torch.ones(4, 32, 32))
+    assert not (where & mix(known, known)).any()
+    assert where.any()
+    assert not labels.requires_grad
+
+
+def test_the_teacher_follows_slowly_and_is_never_trained() -> None:
+    method = _method()
+    stage = method.stages()[0]
+    trained = {id(parameter) for parameter in stage.module.parameters()}
+    assert method.teacher is not None
+    assert not any(id(parameter) in trained for parameter in method.teacher.parameters())
+    method.losses(stage, _batch())
+    for _ in range(30):
+        method.teacher.follow(method.network)
+    with torch.no_grad():
+        for parameter in method.network.parameters():
+            parameter.add_(1.0)
+    before = method.teacher.module.unet.final_conv.weight.clone()
+    moved = method.teacher.follow(method.network).unet.final_conv.weight - before
+    assert 0 < moved.mean() < 0.3
+
+
+def test_a_step_is_the_same_again_whatever_was_drawn_meanwhile() -> None:
+    """Drop-path draws from the batch, so that a resumed training is the same."""
+    found = []
+    for seed in (1, 2):
+        method = _method(drop_path=0.5)
+        torch.manual_seed(seed)
+        found.append(torch.stack(list(method.losses(method.stages()[0], _batch()).values())).sum())
+    torch.testing.assert_close(found[0], found[1])
+
+
+def test_drop_path_leaves_blocks_out() -> None:
+    whole, dropped = _method(drop_path=0.0), _method(drop_path=0.9)
+    losses = [method.losses(method.stages()[0], _batch())["auxiliary"] for method in (whole, dropped)]
+    assert not torch.allclose(*losses)
 
 
 def test_averaged_weights_get_statistics_of_their_own() -> None:
@@ -131,7 +184,7 @@ def test_averaged_weights_get_statistics_of_their_own() -> None:
 
 
 def test_parts_that_cannot_work_alone_are_refused() -> None:
-    for settings in ({"mix": False}, {"mix": True, "auxiliary": 0}):
+    for settings in ({"mix": False}, {"mix": True, "auxiliary": 0.0}):
         with pytest.raises(ValueError, match="need"):
             PCLMixSettings.model_validate(settings)
 

@@ -5,24 +5,31 @@ blocks; each also learns from what both say of a mixture of slices. Only the
 convolutional one is kept.
 
 The loss of one step, with c and t what the two decoders say of slices x, c~ and
-t~ of their mixture x~, y and y~ scribbles, y^ the mixture of what c and t say::
+t~ of their mixture x~, y and y~ scribbles, q~ the mixture of labels for what
+nobody labelled::
 
-    pCE(c, y) + pCE(c~, y~) + ramp(i) CE(c~, y^)
-    + auxiliary (pCE(t, y) + pCE(t~, y~) + ramp(i) CE(t~, y^))
+    pCE(c, y) + pCE(c~, y~) + ramp(i) CE(c~, q~)
+    + auxiliary (pCE(t, y) + pCE(t~, y~) + ramp(i) CE(t~, q~))
     + contrast(i) L_contrast + consistency(i) (MSE(c, t) + MSE(c~, t~))
+    + borders(i) CRF(c)
 
-Unlike the published code: pseudo-labels count little while they are young (at
-full weight from the first step they cost 0.03 of Dice); consistency compares
-probabilities, not logits;
-background has its own means in the memory, and empty places are never sampled;
-no entry of the memory is left out; the limit of doubt is a part of the entropy
-that the number of classes allows; a batch without anchors is no error.
+Unlike the published code: labels q are soft, of a teacher that is the moving
+average of both decoders, mixed of what its decoders say in random parts (Han et
+al. 2024, DMSPS), where that is sure for the class; published are those of the
+decoders themselves, as if they were certain (``soft`` off). They count little
+while they are young (at full weight from the first step they cost 0.03 of
+Dice). Borders follow those of the image by a gated conditional random field.
+Consistency compares probabilities, not logits; background has its own means in
+the memory, and empty places are never sampled; no entry of the memory is left
+out; the limit of doubt is a part of the entropy that the number of classes
+allows; a batch without anchors is no error.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Self
 
@@ -34,20 +41,30 @@ from torch.optim.swa_utils import update_bn
 
 from wsseg.data.augment import Variety
 from wsseg.data.kinds import CORRECTIONS, SCRIBBLES
-from wsseg.data.slices import Batch, neighbouring
+from wsseg.data.slices import Batch, LabelledSlices, neighbouring
 from wsseg.errors import WssegError
+from wsseg.losses.gated_crf import gated_crf
 from wsseg.losses.memory_contrast import ClassMemory, believed, choose_anchors, memory_contrast
 from wsseg.losses.mix import Mix
 from wsseg.losses.pixels import pixel_cross_entropy
+from wsseg.losses.soft_labels import ClassCertainty, mixed_opinions, soft_cross_entropy
 from wsseg.methods.base import Count, Method, Prediction, Rate, Settings, Stage, Steps, Temperature, Weight, Width
 from wsseg.methods.prompt import Pass, Prompt
+from wsseg.methods.shared.held_back import dice_beside_borders, volume_agreement
+from wsseg.methods.shared.place import square_around
 from wsseg.methods.shared.poses import POSES, Pose, posed, unposed
+from wsseg.methods.shared.teacher import AveragedTeacher
 from wsseg.networks.shared_unet import SharedUNet
 from wsseg.networks.swin_decoder import SwinDecoder
 
 MULTIPLE = 16
 """The U-Net halves four times, so sides are multiples of this."""
 
+ALIKE = 0.1
+"""Intensities in [-1, 1] so far apart are alike to the conditional random field."""
+
+RISE = 0.2
+"""Part of training after which it has its full weight."""
 
 _Part = Annotated[float, Field(ge=0, le=1)]
 
@@ -70,6 +87,10 @@ class PCLMixSettings(Settings):
         consistency: greatest weight of the decoders' agreement; 0 leaves it out.
         auxiliary: weight of the auxiliary decoder's own losses; without mix,
             contrast and consistency there is partial cross-entropy alone.
+        soft: labels of what nobody labelled are a teacher's probabilities; else
+            the decoders' own classes, one decoder's for each slice of a mixture.
+        drop_path: probability that a slice passes a Swin block by.
+        borders: greatest weight of the gated conditional random field; 0 leaves it out.
         doubt: entropy above which a pseudo-label is not believed, in parts of
             the greatest: at the start and at the end.
         embedding: length of the vectors that contrast compares.
@@ -90,6 +111,9 @@ class PCLMixSettings(Settings):
     contrast: Weight = 0.15
     consistency: Weight = 1.0
     auxiliary: Weight = 0.4
+    soft: bool = True
+    drop_path: float = Field(0.1, ge=0, lt=1)
+    borders: Weight = 1.0
     doubt: tuple[_Part, _Part] = (0.375, 0.5)
     embedding: int = Field(64, ge=2, le=1024)
     memory: int = Field(500, ge=1, le=100_000)
@@ -117,7 +141,7 @@ class PCLMix(Method[PCLMixSettings]):
     """
 
     settings_type = PCLMixSettings
-    training_only = ("auxiliary", "embed", "memory")
+    training_only = ("auxiliary", "embed", "memory", "teacher", "second_teacher", "certainty")
     learns_from = (SCRIBBLES,)
     heeds = (CORRECTIONS,)
 
@@ -134,12 +158,16 @@ class PCLMix(Method[PCLMixSettings]):
             neighbours=settings.neighbours,
         )
         self.network = SharedUNet(settings.widths, classes + 1, 1 + 2 * settings.neighbours)
-        self.auxiliary = SwinDecoder(settings.widths[2:], classes + 1)
+        self.auxiliary = SwinDecoder(settings.widths[2:], classes + 1, settings.drop_path)
         width = settings.widths[3]
         self.embed = nn.Sequential(
             nn.Conv2d(width, width, 1), nn.BatchNorm2d(width), nn.ReLU(), nn.Conv2d(width, settings.embedding, 1)
         )
         self.memory = ClassMemory(classes + 1, settings.embedding, settings.memory)
+        taught = settings.mix and settings.soft
+        self.teacher = AveragedTeacher(self.network) if taught else None
+        self.second_teacher = AveragedTeacher(self.auxiliary) if taught else None
+        self.certainty = ClassCertainty(classes + 1)
 
     def begin(self) -> None:
         """Take the encoder over from the file that the settings name, if any.
@@ -163,23 +191,24 @@ class PCLMix(Method[PCLMixSettings]):
         settings, images = self.settings, batch.images
         target, known = batch.targets.known_pixels()
         if not settings.mix:
-            return self._plain_losses(batch, target, known)
+            logits = self.network(images)
+            return {"scribbles": _partial(logits, target, known), **self._borders(logits, batch)}
         if len(images) < 2:
             raise WssegError("PCLMix mixes slices: each process needs two of a batch, use fewer processes")
         mix = Mix.draw(batch.uniform, *images.shape[2:])
         levels = self.network.encode(torch.cat([images, mix(images, images)]))
         ours, mixed_ours = self.network.decode(levels).chunk(2)
-        theirs, mixed_theirs = self.auxiliary(levels[2:], images.shape[2:]).chunk(2)
-        with torch.no_grad():
-            pseudo = mix(torch.softmax(ours.float(), 1), torch.softmax(theirs.float(), 1)).argmax(dim=1)
+        with _reproducible(batch.uniform):
+            theirs, mixed_theirs = self.auxiliary(levels[2:]).chunk(2)
+        labels, where = self._labels(batch, mix, known, ours, theirs)
         mixed_target, mixed_known = mix(target, target), mix(known, known)
         found = {"scribbles": _partial(ours, target, known) + _partial(mixed_ours, mixed_target, mixed_known)}
         trust = _ramp(batch.done)
-        found["pseudo-labels"] = trust * functional.cross_entropy(mixed_ours.float(), pseudo)
+        found["pseudo-labels"] = trust * soft_cross_entropy(mixed_ours, labels, where)
         found["auxiliary"] = settings.auxiliary * (
             _partial(theirs, target, known)
             + _partial(mixed_theirs, mixed_target, mixed_known)
-            + trust * functional.cross_entropy(mixed_theirs.float(), pseudo)
+            + trust * soft_cross_entropy(mixed_theirs, labels, where)
         )
         if settings.consistency:
             apart = _disagreement(ours, theirs) + _disagreement(mixed_ours, mixed_theirs)
@@ -189,11 +218,29 @@ class PCLMix(Method[PCLMixSettings]):
             sure = believed(ours.detach(), theirs.detach(), target, known, limit)
             weight = settings.contrast * batch.done**0.9
             found["contrast"] = weight * self._contrast(levels[3][: len(images)], sure, ours, batch.uniform[:, 2])
-        return found
+        return {**found, **self._borders(ours, batch)}
 
-    def _plain_losses(self, batch: Batch, target: Tensor, known: Tensor) -> dict[str, Tensor]:
-        """Partial cross-entropy alone, the baseline."""
-        return {"scribbles": _partial(self.network(batch.images), target, known)}
+    @torch.no_grad()
+    def _labels(self, batch: Batch, mix: Mix, known: Tensor, ours: Tensor, theirs: Tensor) -> tuple[Tensor, Tensor]:
+        """Probabilities (batch, 1 + classes, rows, columns) that the mixture is to have, and where they count."""
+        if self.teacher is None or self.second_teacher is None:
+            one, other = (torch.softmax(logits.float(), dim=1) for logits in (ours, theirs))
+            hard = functional.one_hot(mix(one, other).argmax(dim=1), one.shape[1]).movedim(-1, 1)
+            return hard.float(), torch.ones_like(known)
+        network, auxiliary = self.teacher.follow(self.network), self.second_teacher.follow(self.auxiliary)
+        levels = network.encode(batch.images)
+        share = batch.uniform[:, 1] * 1009 % 1  # the digits after those that order the slices
+        soft = mixed_opinions(network.decode(levels), auxiliary(levels[2:]), share)
+        sure = self.certainty.sure(soft, ~known)
+        return mix(soft, soft), mix(sure, sure)
+
+    def _borders(self, logits: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """The random field of slices that are not mixed; it would smooth away masks that are still noise."""
+        if not self.settings.borders:
+            return {}
+        middle = batch.images[:, self.settings.neighbours, None]
+        energy = gated_crf(torch.softmax(logits.float(), dim=1), middle, ALIKE)
+        return {"borders": self.settings.borders * min(1.0, batch.done / RISE) * energy}
 
     def _contrast(self, level: Tensor, labels: Tensor, logits: Tensor, position: Tensor) -> Tensor:
         """Contrast of the pixels of an encoder level with the memory, which then takes up the batch's means."""
@@ -209,29 +256,67 @@ class PCLMix(Method[PCLMixSettings]):
 
     def predict(self, images: Tensor, prompt: Prompt, pass_: Pass) -> Prediction:
         """Look at the whole slices, then again at the square around what was found."""
+        against = _against_background(self._looks(images, pass_).mean(dim=0))
+        return Prediction(prompt.clear(against), prompt.decide(against.flatten(2).amax(dim=2)))
+
+    def score(self, held: LabelledSlices, chunk: int) -> float:
+        """Agreement with strokes, most of all beside those of other classes, times that of volumes over poses.
+
+        Strokes keep away from borders, so that Dice on them alone sees neither
+        a border that is off nor a class that swells.
+        """
+        device = next(self.parameters()).device
+        masks, agreement = torch.zeros(held.targets.pixels.shape, dtype=torch.long), []
+        for case in range(len(held.cases)):
+            rows = held.case == case
+            looks = self._looks(held.images[rows].to(device), Pass(chunk))
+            masks[rows] = _mask(looks.mean(dim=0))
+            agreement.append(volume_agreement([_mask(look) for look in looks], self.classes))
+        dice = dice_beside_borders(masks, *held.targets.known_pixels(), self.classes)
+        return dice * float(torch.tensor(agreement).mean())
+
+    def _looks(self, images: Tensor, pass_: Pass) -> Tensor:
+        """What is found in each pose, (poses, slices, 1 + classes, rows, columns) on the CPU."""
         beside = neighbouring(torch.arange(len(images)), self.settings.neighbours, 0, len(images) - 1)
         images = images[beside.to(images.device), 0]
-        whole = self._probabilities(images, POSES[:1], pass_.part(0, 0.2))
-        rows, columns = _box(whole[:, 1:].sum(dim=1), self.settings.crop)
+        whole = self._probabilities(images, POSES[:1], pass_.part(0, 0.2))[0]
+        rows, columns = square_around(whole[:, 1:].sum(dim=1), self.settings.crop)
         poses = POSES if self.settings.turned else POSES[:2]
         near = self._probabilities(images[:, :, rows, columns], poses, pass_.part(0.2, 1))
-        found = torch.zeros_like(whole)
-        found[:, 0] = 1.0
-        found[:, :, rows, columns] = near
-        # Of the class against background: the greatest of several classes may have less than half of a pixel.
-        against = found[:, 1:] / (found[:, 1:] + found[:, :1]).clamp(min=1e-6)
-        shown = against.flatten(2).amax(dim=2)
-        return Prediction(prompt.clear(against), prompt.decide(shown))
+        found = torch.zeros(len(poses), *whole.shape)
+        found[:, :, 0] = 1.0
+        found[..., rows, columns] = near
+        return found
 
     def _probabilities(self, images: Tensor, poses: Sequence[Pose], pass_: Pass) -> Tensor:
-        """The network's answers (slices, 1 + classes, ...) on the CPU, the mean over poses of each slice."""
+        """The network's answers (poses, slices, 1 + classes, ...) on the CPU, laid back."""
         found = []
         for part in torch.arange(len(images)).split(pass_.chunk):
             seen = images[part].contiguous(memory_format=torch.channels_last)
             answers = [unposed(torch.softmax(self.network(_posed(seen, pose)).float(), dim=1), pose) for pose in poses]
-            found.append(torch.stack(answers).mean(dim=0).cpu())
+            found.append(torch.stack(answers).cpu())
             pass_.progress((int(part[-1]) + 1) / len(images))
-        return torch.cat(found)
+        return torch.cat(found, dim=1)
+
+
+def _against_background(found: Tensor) -> Tensor:
+    """Of each class against background: the greatest of several classes may have less than half of a pixel."""
+    return found[:, 1:] / (found[:, 1:] + found[:, :1]).clamp(min=1e-6)
+
+
+def _mask(found: Tensor) -> Tensor:
+    """Classes (slices, rows, columns), 0 background, of (slices, 1 + classes, rows, columns)."""
+    against = _against_background(found)
+    return torch.where(against.amax(dim=1) > 0.5, against.argmax(dim=1) + 1, 0)
+
+
+@contextmanager
+def _reproducible(uniform: Tensor) -> Iterator[None]:
+    """Drop-path draws from the batch's randomness, as everything does, and leaves that of others alone."""
+    devices = [uniform.device] if uniform.device.type == "cuda" else []
+    with torch.random.fork_rng(devices):
+        torch.manual_seed(int(uniform[0, 2] * 2**31))
+        yield
 
 
 def _posed(slices: Tensor, pose: Pose) -> Tensor:
@@ -250,19 +335,3 @@ def _disagreement(one: Tensor, other: Tensor) -> Tensor:
 def _ramp(done: float) -> float:
     """exp(-5 (1 - i)^2), from nearly 0 to 1 (Laine and Aila 2017)."""
     return math.exp(-5 * (1 - done) ** 2)
-
-
-def _box(weight: Tensor, side: int) -> tuple[slice, slice]:
-    """Rows and columns of the square around the centre of what was found in all slices; the middle where nothing was.
-
-    Args:
-        weight: (slices, rows, columns), not negative.
-    """
-    sure = weight * (weight > 0.5)
-    ranges = []
-    for size, profile in zip(weight.shape[1:], (sure.sum(dim=(0, 2)), sure.sum(dim=(0, 1))), strict=True):
-        total = profile.sum()
-        centre = float((profile * torch.arange(size)).sum() / total) if total > 0 else size / 2
-        begin = min(max(0, round(centre - side / 2)), max(0, size - side))
-        ranges.append(slice(begin, begin + side))
-    return ranges[0], ranges[1]
