@@ -49,6 +49,7 @@ series = sa.Table(
     sa.Column("owner", sa.String(64)),  # who has claimed it
     sa.Column("until", sa.Float),  # seconds since 1970 at which the claim ends unless it is renewed
     sa.Column("tries", sa.Integer, nullable=False),
+    sa.Column("finished", sa.Float),  # seconds since 1970 at which it was done or had failed
     sa.Column("seconds", sa.Float),
     sa.Column("sizes", sa.Text),  # JSON: millilitres by class
     sa.Column("quality", sa.Float),  # what the model says of its own mask, in [0, 1]
@@ -56,4 +57,5 @@ series = sa.Table(
     sa.UniqueConstraint("campaign", "uid"),
     sa.Index("archive_series_by_state", "campaign", "state", "id"),
     sa.Index("archive_series_by_quality", "campaign", "quality"),
+    sa.Index("archive_series_by_time", "campaign", "finished"),
 )

@@ -210,7 +210,7 @@ class Work:
 
 def _changes(outcome: Outcome) -> dict[str, object]:
     """The columns that an outcome sets."""
-    free = {"owner": None, "until": None, "seconds": outcome.seconds}
+    free = {"owner": None, "until": None, "seconds": outcome.seconds, "finished": time.time()}
     if not outcome.error:
         sizes = json.dumps(outcome.sizes)
         return {**free, "state": State.DONE, "sizes": sizes, "quality": outcome.quality, "error": None}

@@ -18,9 +18,10 @@ from monailabel.interfaces.tasks.infer_v2 import InferTask
 from monailabel.interfaces.tasks.strategy import Strategy
 from monailabel.interfaces.tasks.train import TrainTask
 
+from wsseg.archive.overview import Overview
 from wsseg.errors import NotFoundError, UnavailableError, WssegError, naming
 from wsseg.images.scan import SEG
-from wsseg.labels.engine import open_store
+from wsseg.labels.engine import open_database, open_store
 from wsseg.labels.project import project_of
 from wsseg.models.package import WEIGHTS, ModelPackage
 from wsseg.models.shelf import find_package, package_names, publications
@@ -59,6 +60,7 @@ class WssegApp(MONAILabelApp):
         compute: loaded models.
         jobs: of training.
         batch: inference on many scans.
+        archives: what campaigns over archives have come to.
         weak_labels: of the studies; ``labels`` is MONAI Label's own list of class names.
 
     Raises:
@@ -67,6 +69,7 @@ class WssegApp(MONAILabelApp):
     """
 
     weak_labels: Labels
+    archives: Overview
 
     def __init__(self, app_dir: str, studies: str, conf: dict[str, str]) -> None:
         self.compute = Compute()
@@ -87,6 +90,7 @@ class WssegApp(MONAILabelApp):
         """The studies, and the weak labels of them."""
         datastore = open_studies(self.studies, self.packages)
         self.weak_labels = Labels(open_store(project_of(self.studies)), Studies(datastore))
+        self.archives = Overview(open_database())
         return datastore
 
     def init_infers(self) -> dict[str, InferTask]:

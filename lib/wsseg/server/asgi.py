@@ -7,6 +7,8 @@ import logging
 from fastapi.middleware.cors import CORSMiddleware
 from monailabel.app import app
 
+from wsseg.server.operations import routes as operations
+from wsseg.server.operations.archives import serve_archive_page
 from wsseg.server.routes import activelearning, admin, batch, datastore, infer, info, sessions, train
 from wsseg.server.routes.annotate.page import serve_page
 from wsseg.server.routes.replies import answer_errors
@@ -33,7 +35,7 @@ keep_to_ourselves()
 # of public networks; /openapi.json says the same.
 theirs = [route for route in app.router.routes if getattr(route, "path", "") != app.redoc_url]
 app.router.routes.clear()
-for ours in (info, infer, batch, train, activelearning, datastore, sessions, ohif, proxy, admin):
+for ours in (info, infer, batch, train, activelearning, datastore, sessions, ohif, proxy, admin, operations):
     app.include_router(ours.router)
 app.router.routes.extend(theirs)
 answer_errors(app)
@@ -41,6 +43,7 @@ answer_errors(app)
 settings = ServerSettings.from_environment()
 forget_token()
 serve_page(app, with_logout=bool(settings.token))
+serve_archive_page(app)
 
 # The last one added is the first one asked.
 app.add_middleware(KnownNames, local_only=settings.local_only)

@@ -15,6 +15,7 @@ from wsseg.inference.result import Segmentation
 from wsseg.inference.segmenter import Segmenter
 from wsseg.labels.space import Presence
 from wsseg.models.shelf import find_package
+from wsseg.server.operations import metrics
 
 logger = logging.getLogger(__name__)
 
@@ -58,9 +59,12 @@ class Compute:
         def run() -> tuple[str, Segmentation]:
             self._go_on(0.0)
             segmenter = self._segmenter(model, device)
-            return segmenter.package.metadata.version, segmenter(scan, presence, progress=self._go_on, text=text)
+            version = segmenter.package.metadata.version
+            with metrics.computed(model, version):
+                return version, segmenter(scan, presence, progress=self._go_on, text=text)
 
-        return self._thread(device).submit(run).result()
+        with metrics.queued(device):
+            return self._thread(device).submit(run).result()
 
     def summarize(self, model: str, device: str, scan: Volume, mask: bool) -> tuple[str, ScanSummary]:
         """The version in use and what it says of a scan, see :meth:`Segmenter.summarize`.

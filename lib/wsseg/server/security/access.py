@@ -22,14 +22,15 @@ from starlette.requests import cookie_parser
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
+from wsseg.server.defaults import HEALTH
 from wsseg.server.routes.replies import refusal, sentence
 from wsseg.server.security.cookies import SHIFT_SECONDS, Cookies
 from wsseg.server.security.guesses import Guesses, GuessingError
 
 COOKIE = "wsseg"
 
-OPEN = ("/login", "/logout", "/auth/", "/auth/token")
-"""Paths that need no token, since one is given or taken back there."""
+OPEN = ("/login", "/logout", "/auth/", "/auth/token", HEALTH)
+"""Paths that need no token: one is given or taken back there, or nothing is told."""
 
 PAGE = Path(__file__).parents[1] / "page" / "login.html"
 HOME = "/annotate/"

@@ -7,6 +7,8 @@ import time
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from wsseg.server.operations import metrics
+
 logger = logging.getLogger(__name__)
 
 
@@ -16,7 +18,7 @@ def nameless(error: BaseException, scan: str) -> str:
 
 
 class RequestLog:
-    """ASGI middleware that logs method, the route's own path, status, milliseconds and client."""
+    """ASGI middleware that logs method, the route's own path, status, milliseconds and client, and counts them."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -37,9 +39,11 @@ class RequestLog:
         try:
             await self.app(scope, receive, noted)
         finally:
-            took = 1000 * (time.perf_counter() - began)
+            took, route = time.perf_counter() - began, _route(scope)
             client = scope["client"][0] if scope.get("client") else "-"
-            logger.info("%s %s %d %.0f ms %s", scope["method"], _route(scope), status, took, client)
+            metrics.requests.labels(metrics.method(scope["method"]), route, status).inc()
+            metrics.request_seconds.labels(route).observe(took)
+            logger.info("%s %s %d %.0f ms %s", scope["method"], route, status, 1000 * took, client)
 
 
 def _route(scope: Scope) -> str:

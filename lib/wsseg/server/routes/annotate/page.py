@@ -17,10 +17,11 @@ PAGE = Path(__file__).parents[2] / "page"
 PARTS = (models, scans, planes, labels, drawings, predictions, next_scan, training)
 
 
-class _Page(StaticFiles):
-    """The page's files, asked for again after an update of the server."""
+class Page(StaticFiles):
+    """The files of a page, asked for again after an update of the server."""
 
     async def get_response(self, path: str, scope: Scope) -> Response:
+        """A file with what browsers need to know of it."""
         reply = await super().get_response(path, scope)
         reply.headers["cache-control"] = "no-cache"
         # The type of a script is the browser's reason to run it, and some systems have their own list of types.
@@ -48,4 +49,4 @@ def serve_page(app: FastAPI, with_logout: bool) -> None:
     def annotate() -> RedirectResponse:
         return RedirectResponse("/annotate/")
 
-    app.mount("/annotate/", _Page(directory=PAGE, html=True), name="annotate")
+    app.mount("/annotate/", Page(directory=PAGE, html=True), name="annotate")
