@@ -56,7 +56,7 @@ from wsseg.labels.tables import PRESENCE_FILE, read_presence
 from wsseg.losses.presence import presence_loss
 from wsseg.methods.cam import CAM, CAMSettings
 from wsseg.methods.prompt import Pass, Prompt
-from wsseg.methods.shared.presence import presence_auc
+from wsseg.methods.shared.agreement import presence_auc
 
 LABELS = LabelSpace(("tumor",))
 

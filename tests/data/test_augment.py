@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from wsseg.data.augment import Augmentation, Variety, augment, stained_tissue
+from wsseg.data.augment import PLACES, Augmentation, Variety, augment, places, stained_tissue
 from wsseg.data.targets import Targets
 
 NONE = Augmentation(flip=False, angle=0.0, scale=1.0, shift=(0.0, 0.0), gamma=1.0, gain=1.0)
@@ -93,3 +93,23 @@ def test_squares_of_tissue_come_from_all_over_the_tile_and_show_nothing_else(cro
     assert (labels == 0).float().mean() < 0.2
     share = torch.bincount(labels.flatten().int(), minlength=26)[1:] / labels.numel() * 25
     assert share.min() > 0.1, share.view(5, 5)
+
+
+def test_places_stay_with_what_lies_there() -> None:
+    """A pixel's place is that of the unmoved slice, however it is moved."""
+    heights = torch.tensor([0.25])
+    whole = places(heights, (32, 32))
+    assert whole.shape == (1, PLACES, 32, 32)
+    assert (whole[0, 0] == 0.25).all()
+    shown = (whole[:, 1:2] + whole[:, 2:]) / 2  # an image that is a function of the place
+    variety = Variety(crop=24, placed=True, gamma=0, gain=0)
+    draw = Augmentation(False, 0.3, 1.1, (0.1, -0.2), 1.0, 1.0)
+    moved = augment(shown, Targets.unknown(1, 1, (32, 32)), [draw], variety, heights)[0]
+    inside = (moved[0, 2].abs() < 0.9) & (moved[0, 3].abs() < 0.9)
+    torch.testing.assert_close(moved[0, 0][inside], ((moved[0, 2] + moved[0, 3]) / 2)[inside], atol=1e-3, rtol=0)
+
+
+def test_places_are_drawn_a_little_wrong() -> None:
+    drawn = [Augmentation.draw(np.random.default_rng(seed), Variety(placed=True)).astray for seed in range(20)]
+    assert len(set(drawn)) == 20
+    assert Augmentation.draw(np.random.default_rng(0), Variety()).astray == (0.0, 0.0, 0.0)

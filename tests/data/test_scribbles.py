@@ -46,11 +46,20 @@ def test_strokes_lie_where_they_were_drawn(folder: Path) -> None:
     assert data.images.shape == (3, 1, 32, 32)
     assert data.targets.presence.tolist() == [[0, 0], [1, 1], [0, 0]], "absent beyond the strokes"
     drawn = [int((plane > 0).sum()) for plane in data.targets.pixels]
-    assert sorted(drawn) == [0, 0, 40]
+    assert sorted(drawn) == [0, 0, 4 + 4 + 5 * 32], "background two pixels to either side of its stroke"
     plane = data.targets.pixels[int(np.argmax(drawn))]
-    assert [int((plane == value).sum()) for value in (1, 2, 255)] == [4, 4, 32]
+    assert [int((plane == value).sum()) for value in (1, 2)] == [4, 4]
     wide = load_slices(folder, HEART, View(64, pixel_mm=2.0), (SCRIBBLES,))
-    assert [int((wide.targets.pixels == value).sum()) for value in (1, 2, 255)] == [4, 4, 36]
+    assert [int((wide.targets.pixels == value).sum()) for value in (1, 2)] == [4, 4]
+
+
+def test_background_beside_its_stroke_gives_way_to_what_was_drawn(folder: Path) -> None:
+    strokes = _strokes()
+    strokes[10:14, 21, 1] = 1
+    write_nifti(folder / "a_scribble.nii.gz", strokes, np.diag([2.0, 2.0, 8.0, 1.0]))
+    pixels = load_slices(folder, HEART, View(64, pixel_mm=2.0), (SCRIBBLES,)).targets.pixels
+    assert int((pixels == 1).sum()) == 8
+    assert int((pixels == 255).sum()) > 150
 
 
 def test_batches_hold_slices_with_strokes_only(folder: Path) -> None:
@@ -88,5 +97,5 @@ def test_scribbles_are_read_beside_presence(folder: Path) -> None:
     rows = [f"a,{index},{int(index == 1)},{int(index != 1)}" for index in range(3)]
     (folder / "image_labels.csv").write_text("\n".join(["case,slice,cavity,wall", *rows]) + "\n")
     data = load_slices(folder, HEART, View(64, pixel_mm=2.0), (PRESENCE,), (SCRIBBLES,))
-    assert int((data.targets.pixels > 0).sum()) == 44
+    assert int(((data.targets.pixels > 0) & (data.targets.pixels < 255)).sum()) == 8
     assert torch.equal((data.targets.pixels > 0).flatten(1).any(dim=1), data.targets.presence[:, 0] == 1)

@@ -26,7 +26,7 @@ from wsseg.inference.result import Segmentation
 from wsseg.inference.segmenter import Segmenter
 from wsseg.labels.space import LabelSpace
 from wsseg.methods.registry import load_method
-from wsseg.methods.shared.presence import presence_auc
+from wsseg.methods.shared.agreement import presence_auc
 from wsseg.models.package import ModelPackage
 from wsseg.models.record import LabelQuality
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from wsseg.data.augment import places
 from wsseg.data.placed import band_of
 from wsseg.data.slices import Batch
 from wsseg.data.targets import Targets
@@ -63,7 +64,8 @@ def _boxes(truth: torch.Tensor) -> Targets:
 
 
 def _batch(targets: Targets, images: torch.Tensor, done: float) -> Batch:
-    return Batch(images, targets, torch.zeros_like(images), torch.rand(4, 4), done)
+    seen = torch.cat([images, places(torch.linspace(-1, 1, 4), images.shape[2:])], dim=1)
+    return Batch(seen, targets, torch.zeros_like(images), torch.rand(4, 4), done)
 
 
 @pytest.mark.parametrize(("kind", "least"), [(_strokes, 0.97), (_boxes, 0.93)])

@@ -35,6 +35,7 @@ class Variety:
         mirrored: left and right may change places; not where classes are told apart by side.
         aimed: in four of five samples the square's middle lies near a labelled pixel,
             of each class alike; the fifth is any slice.
+        placed: three further channels say where each pixel lies, see :func:`places`; slices keep their order.
     """
 
     turned: bool = False
@@ -49,6 +50,14 @@ class Variety:
     neighbours: int = 0
     mirrored: bool = True
     aimed: bool = False
+    placed: bool = False
+
+
+PLACES = 3
+"""Channels that say where a pixel lies."""
+
+ASTRAY = (0.15, 0.05, 0.05)
+"""Standard deviations of :func:`places`: what a scan covers and a body's outline differ from patient to patient."""
 
 
 USUAL = Variety()
@@ -83,6 +92,7 @@ class Augmentation:
         gain: factor on the intensity in [0, 1].
         overturned: neighbours in the other order; scanners do not agree on which end comes first.
         stain: exponent of each colour, on top of gamma; one for all alike.
+        astray: slices, rows, columns in parts of half the scan by which :func:`places` are wrong.
     """
 
     flip: bool
@@ -93,6 +103,7 @@ class Augmentation:
     gain: float
     overturned: bool = False
     stain: tuple[float, ...] = (1.0,)
+    astray: tuple[float, ...] = (0.0, 0.0, 0.0)
 
     @classmethod
     def draw(cls, rng: np.random.Generator, variety: Variety) -> Augmentation:
@@ -105,8 +116,9 @@ class Augmentation:
             shift=(float(down), float(right)),
             gamma=float(np.exp(rng.uniform(-variety.gamma, variety.gamma))),
             gain=float(rng.uniform(1 - variety.gain, 1 + variety.gain)),
-            overturned=variety.neighbours > 0 and bool(rng.random() < 0.5),
+            overturned=variety.neighbours > 0 and bool(rng.random() < 0.5) and not variety.placed,
             stain=tuple(np.exp(rng.uniform(-variety.stain, variety.stain, 3)).tolist()) if variety.stain else (1.0,),
+            astray=tuple(rng.normal(0, ASTRAY).tolist()) if variety.placed else (0.0, 0.0, 0.0),
         )
 
     def aimed_at(self, row: float, column: float, variety: Variety, seen: float) -> Augmentation:
@@ -130,13 +142,18 @@ class Augmentation:
 
 
 def augment(
-    images: Tensor, targets: Targets, draws: Sequence[Augmentation], variety: Variety = USUAL
+    images: Tensor,
+    targets: Targets,
+    draws: Sequence[Augmentation],
+    variety: Variety = USUAL,
+    heights: Tensor | None = None,
 ) -> tuple[Tensor, Targets]:
     """Apply one augmentation to each slice (batch, channels, size, size) in [-1, 1] and what is known of it.
 
     Args:
         targets: whose maps are moved without interpolation; 0 moves in.
         variety: what is seen of a slice, and what lies around it.
+        heights: (batch,) of the slices in their scans from -1 to 1, where pixels are placed.
     """
     side = variety.crop or images.shape[-1]
     seen = side / images.shape[-1]
@@ -155,4 +172,29 @@ def augment(
         moved = functional.grid_sample(planes.to(grid.dtype), grid, mode="nearest", align_corners=False)
         return moved.round().to(planes.dtype)
 
-    return (moved.clamp(0, 1) ** gamma * gain).clamp(0, 1) * 2 - 1, targets.moved(move)
+    varied = (moved.clamp(0, 1) ** gamma * gain).clamp(0, 1) * 2 - 1
+    if heights is not None:
+        astray = torch.tensor([draw.astray for draw in draws], dtype=images.dtype)[:, :, None, None]
+        varied = torch.cat([varied, _placed(heights, grid) + astray], dim=1)
+    return varied, targets.moved(move)
+
+
+def places(heights: Tensor, size: Sequence[int]) -> Tensor:
+    """Where each pixel lies: slice in the scan, row and column in the window, each from -1 to 1.
+
+    A convolution cannot tell left from right, nor a jaw from a skull (Liu et al. 2018, CoordConv).
+
+    Args:
+        heights: (slices,) from -1, the first of the scan, to 1.
+        size: rows, columns.
+
+    Returns:
+        (slices, 3, rows, columns).
+    """
+    whole = torch.eye(2, 3, device=heights.device).expand(len(heights), 2, 3)
+    return _placed(heights, functional.affine_grid(whole, [len(heights), 1, *size], align_corners=False))
+
+
+def _placed(heights: Tensor, grid: Tensor) -> Tensor:
+    """Sampling grids (slices, rows, columns, 2) of columns and rows, as channels behind the slice's own place."""
+    return torch.cat([heights.view(-1, 1, 1, 1).expand(-1, 1, *grid.shape[1:3]), grid.flip(-1).movedim(-1, 1)], dim=1)

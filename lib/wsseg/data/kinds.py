@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import ndimage
 from torch import Tensor
 
 from wsseg.data.coverage import presence_of_marks
@@ -71,6 +72,15 @@ class _PresenceKind(LabelKind[ListedPresence]):
         return torch.nonzero(column == (YES if sample % 2 else NO))[:, 0]
 
 
+OFF = 2
+"""Pixels around a stroke of background that are background too: nobody draws it along a border.
+
+Of pixels that people drew as background around hearts 0.4 % lie nearer to one.
+"""
+
+_AROUND = np.hypot(*np.mgrid[-OFF : OFF + 1, -OFF : OFF + 1]) <= OFF
+
+
 class _DrawnKind(LabelKind[Path]):
     """Something drawn on a scan, in a file of its own beside it."""
 
@@ -91,10 +101,14 @@ class _DrawnKind(LabelKind[Path]):
         return replace(Targets.unknown(len(pixels), len(labels), pixels.shape[1:]), pixels=pixels)
 
     def targets(self, given: Path, scan: CutScan, labels: LabelSpace, source: Path) -> Targets:
-        cut = np.ascontiguousarray(scan.stack.grid.cut(self.pixel_labels(given, scan.volume, labels)))
+        cut = self._meant(np.ascontiguousarray(scan.stack.grid.cut(self.pixel_labels(given, scan.volume, labels))))
         pixels, presence = scan.stack.labels_to_network(cut), self._presence(torch.from_numpy(cut), len(labels))
         whole = torch.from_numpy((cut > 0).all(axis=(1, 2)))
         return replace(scan.unknown(labels), pixels=pixels, presence=presence, whole=whole)
+
+    def _meant(self, drawn: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """What drawn pixel labels (slices, rows, columns) say of the pixels beside them too."""
+        return drawn
 
     def _presence(self, pixels: Tensor, classes: int) -> Tensor:
         """Presence (slices, classes); who draws background on a slice has drawn all that is there."""
@@ -137,6 +151,10 @@ class _ScribbleKind(_MarkedKind):
 
     def nothing_in(self, folder: Path) -> str:
         return f"{folder}: no scan has a _scribble file beside it"
+
+    def _meant(self, drawn: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        thick = np.stack([ndimage.binary_dilation(plane, _AROUND) for plane in drawn == BACKGROUND])
+        return np.where(thick & (drawn == 0), np.uint8(BACKGROUND), drawn)
 
 
 class _CorrectionKind(_MarkedKind):

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from wsseg.data.preprocess import Stack
 from wsseg.data.targets import Targets
 from wsseg.images.volume import Volume
-from wsseg.labels.space import LabelSpace
+from wsseg.labels.space import YES, LabelSpace
 
 Given = TypeVar("Given")
 """What a data folder holds of a kind for one scan: rows of a table, or a file."""
@@ -95,10 +96,14 @@ class LabelKind(ABC, Generic[Given]):
         """What is missing to learn all classes from such labels alone, a sentence each; none is enough."""
 
     def candidates(self, targets: Targets, bearing: Tensor, sample: int, rng: np.random.Generator) -> Tensor:
-        """Slices to draw one sample of a batch from, by their indices.
+        """Slices to draw one sample of a batch from, by their indices: those that show one class, each as often.
 
         Args:
             bearing: indices of all slices that bear such a label.
             sample: its position in the batch.
         """
-        return bearing
+        shown = targets.presence[bearing] == YES
+        classes = torch.nonzero(shown.any(dim=0))[:, 0]
+        if not len(classes):
+            return bearing
+        return bearing[shown[:, classes[rng.integers(len(classes))]]]

@@ -122,7 +122,8 @@ class LabelledSlices:
         seen = self.images[chosen]
         if variety.neighbours:
             seen = self.images[self._with_neighbours(chosen, variety.neighbours)].flatten(1, 2)
-        images, targets = augment(seen, self.targets.at(chosen), augmentations, variety)
+        heights = self._heights(chosen) if variety.placed else None
+        images, targets = augment(seen, self.targets.at(chosen), augmentations, variety, heights)
         noise = np.stack([rng.standard_normal(images.shape[1:], np.float32) for rng in draws])
         uniform = np.stack([rng.random(4, np.float32) for rng in draws])
         return Batch(images, targets, torch.from_numpy(noise), torch.from_numpy(uniform), done)
@@ -156,9 +157,18 @@ class LabelledSlices:
 
     def _with_neighbours(self, chosen: Tensor, reach: int) -> Tensor:
         """Indices (chosen, 1 + 2 reach) of slices and those beside them in the same scan."""
-        case = self.case[chosen][:, None]
-        first, last = (torch.searchsorted(self.case, case, right=right) for right in (False, True))
-        return neighbouring(chosen, reach, first, last - 1)
+        first, last = self._ends(chosen)
+        return neighbouring(chosen, reach, first[:, None], last[:, None])
+
+    def _heights(self, chosen: Tensor) -> Tensor:
+        """Places (chosen,) of slices in their scans, from -1 to 1."""
+        first, last = self._ends(chosen)
+        return 2 * (chosen - first) / (last - first).clamp(min=1) - 1
+
+    def _ends(self, chosen: Tensor) -> tuple[Tensor, Tensor]:
+        """Indices of the first and the last slice of the same scan."""
+        case = self.case[chosen].contiguous()
+        return torch.searchsorted(self.case, case), torch.searchsorted(self.case, case, right=True) - 1
 
     def only(self, cases: Collection[str]) -> LabelledSlices:
         """The slices of some of the scans."""

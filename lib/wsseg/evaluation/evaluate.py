@@ -31,7 +31,7 @@ from wsseg.inference.result import Segmentation
 from wsseg.inference.segmenter import Segmenter
 from wsseg.labels.space import Presence
 from wsseg.labels.tables import TEXT_FILE
-from wsseg.methods.shared.presence import presence_auc
+from wsseg.methods.shared.agreement import presence_auc
 from wsseg.models.record import Given
 
 

@@ -22,7 +22,7 @@ def pixel_cross_entropy(logits: Tensor, target: Tensor, known: Tensor, balanced:
     return torch.stack([each[known & (target == label)].mean() for label in target[known].unique()]).mean()
 
 
-MOST_BACKGROUND = 10.0
+MOST_BACKGROUND = 5.0
 """Most that background pixels weigh together, in pixels of classes."""
 
 

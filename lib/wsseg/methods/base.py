@@ -17,6 +17,7 @@ from wsseg.data.label_kind import LabelKind
 from wsseg.data.preprocess import BRIGHT
 from wsseg.data.slices import Batch, LabelledSlices
 from wsseg.methods.prompt import Pass, Prompt
+from wsseg.methods.shared.agreement import Agreement
 
 
 class Settings(BaseModel):
@@ -107,6 +108,7 @@ class Method(nn.Module, ABC, Generic[SettingsType]):
         variety: how much training slices are varied.
         bright: intensity that images show as 1, in medians of the tissue; the package's.
         minutes: of training where nothing else is asked for; None trains the stages' own steps.
+        finds_pieces: training tells whether each class is one piece; else the package does.
     """
 
     settings_type: type[SettingsType]
@@ -118,6 +120,7 @@ class Method(nn.Module, ABC, Generic[SettingsType]):
     variety: Variety = USUAL
     bright: float = BRIGHT
     minutes: ClassVar[float | None] = None
+    finds_pieces: ClassVar[bool] = False
 
     @abstractmethod
     def __init__(self, settings: SettingsType, classes: int) -> None:
@@ -171,20 +174,12 @@ class Method(nn.Module, ABC, Generic[SettingsType]):
     def score(self, held: LabelledSlices, chunk: int) -> float:
         """How well labels are met that were never trained on, in [0, 1], nothing given; NaN where that cannot be told.
 
-        Here Dice of the mask over the labelled pixels, mean over classes.
+        Here the agreement of masks, see :class:`wsseg.methods.shared.agreement.Agreement`.
         """
-        values = range(1, self.classes + 1)
-        hits, marked, right = torch.zeros(3, len(values))
-        device = next(self.parameters()).device
-        targets, known = held.targets.known_pixels()
+        agreement, device = Agreement(self.classes), next(self.parameters()).device
         for case in range(len(held.cases)):
             rows = held.case == case
-            maps = self.predict(held.images[rows].to(device), Prompt(), Pass(chunk)).probabilities.cpu()
-            found = torch.where(maps.amax(dim=1) > 0.5, maps.argmax(dim=1) + 1, 0)
-            for k, value in enumerate(values):
-                own, true = (found == value) & known[rows], targets[rows] == value
-                hits[k] += (own & true).sum()
-                marked[k] += own.sum()
-                right[k] += true.sum()
-        dice = 2 * hits / (marked + right)
-        return float(dice[right > 0].mean())
+            found = self.predict(held.images[rows].to(device), Prompt(), Pass(chunk))
+            targets = held.targets.at(torch.nonzero(rows)[:, 0])
+            agreement.add(found.probabilities.cpu(), found.presence.cpu(), targets)
+        return agreement.score()

@@ -28,9 +28,10 @@ from wsseg.losses.contrast import contrast_loss, sample_pixels
 from wsseg.losses.pixels import overlap_loss, pixel_cross_entropy
 from wsseg.methods.base import Blur, Count, Prediction, Side, Sigmas, Stage, Steps, Temperature, Width, Widths
 from wsseg.methods.prompt import Pass, Prompt
+from wsseg.methods.shared.agreement import presence_auc
 from wsseg.methods.shared.gradcam import gradcam_map
 from wsseg.methods.shared.heat import blur, evidence, mark_something, over_neighbours
-from wsseg.methods.shared.presence import ImageLabelMethod, ImageLabelSettings, mirrored_presence, presence_auc
+from wsseg.methods.shared.presence import ImageLabelMethod, ImageLabelSettings, mirrored_presence
 from wsseg.methods.shared.seeds import confident, merge_classes, vote
 from wsseg.networks.classifier import NoisyClassifier
 from wsseg.networks.pixel_decoder import PixelDecoder

@@ -60,9 +60,6 @@ from wsseg.networks.swin_decoder import SwinDecoder
 MULTIPLE = 16
 """The U-Net halves four times, so sides are multiples of this."""
 
-ALIKE = 0.1
-"""Intensities in [-1, 1] so far apart are alike to the conditional random field."""
-
 RISE = 0.2
 """Part of training after which it has its full weight."""
 
@@ -239,7 +236,7 @@ class PCLMix(Method[PCLMixSettings]):
         if not self.settings.borders:
             return {}
         middle = batch.images[:, self.settings.neighbours, None]
-        energy = gated_crf(torch.softmax(logits.float(), dim=1), middle, ALIKE)
+        energy = gated_crf(torch.softmax(logits.float(), dim=1), middle)
         return {"borders": self.settings.borders * min(1.0, batch.done / RISE) * energy}
 
     def _contrast(self, level: Tensor, labels: Tensor, logits: Tensor, position: Tensor) -> Tensor:

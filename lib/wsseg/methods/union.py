@@ -27,7 +27,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
-from wsseg.data.augment import Variety
+from wsseg.data.augment import PLACES, Variety, places
 from wsseg.data.kinds import KINDS
 from wsseg.data.slices import Batch, neighbouring
 from wsseg.losses.absence import absence_loss, pooled_presence_loss
@@ -37,9 +37,6 @@ from wsseg.losses.pixels import drawn_cross_entropy, overlap_loss
 from wsseg.methods.base import Method, Prediction, Settings, Stage
 from wsseg.methods.prompt import Pass, Prompt
 from wsseg.networks.residual_unet import ResidualUNet
-
-ALIKE = 0.1
-"""Intensities in [-1, 1] so far apart are alike to the CRF, a third of the spread within tissue."""
 
 RISE = 0.2
 """Part of training after which the CRF has its full weight; it would smooth away masks that are still noise."""
@@ -87,21 +84,24 @@ class Union(Method[UnionSettings]):
     settings_type = UnionSettings
     learns_from = tuple(KINDS.values())
     minutes = 15.0
+    finds_pieces = True
 
     def __init__(self, settings: UnionSettings, classes: int) -> None:
         super().__init__(settings, classes)
+        measured = settings.channels > 1  # Hounsfield units, which mean the same everywhere
         self.variety = Variety(
             angle=0.3,
             scale=0.22,
             shift=0.1,
-            gamma=0.35,
-            gain=0.2,
+            gamma=0.05 if measured else 0.35,
+            gain=0.03 if measured else 0.2,
             crop=settings.crop,
             neighbours=settings.neighbours,
             mirrored=settings.mirrored,
             aimed=True,
+            placed=True,
         )
-        seen = settings.channels * (1 + 2 * settings.neighbours)
+        seen = settings.channels * (1 + 2 * settings.neighbours) + PLACES
         self.network = ResidualUNet(seen, classes + 1, settings.widths)
 
     def stages(self) -> Sequence[Stage]:
@@ -122,7 +122,7 @@ class Union(Method[UnionSettings]):
         found["outside boxes"], body = box_loss(log_probability, targets.boxes)
         found["in boxes"] = (1 - FADED * batch.done) * body
         weight = self.settings.borders * min(1.0, batch.done / RISE)
-        found["borders"] = weight * gated_crf(log_probability.exp(), self._middle(batch.images), ALIKE)
+        found["borders"] = weight * gated_crf(log_probability.exp(), self._middle(batch.images))
         return found
 
     def _middle(self, images: Tensor) -> Tensor:
@@ -139,9 +139,12 @@ class Union(Method[UnionSettings]):
     def _probabilities(self, images: Tensor, pass_: Pass) -> Tensor:
         """The network's answers (slices, 1 + classes, size, size) on the CPU."""
         beside = neighbouring(torch.arange(len(images)), self.settings.neighbours, 0, len(images) - 1)
+        where = places(torch.linspace(-1, 1, len(images), device=images.device), images.shape[2:])
         found = []
         for part in torch.arange(len(images)).split(pass_.chunk):
-            seen = images[beside[part].to(images.device)].flatten(1, 2).contiguous(memory_format=torch.channels_last)
+            near = images[beside[part].to(images.device)].flatten(1, 2)
+            seen = torch.cat([near, where[part]], dim=1)
+            seen = seen.contiguous(memory_format=torch.channels_last)
             found.append(torch.softmax(self.network(seen).float(), dim=1).cpu())
             pass_.progress((int(part[-1]) + 1) / len(images))
         return torch.cat(found)

@@ -31,6 +31,7 @@ from wsseg.models.shelf import find_package, parent_licences, publish
 from wsseg.training.best import held_back_score
 from wsseg.training.checkpoint import CHECKPOINT, LABELS
 from wsseg.training.loop import Outcome, train
+from wsseg.training.pieces import in_one_piece
 from wsseg.training.progress import Phase, Report, TrainingProgress, Wish, preparing
 from wsseg.training.settings import TrainSettings
 
@@ -120,7 +121,8 @@ def train_package(
         record = _record(method, slices, settings, outcome).model_copy(
             update={"score": _rounded(score), "before": _rounded(before), "pixel_labels": quality, "job": job}
         )
-        metadata = _trained_metadata(package, version, method, slices, record)
+        pieces = in_one_piece(method, slices) if method.finds_pieces else recipe.largest_component
+        metadata = _trained_metadata(package, version, method, slices, record, pieces)
         write_package(folder, metadata, stored_weights(method), model_card(package.name, metadata), licence)
         if not _is_worse(before, score):
             publish(models, package.name, version)
@@ -234,6 +236,7 @@ def _trained_metadata(
     method: Method,
     data: LabelledSlices,
     record: TrainingRecord,
+    largest_component: bool,
 ) -> Metadata:
     """The parent's metadata with this training's facts; what was true of the parent's data is replaced."""
     content = package.metadata.model_dump(mode="json")
@@ -248,6 +251,7 @@ def _trained_metadata(
         "settings": method.settings.model_dump(mode="json"),
         "licence": "; ".join([*parent_licences(package.recipe), "follows from the data it was trained on"]),
         "figures": [],
+        "largest_component": largest_component,
         "training": record.model_dump(mode="json"),
     }
     return Metadata.model_validate(content)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from abc import abstractmethod
 from collections.abc import Callable
 from typing import TypeVar
 
-import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -15,9 +13,9 @@ from torch.nn import functional
 
 from wsseg.data.kinds import PRESENCE
 from wsseg.data.slices import LabelledSlices
-from wsseg.labels.space import NO, YES
 from wsseg.methods.base import Method, Prediction, Settings
 from wsseg.methods.prompt import Pass, Prompt
+from wsseg.methods.shared.agreement import presence_auc
 
 
 class ImageLabelSettings(Settings):
@@ -69,22 +67,6 @@ class ImageLabelMethod(Method[ImageLabelSettingsType]):
         Returns:
             (len(slices), classes, size, size) in [0, 1], 0.5 on the border of a finding, on the CPU.
         """
-
-
-def presence_auc(presence: Tensor, said: Tensor) -> float:
-    """Area under the ROC curve, mean over the classes of which both states are known, NaN without any.
-
-    Args:
-        presence: (slices, classes) of 1, 0 and -1 (unknown, left out).
-        said: (slices, classes), greater where a slice rather shows the class.
-    """
-    from monai.metrics import compute_roc_auc  # loading MONAI takes seconds, which predicting need not wait for
-
-    areas = []
-    for truth, value in zip(presence.T, said.T, strict=True):
-        if (truth == YES).any() and (truth == NO).any():
-            areas.append(compute_roc_auc(value[truth >= 0], truth[truth >= 0]))
-    return float(np.mean(areas)) if areas else math.nan
 
 
 def smooth_over_slices(logits: Tensor) -> Tensor:

@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from wsseg.data.slices import LabelledSlices
+from wsseg.data.targets import Targets
+from wsseg.methods.base import Prediction
+from wsseg.methods.union import Union, UnionSettings
+from wsseg.training.pieces import in_one_piece
+
+
+def _data(second: bool) -> LabelledSlices:
+    """One scan of four slices; people drew in one square, or in another far from it too."""
+    pixels = torch.zeros(4, 16, 16, dtype=torch.uint8)
+    pixels[:, 3, 2:5] = 1
+    if second:
+        pixels[:, 12, 12:14] = 1
+    targets = replace(Targets.unknown(4, 1, (16, 16)), pixels=pixels)
+    return LabelledSlices(torch.zeros(4, 1, 16, 16), targets, torch.zeros(4, 16, 16), ("a",), torch.zeros(4).long())
+
+
+@pytest.mark.parametrize("second", [False, True])
+def test_a_further_piece_stays_where_people_marked_one(second: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    maps = torch.zeros(4, 1, 16, 16)
+    maps[:, 0, 2:7, 2:7], maps[:, 0, 11:14, 11:14] = 0.9, 0.9
+    monkeypatch.setattr(Union, "predict", lambda *_: Prediction(maps, torch.ones(4, 1)))
+    assert in_one_piece(Union(UnionSettings(), 1), _data(second)) is not second
+
+
+def test_where_nothing_is_found_nothing_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Union, "predict", lambda *_: Prediction(torch.zeros(4, 1, 16, 16), torch.zeros(4, 1)))
+    assert not in_one_piece(Union(UnionSettings(), 1), _data(False))
