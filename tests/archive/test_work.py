@@ -14,7 +14,7 @@ from wsseg.archive.client import Pacs
 from wsseg.archive.listing import Listing
 from wsseg.archive.series import Series
 from wsseg.archive.work import TRIES, Campaign, Counts, Outcome, Work
-from wsseg.errors import UnavailableError, WssegError
+from wsseg.errors import NotFoundError, UnavailableError, WssegError
 from wsseg.labels.database import Database
 from wsseg.labels.project import Project
 from wsseg.labels.store import LabelStore
@@ -101,6 +101,22 @@ def test_the_tables_lie_beside_labels(tmp_path: Path) -> None:
     with pytest.raises(WssegError, match="archive work is of format 2"):
         Work(database, CAMPAIGN)
     database.close()
+
+
+def test_another_version_takes_what_the_one_before_was_least_sure_of(database: Database, work: Work) -> None:
+    add(work, *(f"1.{number}" for number in range(10)))
+    claims = work.claim(10, "a")
+    work.note([Outcome(claim.id, 1.0, {}, 0.9 - 0.05 * k) for k, claim in enumerate(claims[:9])])
+    work.note([Outcome(claims[9].id, 1.0, error="no volume")])
+    with pytest.raises(NotFoundError, match="no version before it"):
+        work.take_doubtful()
+    newer = Work(database, Campaign("http://archive", "small", "0.2", "http://archive"))
+    assert newer.take_doubtful() == 2
+    assert newer.take_doubtful() == 0
+    assert sorted(claimed(newer, "b")) == ["1.7", "1.8"]
+    other = Work(database, Campaign("http://archive", "another", "0.2", "http://archive"))
+    with pytest.raises(NotFoundError):
+        other.take_doubtful()
 
 
 def asked(stub: Stub) -> list[str]:

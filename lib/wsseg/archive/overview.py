@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from wsseg.archive.schema import campaigns, series
 from wsseg.archive.work import Campaign, Counts, State, make_tables
+from wsseg.errors import NotFoundError
 from wsseg.labels.database import Database
 
 LATELY = 3600.0
@@ -116,6 +117,19 @@ class Overview:
         with self._database.reading() as connection:
             rows = connection.execute(chosen.order_by(series.c.quality).limit(count)).all()
         return [Case(row.uid, row.quality, json.loads(row.sizes)) for row in rows]
+
+    def least_sure(self, archive: str, model: str, count: int) -> list[Case]:
+        """:meth:`worst` of the newest campaign of a model over an archive, wherever its results went.
+
+        Raises:
+            NotFoundError: there is none.
+        """
+        chosen = sa.select(sa.func.max(campaigns.c.id)).where(campaigns.c.archive == archive)
+        with self._database.reading() as connection:
+            newest = connection.scalar(chosen.where(campaigns.c.model == model))
+        if newest is None:
+            raise NotFoundError(f"{model} has not segmented this archive yet, `wsseg archive` does that")
+        return self.worst(newest, count)
 
     def volumes(self, campaign: int) -> list[Histogram]:
         """How much of each class there is over the cases."""

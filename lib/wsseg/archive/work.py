@@ -7,13 +7,14 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from math import ceil
 
 import sqlalchemy as sa
 
 from wsseg.archive import schema
 from wsseg.archive.schema import campaigns, series
 from wsseg.archive.series import Series
-from wsseg.errors import WssegError
+from wsseg.errors import NotFoundError, WssegError
 from wsseg.labels.database import Database
 
 LEASE = 60.0
@@ -21,6 +22,9 @@ LEASE = 60.0
 
 TRIES = 5
 """Of a series, while the archive itself answers."""
+
+DOUBTFUL = 0.2
+"""The part of a campaign's cases, those that the model was least sure of, that another version is to do again."""
 
 
 class State(StrEnum):
@@ -200,6 +204,39 @@ class Work:
         failed = sa.update(series).where(series.c.campaign == self.id, series.c.state == State.FAILED)
         with self._database.writing() as connection:
             return connection.execute(failed.values(state=State.WAITING, tries=0, error=None)).rowcount
+
+    def take_doubtful(self) -> int:
+        """Put among what waits what another version of the model was least sure of; how many.
+
+        Raises:
+            NotFoundError: none has segmented this archive to this destination.
+        """
+        with self._database.writing() as connection:
+            cases = sa.and_(series.c.campaign == self._earlier(connection), series.c.quality.is_not(None))
+            count = connection.scalar(sa.select(sa.func.count()).where(cases)) or 0
+            known = sa.select(series.c.uid).where(series.c.campaign == self.id)
+            doubtful = sa.select(series.c.id).where(cases).order_by(series.c.quality).limit(ceil(DOUBTFUL * count))
+            row = (sa.literal(self.id), series.c.uid, series.c.study, series.c.images)
+            taken = sa.select(*row, sa.literal(State.WAITING), sa.literal(0)).where(series.c.id.in_(doubtful))
+            into = ["campaign", "uid", "study", "images", "state", "tries"]
+            again = sa.insert(series).from_select(into, taken.where(series.c.uid.not_in(known)))
+            return connection.execute(again).rowcount
+
+    def _earlier(self, connection: sa.Connection) -> int:
+        """The campaign of another version before this one."""
+        asked = self.campaign
+        others = sa.select(sa.func.max(campaigns.c.id)).where(
+            campaigns.c.archive == asked.archive,
+            campaigns.c.model == asked.model,
+            campaigns.c.destination == asked.destination,
+            campaigns.c.id < self.id,
+        )
+        found = connection.scalar(others)
+        if found is None:
+            raise NotFoundError(
+                f"{asked.model} {asked.version}: no version before it has segmented this archive, nothing is doubtful"
+            )
+        return int(found)
 
     def counts(self) -> Counts:
         """How many series are in each state."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 import time
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.logging import RichHandler
@@ -35,7 +35,10 @@ def archive(
     workers: Annotated[int | None, typer.Option(min=1, help="On this machine; one a GPU, or a core.")] = None,
     scheduler: Annotated[str | None, typer.Option(help="Of a Dask cluster: tls://host:8786.")] = None,
     follow: Annotated[bool, typer.Option("--follow", help="Do not end: go on with what arrives.")] = False,
-    retry: Annotated[bool, typer.Option("--retry", help="Try again what failed before.")] = False,
+    again_where: Annotated[
+        Literal["failed", "doubtful"] | None,
+        typer.Option(help="Only what failed before, or what the version before this was least sure of."),
+    ] = None,
     max_scan_gb: MaxScanGb = None,
 ) -> None:
     """Segment an archive's series into DICOM SEG, each exactly once; a run that was killed goes on where it was.
@@ -60,14 +63,16 @@ def archive(
     destination = address_of(to or pacs.url)
     version = package.metadata.version
     work = Work(open_database(), Campaign(Project.of_archive(pacs.url).id, package.name, version, destination))
-    if retry:
-        work.retry()
+    if again_where:
+        again = work.retry() if again_where == "failed" else work.take_doubtful()
+        errors.print(f"{again} series again", highlight=False)
     shown = RichHandler(console=errors, show_time=False, show_level=False, show_path=False)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[shown])
     logging.getLogger("distributed").setLevel(logging.ERROR)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     bar = LongBar(errors)
-    run = Run(work, Listing(work, pacs, filters), pacs, follow, lambda progress: _tell(bar, progress))
+    listing = None if again_where else Listing(work, pacs, filters)
+    run = Run(work, listing, pacs, follow, lambda progress: _tell(bar, progress))
     plugin = HandlerPlugin(f"wsseg {package.name} {version}", ModelHandler.of(package, pacs.url, destination))
     try:
         while True:

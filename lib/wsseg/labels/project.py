@@ -56,9 +56,12 @@ class Project:
 
 def project_of(studies: str) -> Project:
     """The project of what a server works on: a folder, or an archive's URL."""
-    if studies.startswith(("http://", "https://")):
-        return Project.of_archive(studies)
-    return Project.of_folder(Path(studies))
+    return Project.of_archive(studies) if is_archive(studies) else Project.of_folder(Path(studies))
+
+
+def is_archive(studies: str) -> bool:
+    """Whether what a server works on is an archive's URL, not a folder."""
+    return studies.startswith(("http://", "https://"))
 
 
 def _make(file: Path) -> None:

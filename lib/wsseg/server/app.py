@@ -22,7 +22,7 @@ from wsseg.archive.overview import Overview
 from wsseg.errors import NotFoundError, UnavailableError, WssegError, naming
 from wsseg.images.scan import SEG
 from wsseg.labels.engine import open_database, open_store
-from wsseg.labels.project import project_of
+from wsseg.labels.project import is_archive, project_of
 from wsseg.models.package import WEIGHTS, ModelPackage
 from wsseg.models.shelf import find_package, package_names, publications
 from wsseg.server.compute import Compute
@@ -171,7 +171,8 @@ class WssegApp(MONAILabelApp):
 
     def init_strategies(self) -> dict[str, Strategy]:
         """Ways to choose the scan to label next, the recommended one first."""
-        return strategies(self.compute, self.weak_labels, self.packages)
+        archives = self.archives if is_archive(self.studies) else None
+        return strategies(self.compute, self.weak_labels, self.packages, archives)
 
     def on_init_complete(self) -> None:
         """In a server, read the weights while the first client connects."""

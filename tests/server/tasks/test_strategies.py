@@ -9,6 +9,9 @@ import numpy as np
 import pytest
 
 from conftest import metadata_of, small_package
+from wsseg.archive.overview import Overview
+from wsseg.archive.series import Series
+from wsseg.archive.work import Campaign, Outcome, Work
 from wsseg.data.phantom import make_phantom
 from wsseg.errors import NotFoundError
 from wsseg.files import home
@@ -16,9 +19,10 @@ from wsseg.images.formats import write_mask
 from wsseg.images.nifti import write_nifti
 from wsseg.images.volume import Volume
 from wsseg.inference.active import SLICES
+from wsseg.labels.database import Database
 from wsseg.labels.project import Project
 from wsseg.labels.space import LabelSpace
-from wsseg.labels.store import LabelStore
+from wsseg.labels.store import LabelStore, address_in
 from wsseg.labels.values import Mark
 from wsseg.models.package import WEIGHTS, ModelPackage, write_package
 from wsseg.models.shelf import find_package, publish
@@ -173,3 +177,25 @@ def test_only_labels_of_the_models_classes_that_still_stand_count(labels: Labels
     assert unlabelled(labels, datastore, package) == [SCANS[0], *SCANS[2:]]
     labels.store.undo(revision, "a")
     assert unlabelled(labels, datastore, package) == SCANS
+
+
+def test_of_an_archive_what_the_model_was_least_sure_of_comes_first(
+    labels: Labels, datastore: ScanFolder, tmp_path: Path
+) -> None:
+    database = Database(address_in(tmp_path), readonly=False)
+    archive = labels.store.project.id
+    ask = strategies(Compute(), labels, packages, Overview(database))["archive"]
+    request = {"model": "tiny"}
+    with pytest.raises(NotFoundError, match="has not segmented this archive yet"):
+        ask(request, datastore)
+    work = Work(database, Campaign(archive, "tiny", "0.1", archive))
+    with database.writing() as connection:
+        work.add(connection, [Series(name, "1.2", 8, {}) for name in (*SCANS[:3], "elsewhere")])
+    sure = [0.5, 0.2, 0.8, 0.1]
+    work.note([Outcome(claim.id, 1.0, {}, sure[k]) for k, claim in enumerate(work.claim(4, "a"))])
+    proposed = []
+    while chosen := ask(request, datastore):
+        proposed.append(chosen["id"])
+        label(labels, chosen["id"])
+    assert proposed == [SCANS[1], SCANS[0], SCANS[2]]
+    database.close()

@@ -11,6 +11,7 @@ from zlib import crc32
 from monailabel.interfaces.datastore import Datastore
 from monailabel.interfaces.tasks.strategy import Strategy
 
+from wsseg.archive.overview import Overview
 from wsseg.errors import NotFoundError
 from wsseg.inference.active import (
     Doubt,
@@ -31,6 +32,9 @@ from wsseg.server.tasks.pool import PoolInference
 
 POOL = 32
 """Unlabelled scans, and as many labelled ones, that a model looks at; of an archive they are downloaded."""
+
+DOUBTS = 1000
+"""Cases of an archive, the least sure ones, that are proposed one after the other."""
 
 SECONDS = 2.0
 """A click on "next case" waits for looks at most so long, then it is chosen among the scans seen so far."""
@@ -159,6 +163,36 @@ class ByModel(Strategy):
         return {"why": f"the one {self._way.why}, {scans}{looked}; worth labelling: slices {numbers}", "slices": slices}
 
 
+class OfArchive(Strategy):
+    """Chooses by what the model said of its own masks when the whole archive was segmented.
+
+    Args:
+        labels: scans that have some are never chosen.
+        packages: models as they are now.
+        archives: what campaigns have come to.
+    """
+
+    def __init__(self, labels: Labels, packages: Packages, archives: Overview) -> None:
+        super().__init__("The model was least sure of it when it segmented the whole archive")
+        self._labels = labels
+        self._packages = packages
+        self._archives = archives
+
+    def __call__(self, request: Mapping[str, Any], datastore: Datastore) -> Chosen | None:
+        """The next scan for ``request["model"]``, None where all that it was unsure of are labelled.
+
+        Raises:
+            NotFoundError: no such model, or it has not segmented the archive.
+        """
+        package = _named(self._packages(), request.get("model"))
+        cases = self._archives.least_sure(self._labels.store.project.id, package.name, DOUBTS)
+        waiting = set(unlabelled(self._labels, datastore, package))
+        case = next((case for case in cases if case.uid in waiting), None)
+        if case is None:
+            return None
+        return {"id": case.uid, "why": f"the one that the model was least sure of, {case.quality:.0%}, in the archive"}
+
+
 def _named(packages: Sequence[ModelPackage], model: str | None) -> ModelPackage:
     """The model of that name, the first one where none is named."""
     for package in packages:
@@ -167,12 +201,15 @@ def _named(packages: Sequence[ModelPackage], model: str | None) -> ModelPackage:
     raise NotFoundError(f'model "{model}" is unknown' if model else "there is no model to choose a scan for")
 
 
-def strategies(compute: Compute, labels: Labels, packages: Packages) -> dict[str, Strategy]:
-    """All there are, the recommended one first."""
+def strategies(
+    compute: Compute, labels: Labels, packages: Packages, archives: Overview | None = None
+) -> dict[str, Strategy]:
+    """All there are, the recommended one first; of an archive with what campaigns over it have come to."""
     inference = PoolInference(compute, labels.studies)
     by_model: dict[str, Strategy] = {name: ByModel(way, labels, inference, packages) for name, way in WAYS.items()}
     return {
         **by_model,
+        **({"archive": OfArchive(labels, packages, archives)} if archives else {}),
         "random": Peer("Drawn at random", labels, packages, random.choice),
         "first": Peer("The first by name", labels, packages, min),
     }
