@@ -27,7 +27,7 @@ from wsseg.models.shelf import publish
 
 MODEL = "page"
 LABELS = ("tumor", "edema")
-HEADS = ("head_0", "head_1", "head_2", "head_3", "lost", "refused")
+HEADS = ("head_0", "head_1", "head_2", "head_3", "keyed", "lost", "refused")
 SLICES = 8
 LONG = 300
 TRAINED = re.compile(r"is (kept but not )?in use")
@@ -164,7 +164,7 @@ def test_whole_loop(user: Visit, server: Server) -> None:
     page.keyboard.press("o")
     page.locator("#next-case").click()
     expect(page.locator("#why")).to_contain_text("Why this case: ")
-    expect(page.locator("#scan-name")).to_have_text(re.compile("head_3|lost|refused|long"))
+    expect(page.locator("#scan-name")).to_have_text(re.compile("head_3|keyed|lost|refused|long"))
     user.picture("3 next case")
 
     page.locator("#train").click()
@@ -251,7 +251,7 @@ def test_keyboard_alone(user: Visit, server: Server) -> None:
 
 def test_keys_act_on_the_slice_that_the_panel_shows(user: Visit, server: Server) -> None:
     page = user.page
-    go_to(page, "head_2")
+    go_to(page, "keyed")
     tile(page, 5).hover()
     expect(page.locator("#slice-name")).to_have_text(f"Slice 6 of {SLICES}")
     page.keyboard.press("x")
@@ -263,7 +263,7 @@ def test_keys_act_on_the_slice_that_the_panel_shows(user: Visit, server: Server)
     expect(page.locator("#slice-name")).to_have_text(f"Slice 3 of {SLICES}")
     page.keyboard.press("y")
     saved(page)
-    assert stored(server, "head_2") == [None, None, 1, 1, None, 0, None, None]
+    assert stored(server, "keyed") == [None, None, 1, 1, None, 0, None, None]
 
 
 def test_a_scan_that_cannot_be_labelled_is_greyed_before_the_click(user: Visit) -> None:

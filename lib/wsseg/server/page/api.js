@@ -49,6 +49,41 @@ export const predict = (id, model) => ask(scan(id, `/prediction?model=${name(mod
 export const overlayOf = (id, model, version, request) =>
   `api/${scan(id, `/overlay?model=${name(model)}&version=${name(version)}&request=${request}`)}`;
 
+export const layoutOf = (id, model) => ask(scan(id, `/layout?model=${name(model)}`));
+
+/** What is drawn on a scan by now; `drawings` is null where nobody wrote since. */
+export const drawingsOf = (id, model, since) => ask(scan(id, `/drawings?model=${name(model)}&since=${since}`));
+
+/** Slices as numbers, see `routes/annotate/planes.py`: an intensity is slope times a code plus intercept. */
+export async function planesOf({ id, right, down, colour }, model, first, count) {
+  const path = scan(id, `/planes?model=${name(model)}&first=${first}&count=${count}`);
+  const [reply, bytes] = await fetched(path);
+  const [slope, intercept] = ["x-slope", "x-intercept"].map((header) => Number(reply.headers.get(header)));
+  const length = right.pixels * down.pixels * (colour ? 3 : 1);
+  const Kind = colour ? Uint8Array : Uint16Array;
+  const all = new Kind(bytes);
+  return Array.from({ length: count }, (_, at) => ({ codes: all.subarray(at * length, (at + 1) * length), slope, intercept }));
+}
+
+/** The mask of a prediction: a class value for each pixel of all slices, in the order of {@link planesOf}. */
+export async function maskOf(id, model, version, request) {
+  const path = scan(id, `/mask?model=${name(model)}&version=${name(version)}&request=${request}`);
+  return new Uint8Array((await fetched(path))[1]);
+}
+
+async function fetched(path) {
+  let reply, bytes;
+  try {
+    reply = await fetch(`api/${path}`, { cache: "no-store" });
+    if (reply.ok) bytes = await reply.arrayBuffer();
+  } catch (error) {
+    throw new Unreachable(`The server does not answer (${error.message}).`);
+  }
+  if (bytes) return [reply, bytes];
+  const answer = await reply.json().catch(() => ({}));
+  throw new Refused(answer.detail ?? `The server answered ${reply.status}.`);
+}
+
 export const strategies = () => ask("strategies");
 export const nextCase = (strategy, model) => ask("next", "POST", { strategy, model });
 
@@ -70,6 +105,11 @@ export function store(write) {
     return ask(scan(write.scan, `/presence?model=${name(write.model)}`), "PUT", { label, marks, annotator }, PATIENCE_MS);
   }
   if (write.kind === "text") return ask(scan(write.scan, "/text"), "PUT", { text: write.text, annotator }, PATIENCE_MS);
+  if (write.kind === "draw") {
+    const { model, removed } = write;
+    const drawings = write.drawings.map(({ id, tool, label, slice, points, radius_mm }) => ({ id, tool, label, slice, points, radius_mm }));
+    return ask(scan(write.scan, `/drawings?model=${name(model)}`), "POST", { drawings, removed, annotator }, PATIENCE_MS);
+  }
   if (write.kind === "erase") {
     const { slice, model } = write;
     return ask(scan(write.scan, `/erase?model=${name(model)}`), "POST", { slice, annotator }, PATIENCE_MS);

@@ -3,9 +3,10 @@
 /**
  * @param {object} to
  * @param {Object<string, () => void>} to.actions by key
- * @param {(pressed: string, shift: boolean) => boolean} to.slices whether the mosaic obeyed
+ * @param {(pressed: string, shift: boolean) => boolean} to.slices whether the mosaic or the slice on view obeyed
  * @param {(index: number) => void} to.choose a class
  * @param {(step: number) => void} to.turn to the class beside
+ * @param {(step: number) => void} to.turnTool to the tool beside
  * @param {() => void} to.leave a field for the slices
  */
 export function listenToKeys(to) {
@@ -23,6 +24,7 @@ function obey(event, to) {
   const control = event.ctrlKey || event.metaKey;
   if (control || event.altKey) return control && pressed === "z" && done(to.actions.u);
   const step = { ArrowLeft: -1, ArrowUp: -1, ArrowRight: 1, ArrowDown: 1 }[pressed];
+  if (event.target.closest("#tools") && step) return done(() => to.turnTool(step));
   if (event.target.closest("[role=radio]") && step) return done(() => to.turn(step));
   if (/^[1-9]$/.test(pressed)) return done(() => to.choose(Number(pressed) - 1));
   if (to.actions[pressed]) return done(to.actions[pressed]);

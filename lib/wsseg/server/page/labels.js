@@ -9,6 +9,7 @@ export class Labels {
   /**
    * @param {object} on
    * @param {(label: string|null, slices: number[]) => void} on.changed the scan's presence, or its text if label is null
+   * @param {() => void} on.drawn the scan's drawings changed
    * @param {(pending: number, failing: string|null) => void} on.saving
    * @param {(write: object) => void} on.saved
    * @param {(write: object, sentence: string) => void} on.refused
@@ -59,16 +60,40 @@ export class Labels {
     this.write({ kind: "text", text, before: this.scan.text });
   }
 
-  /** Whether a slice has scribbles, drawn in a viewer. */
+  /** Draw on slices of the scan, and take other drawings away, as one. */
+  draw(drawings, removed = []) {
+    if (!this.scan) return;
+    const gone = new Set(removed);
+    const before = { drawings: this.drawings.filter(({ id }) => gone.has(id)), removed: drawings.map(({ id }) => id) };
+    this.write({ kind: "draw", model: this.model, drawings, removed, before });
+  }
+
+  /** All that is drawn on the scan, the oldest first. */
+  get drawings() {
+    return this.scan?.drawings ?? [];
+  }
+
+  /** Take over what the server has by now, with what is on its way there. */
+  follow(drawings) {
+    this.scan.drawings = drawings;
+    for (const write of this.saving.pending) if (write.scan === this.scan.id) this.apply(write);
+    this.on.drawn();
+  }
+
+  /** Whether anything is drawn on a slice, here or in a viewer. */
   scribbled(slice) {
+    if (this.drawings.some((one) => one.slice === slice)) return true;
     return Object.values(this.scan?.scribbled ?? {}).some((slices) => slices.includes(slice));
   }
 
-  /** Take away the scribbles of a slice. */
+  /** Take away all that is drawn on a slice. */
   erase(slice) {
-    const before = this.scan.scribbled;
-    const rest = Object.entries(before).map(([name, slices]) => [name, slices.filter((other) => other !== slice)]);
-    this.write({ kind: "erase", model: this.model, slice, scribbled: Object.fromEntries(rest), before });
+    const { scribbled } = this.scan;
+    const drawings = this.drawings.filter((one) => one.slice === slice);
+    const before = { scribbled, drawings };
+    const rest = Object.entries(scribbled).map(([name, slices]) => [name, slices.filter((other) => other !== slice)]);
+    const removed = drawings.map(({ id }) => id);
+    this.write({ kind: "erase", model: this.model, slice, scribbled: Object.fromEntries(rest), removed, before });
   }
 
   /** The write that undo would take back, if any. */
@@ -79,7 +104,8 @@ export class Labels {
   /** Take back the last write, which must be one of the scan on screen. */
   undo() {
     const { id, revision, kind, model, label, before } = this.undoable.pop();
-    const back = { text: { text: before }, erase: { model, scribbled: before }, presence: { model, label, marks: before } };
+    const drawn = { model, ...before };
+    const back = { text: { text: before }, erase: drawn, draw: drawn, presence: { model, label, marks: before } };
     this.send({ kind: "undo", of: id, revision, ...back[kind] });
   }
 
@@ -96,9 +122,16 @@ export class Labels {
     return write;
   }
 
-  apply({ model, label, marks, text, scribbled }) {
+  apply({ model, label, marks, text, scribbled, drawings, removed }) {
     if (text !== undefined) this.scan.text = text;
     if (scribbled !== undefined && model === this.model) this.scan.scribbled = scribbled;
+    if (drawings || removed) {
+      const gone = new Set(removed ?? []);
+      const known = new Set(this.drawings.map(({ id }) => id));
+      const kept = this.drawings.filter(({ id }) => !gone.has(id));
+      this.scan.drawings = [...kept, ...(drawings ?? []).filter(({ id }) => !known.has(id))];
+      this.on.drawn();
+    }
     for (const { slice, state } of marks ?? []) if (this.scan.presence[label]) this.scan.presence[label][slice] = state;
     this.on.changed(label ?? null, (marks ?? []).map(({ slice }) => slice));
   }

@@ -1,14 +1,17 @@
 /** The annotation page: what is on screen, and who tells whom. */
 
 import * as api from "./api.js";
+import { follow } from "./follow.js";
 import { listenToKeys } from "./keys.js";
 import { Labels } from "./labels.js";
 import { Mosaic } from "./mosaic.js";
+import { NextCase } from "./nextcase.js";
 import { note, sayEmpty } from "./notes.js";
 import { decoded, Overlay } from "./overlay.js";
+import { Ruler } from "./ruler.js";
 import { Scans } from "./scans.js";
+import { Desk } from "./slice/desk.js";
 import { Training } from "./training.js";
-import { View } from "./view.js";
 
 const $ = (id) => document.getElementById(id);
 const TEXT_PAUSE_MS = 800;
@@ -18,18 +21,24 @@ const REPLACED =
 let models = [];
 let model = null;
 let label = null;
-let strategies = [];
 /** The newest request for a scan: answers to earlier ones are dropped. */
 let opening = 0;
 
-const labels = new Labels({ changed, saving: showSaving, saved, refused });
+const labels = new Labels({ changed, drawn, saving: showSaving, saved, refused });
 const mosaic = new Mosaic($("mosaic"), { mark: (slices, state) => labels.mark(label.name, slices, state), look });
-const view = new View($("large"), $("ruler"), {
+const ruler = new Ruler($("ruler"), (slice) => mosaic.moveTo(slice));
+const desk = new Desk({
+  drawings: () => labels.drawings,
+  color: (name) => css(model.labels.find((one) => one.name === name)?.color ?? [255, 255, 255]),
+  mask: () => overlay.mask(),
+  draw: (drawings) => labels.draw(drawings),
+  scroll: (step) => mosaic.moveTo(mosaic.shown + step),
   go: (slice) => mosaic.moveTo(slice),
-  scroll: (step) => mosaic.moveTo(mosaic.cursor + step),
+  failed: note,
 });
 const scans = new Scans((id) => open(id));
 const training = new Training({ ended: refreshModels, failed: note });
+const nextCase = new NextCase({ model: () => model, open: (id, why) => open(id, why) });
 const overlay = new Overlay($("overlay"), { shown: () => labels.scan && showLabels(), failed: note });
 
 /* What is on screen */
@@ -40,15 +49,18 @@ async function start() {
   rename();
   listen();
   labels.saving.run();
+  follow(labels, () => model.name);
   api.hasLogout().then((has) => ($("logout").hidden = !has), () => {}); // of no use without a server
-  [models, strategies] = await Promise.all([api.models(), api.strategies()]);
-  $("model").replaceChildren(...models.map(({ name, version, trained }) => choice(name, trained ? `${name} ${version}` : `${name} (untrained)`)));
-  $("strategy").replaceChildren(...strategies.map(({ name }) => choice(name, name)));
-  explainStrategy();
-  const address = new URLSearchParams(location.hash.slice(1));
-  const known = models.find(({ name }) => name === address.get("model"));
+  [models] = await Promise.all([api.models(), nextCase.open()]);
+  $("model").replaceChildren(...models.map(({ name, version, trained }) => new Option(trained ? `${name} ${version}` : `${name} (untrained)`, name)));
   if (!models.length) return void sayEmpty("There is no model: `wsseg new` makes an untrained one.");
-  await useModel(known ?? models.find((one) => one.trainable) ?? models[0], address.get("scan"));
+  await goTo(new URLSearchParams(location.hash.slice(1)));
+}
+
+/** What the address names, as far as it is there. */
+async function goTo(address) {
+  const known = models.find(({ name }) => name === address.get("model"));
+  await useModel(known ?? model ?? models.find((one) => one.trainable) ?? models[0], address.get("scan"));
 }
 
 async function useModel(chosen, wanted = labels.scan?.id) {
@@ -90,8 +102,11 @@ async function open(id, why = "") {
   scans.choose(id);
   let scan;
   try {
-    scan = await api.scanOf(id, model.name);
-    await decoded(api.spriteOf(id, model.name));
+    const layout = await api.layoutOf(id, model.name);
+    if (request !== opening) return;
+    labels.scan = null;
+    desk.open(layout, model.name);
+    [scan] = await Promise.all([api.scanOf(id, model.name), decoded(api.spriteOf(id, model.name))]);
   } catch (error) {
     if (request !== opening) return;
     note(`${id}: ${error.message}`);
@@ -102,7 +117,7 @@ async function open(id, why = "") {
   $("empty").hidden = true;
   const picture = `url("${api.spriteOf(id, model.name)}")`;
   document.body.style.setProperty("--sprite", picture);
-  view.open(scan);
+  ruler.open(scan);
   mosaic.open(scan);
   labels.open(scan, model.name);
   overlay.open(id, model);
@@ -139,6 +154,7 @@ function chooseClass(index) {
     chip.tabIndex = place === index ? 0 : -1;
   });
   document.body.style.setProperty("--label", css(label.color));
+  desk.setLabel(label.name);
   showLabels();
 }
 
@@ -148,6 +164,7 @@ function showLabels() {
   mosaic.show(labels.states(label.name), label.name);
   showOthers();
   mosaic.showProbabilities(overlay.probabilities(label.name));
+  desk.redraw();
   summarize();
 }
 
@@ -169,14 +186,15 @@ function summarize() {
   $("undo").disabled = !labels.last;
   const known = (_, slice) => model.labels.some(({ name }) => labels.states(name)[slice] !== null);
   scans.count(labels.scan.id, states.filter(known).length);
-  view.show(states, mosaic.probabilities, css(label.color));
+  ruler.show(states, mosaic.probabilities, css(label.color));
   look(mosaic.shown);
 }
 
 function look(slice) {
   const { scan } = labels;
   if (!scan) return;
-  view.look(slice);
+  ruler.look(slice);
+  desk.look(slice);
   const state = labels.states(label.name)[slice];
   $("erase").hidden = !labels.scribbled(slice);
   $("slice-name").textContent = `Slice ${slice + 1} of ${scan.slices}`;
@@ -193,6 +211,18 @@ function changed(name, slices) {
   if (name === label.name) mosaic.show(labels.states(name), name, slices);
   else if (name !== null) showOthers();
   summarize();
+}
+
+/** What is drawn here or by others: on the slice on view, and in the list. */
+function drawn() {
+  desk.redraw();
+  $("undo").disabled = !labels.last;
+  $("erase").hidden = !labels.scribbled(mosaic.shown);
+  const scan = scans.scans.find(({ id }) => id === labels.scan.id);
+  if (scan && scan.drawings !== labels.drawings.length) {
+    scan.drawings = labels.drawings.length;
+    scans.draw();
+  }
 }
 
 function markOthers() {
@@ -229,8 +259,9 @@ function showSaving(pending, failing) {
 
 function saved(write) {
   if (write.text !== undefined && model.reads_text && write.scan === labels.scan?.id) overlay.open(write.scan, model);
+  if ((write.drawings || write.removed) && write.scan === labels.scan?.id) overlay.refresh();
   const scan = scans.scans.find(({ id }) => id === write.scan);
-  if (!scan || write.marks) return;
+  if (!scan || write.marks || write.drawings) return;
   if (write.text !== undefined) scan.text = Boolean(write.text);
   if (write.scribbled !== undefined) scan.scribbles = Object.values(write.scribbled).some((slices) => slices.length);
   scans.draw();
@@ -243,29 +274,6 @@ function refused(write, sentence) {
     labels.scan.text = $("text").value.trim();
     open(write.scan);
   }
-}
-
-/* Next case */
-
-async function nextCase() {
-  const button = $("next-case");
-  if (button.disabled || !model) return;
-  button.disabled = true;
-  button.ariaBusy = "true";
-  try {
-    const { id, why } = await api.nextCase($("strategy").value, model.name);
-    if (id === null) note(`No next case: ${why}.`);
-    else await open(id, `Why this case: ${why || `chosen by "${$("strategy").value}"`}`);
-  } catch (error) {
-    note(error.message);
-  }
-  button.disabled = false;
-  button.ariaBusy = "false";
-  $("mosaic").focus();
-}
-
-function explainStrategy() {
-  $("strategy-why").textContent = strategies.find(({ name }) => name === $("strategy").value)?.description ?? "";
 }
 
 /* Hands */
@@ -285,8 +293,9 @@ function listen() {
   const [o, t] = [() => overlay.toggle(), () => $("text").focus()];
   const moves = { n: next, PageDown: next, p: previous, PageUp: previous };
   listenToKeys({
-    actions: { ...moves, u: undo, o, a: markOthers, c: nextCase, t, "?": help },
-    slices: (pressed, shift) => mosaic.key(pressed, shift),
+    actions: { ...moves, u: undo, o, a: markOthers, c: () => nextCase.go(), t, "?": help },
+    slices: (pressed, shift) => mosaic.key(pressed, shift) || desk.key(pressed),
+    turnTool: (step) => desk.turn(step),
     choose: chooseClass,
     turn: turnClass,
     leave: () => $("mosaic").focus(),
@@ -303,6 +312,7 @@ function listen() {
     if (chip) chooseClass(model.labels.findIndex(({ name }) => name === chip.value));
   });
   addEventListener("beforeunload", leave);
+  addEventListener("hashchange", () => goTo(new URLSearchParams(location.hash.slice(1))).catch((error) => note(error.message)));
   $("annotator").addEventListener("input", rename);
   $("size").addEventListener("input", () => setSize($("size").value));
   $("text").addEventListener("input", () => {
@@ -314,8 +324,7 @@ function listen() {
     const button = event.target.closest("button");
     if (button) mosaic.mark(JSON.parse(button.dataset.state));
   });
-  $("strategy").addEventListener("change", explainStrategy);
-  const clicks = { previous, next, undo, others: markOthers, erase: eraseScribbles, "next-case": nextCase, "help-open": help };
+  const clicks = { previous, next, undo, others: markOthers, erase: eraseScribbles, "help-open": help };
   for (const [id, action] of Object.entries(clicks)) $(id).addEventListener("click", action);
 }
 
@@ -335,10 +344,6 @@ function setSize(pixels) {
   $("size").value = pixels;
   $("mosaic").style.setProperty("--size", `${pixels}px`);
   localStorage.setItem("wsseg.size", pixels);
-}
-
-function choice(value, text) {
-  return Object.assign(document.createElement("option"), { value, textContent: text });
 }
 
 function css(color) {

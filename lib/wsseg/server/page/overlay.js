@@ -11,12 +11,14 @@ export class Overlay {
    */
   constructor(button, on) {
     Object.assign(this, { button, on, wanted: false, scan: null, model: null, prediction: null, newest: 0 });
+    /** Class values of all pixels of all slices, as the slice view has them. */
+    this.values = null;
     button.addEventListener("click", () => this.toggle());
   }
 
   /** Another scan, version of the model or sentence: what was said no longer holds. */
   open(scan, model) {
-    Object.assign(this, { scan, model, prediction: null });
+    Object.assign(this, { scan, model, prediction: null, values: null });
     this.newest++;
     this.busy = false;
     this.show();
@@ -35,6 +37,20 @@ export class Overlay {
     return (this.wanted && this.prediction?.presence[label]) || null;
   }
 
+  /** The mask on the slice view, where it is to be shown: {values, colors}. */
+  mask() {
+    if (!this.wanted || !this.values) return null;
+    return { values: this.values, colors: this.colors };
+  }
+
+  /** Something was drawn: what the model makes of it is asked for, and shown in place of what it said. */
+  refresh() {
+    if (!this.model?.trained) return;
+    this.wanted = true;
+    this.button.ariaPressed = "true";
+    this.ask();
+  }
+
   async ask() {
     const { scan, model } = this;
     if (!scan) return;
@@ -46,6 +62,11 @@ export class Overlay {
     this.busy = true;
     try {
       const found = await api.predict(scan, model.name);
+      const values = await api.maskOf(scan, model.name, found.version, request);
+      if (request !== this.newest) return;
+      this.values = values;
+      this.colors = tints(model.labels);
+      this.on.shown();
       const url = api.overlayOf(scan, model.name, found.version, request);
       await decoded(url);
       if (request !== this.newest) return;
@@ -71,6 +92,13 @@ export class Overlay {
     document.body.classList.toggle("overlaid", this.wanted && this.prediction !== null);
     this.on.shown();
   }
+}
+
+/** Opaque colours by class value, as a canvas keeps them. */
+function tints(labels) {
+  const found = new Uint32Array(256);
+  labels.forEach(({ color: [red, green, blue] }, place) => (found[place + 1] = 0xff000000 | (blue << 16) | (green << 8) | red));
+  return found;
 }
 
 /** Wait for a picture, so that a scan never shows with another's slices. */

@@ -80,7 +80,7 @@ export class Scans {
     const [name, count, bar] = ["span", "small", "i"].map((kind) => document.createElement(kind));
     name.textContent = scan.title;
     name.title = scan.refusal ?? scan.id;
-    const extras = [scan.refusal && "cannot be labelled", scan.replaced && "another scan", scan.scribbles && "scribbles", scan.text && "text"].filter(Boolean);
+    const extras = [scan.refusal && "cannot be labelled", scan.replaced && "another scan", scan.scribbles && "scribbles", scan.drawings && `${scan.drawings} drawn`, scan.text && "text"].filter(Boolean);
     const of = scan.slices === null ? scan.labelled || "" : `${scan.labelled} / ${scan.slices}`;
     count.textContent = [...extras, of].join(" · ");
     bar.style.transform = `scaleX(${scan.slices ? scan.labelled / scan.slices : 0})`;

@@ -35,6 +35,7 @@ def layout(app: App, scan: str, model: str) -> dict[str, Any]:
         "slice_mm": grid.spacing[planes.grid.stored_axis],
         "right": asdict(planes.right),
         "down": asdict(planes.down),
+        "head_first": planes.grid.reversed,
         "colour": grid.colour,
         "hounsfield": bool(recipe.windows) or recipe.modality.upper().startswith("CT"),
         "sprite": {"columns": sprite.columns, "width": sprite.width, "height": sprite.height},

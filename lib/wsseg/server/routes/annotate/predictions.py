@@ -1,47 +1,73 @@
-"""What a model says of a scan, laid over the page's thumbnails."""
+"""What a model says of a scan, laid over the page's thumbnails and slices."""
 
 from __future__ import annotations
 
+import gzip
 import threading
+import zlib
 from collections import OrderedDict
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from anyio.to_thread import run_sync
 from fastapi import APIRouter
 from fastapi.responses import Response
+from numpy.typing import NDArray
 
 from wsseg.errors import NotFoundError, WssegError, naming
+from wsseg.images.volume import Volume
 from wsseg.models.package import ModelPackage
 from wsseg.server.app import WssegApp
 from wsseg.server.compute import devices
+from wsseg.server.pictures.planes import Planes
 from wsseg.server.pictures.sprites import Sprite
 from wsseg.server.routes.annotate import API
 from wsseg.server.routes.dependencies import USER, App, scans_in_memory, voxels
 
 KEPT = 64
-"""Pictures of masks in memory."""
+"""Masks in memory, packed."""
 
 router = APIRouter(prefix=f"{API}/scans/{{scan}}", dependencies=[USER])
 
 
+@dataclass(frozen=True)
+class _Packed:
+    """A mask in little memory."""
+
+    shape: tuple[int, int, int]
+    affine: NDArray[np.float64]
+    packed: bytes
+
+    @classmethod
+    def of(cls, mask: Volume) -> _Packed:
+        return cls(mask.shape, mask.affine, zlib.compress(np.ascontiguousarray(mask.voxels, np.uint8), 1))
+
+    def mask(self) -> Volume:
+        return Volume(np.frombuffer(zlib.decompress(self.packed), np.uint8).reshape(self.shape), self.affine)
+
+
 class _Masks:
-    """Pictures of the masks that the page was told of; the oldest are forgotten."""
+    """The masks that the page was told of; the oldest are forgotten."""
 
     def __init__(self) -> None:
-        self._held: OrderedDict[tuple[str, str, str], bytes] = OrderedDict()
+        self._held: OrderedDict[tuple[str, str, str], _Packed] = OrderedDict()
         self._lock = threading.Lock()
 
-    def put(self, scan: str, model: str, version: str, picture: bytes) -> None:
+    def put(self, scan: str, model: str, version: str, mask: Volume) -> None:
+        packed = _Packed.of(mask)
         with self._lock:
-            self._held[scan, model, version] = picture
+            self._held[scan, model, version] = packed
+            self._held.move_to_end((scan, model, version))
             if len(self._held) > KEPT:
                 self._held.popitem(last=False)
 
-    def get(self, scan: str, model: str, version: str) -> bytes:
+    def get(self, scan: str, model: str, version: str) -> Volume:
         with self._lock:
             if (scan, model, version) not in self._held:
                 raise NotFoundError(f"{scan}: there is no prediction of {model} {version}, ask for one first")
-            return self._held[scan, model, version]
+            found = self._held[scan, model, version]
+        return found.mask()
 
 
 _masks = _Masks()
@@ -61,15 +87,23 @@ def _predict(app: WssegApp, scan: str, package: ModelPackage) -> dict[str, Any]:
         volume = voxels.read(path)
     text = app.weak_labels.text_for(package, scan)
     version, result = app.compute.segment_versioned(package.name, devices()[0], volume, None, text)
-    layout = Sprite.of(volume, package.recipe.axis)
     said = result.facts()
-    colors = [look.color for look in package.recipe.labels.values()]
-    _masks.put(scan, package.name, version, layout.overlay(result.mask, colors))
+    _masks.put(scan, package.name, version, result.mask)
     return {"version": version, **{key: said[key] for key in ("presence", "confidence")}}
 
 
 @router.get("/overlay", summary="The mask of a prediction")
-def overlay(scan: str, model: str, version: str) -> Response:
+def overlay(app: App, scan: str, model: str, version: str) -> Response:
     """A PNG with the tiles of the scan's sprite, transparent where nothing is marked."""
-    picture = _masks.get(scan, model, version)
+    recipe, mask = app.package(model).recipe, _masks.get(scan, model, version)
+    picture = Sprite.of(mask, recipe.axis).overlay(mask, [look.color for look in recipe.labels.values()])
     return Response(picture, media_type="image/png", headers={"cache-control": "private, no-cache"})
+
+
+@router.get("/mask", summary="The mask of a prediction as numbers")
+def mask(app: App, scan: str, model: str, version: str) -> Response:
+    """Class values, a byte for each pixel of all slices, in the order of the route ``planes``."""
+    found = _masks.get(scan, model, version)
+    values = np.ascontiguousarray(Planes.of(found, app.package(model).recipe.axis).cut(found.voxels))
+    headers = {"content-encoding": "gzip", "cache-control": "no-store"}
+    return Response(gzip.compress(values, 1), media_type="application/octet-stream", headers=headers)

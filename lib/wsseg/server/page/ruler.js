@@ -1,38 +1,24 @@
-/** One slice, large, and the whole scan as a ruler below it. */
+/** The whole scan as a ruler: labels, probabilities and the slice on view. */
 
-import { placeOf } from "./mosaic.js";
-
-export class View {
+export class Ruler {
   /**
-   * @param {HTMLElement} picture
    * @param {HTMLCanvasElement} ruler
-   * @param {object} on
-   * @param {(slice: number) => void} on.go a slice was chosen
-   * @param {(step: number) => void} on.scroll by so many slices
+   * @param {(slice: number) => void} go a slice was chosen
    */
-  constructor(picture, ruler, on) {
-    Object.assign(this, { picture, ruler, slice: 0, scan: null, states: [], probabilities: null, color: "#fff" });
-    picture.addEventListener("wheel", (event) => {
-      event.preventDefault();
-      on.scroll(Math.sign(event.deltaY));
-    }, { passive: false });
+  constructor(ruler, go) {
+    Object.assign(this, { ruler, slice: 0, scan: null, states: [], probabilities: null, color: "#fff" });
     ruler.addEventListener("pointerdown", (event) => {
-      if (this.scan) on.go(Math.floor((event.offsetX / ruler.clientWidth) * this.scan.slices));
+      if (this.scan) go(Math.floor((event.offsetX / ruler.clientWidth) * this.scan.slices));
     });
     new ResizeObserver(() => this.draw()).observe(ruler);
   }
 
   open(scan) {
     this.scan = scan;
-    const { columns, width, height } = scan.sprite;
-    this.picture.style.setProperty("--across", `${columns * 100}%`);
-    this.picture.style.setProperty("--shape", `${width} / ${height}`);
   }
 
   look(slice) {
     this.slice = slice;
-    const { slices, sprite } = this.scan;
-    this.picture.style.backgroundPosition = placeOf(slice, slices, sprite.columns);
     this.draw();
   }
 
