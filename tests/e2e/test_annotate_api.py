@@ -139,7 +139,7 @@ def test_a_scan_before_and_after_it_is_labelled(page: Page, server: Server) -> N
     assert listed["damaged"]["refusal"].startswith("damaged: ")
     assert listed["long"] == {
         **{"id": "long", "title": "long", "slices": 300, "refusal": None, "labelled": 0},
-        **{"scribbles": False, "text": False},
+        **{"scribbles": False, "drawings": 0, "text": False},
         **{"replaced": False, "annotator": None, "time": None},
     }
     mirror = server.ask("/datastore/image/info?image=head_0").json["wsseg"]

@@ -106,7 +106,7 @@ def test_slicer_logs_in_with_the_token_as_password(server: Server, published: st
     assert "log in" in str(refusal.value.msg)
     client.update_auth(client.auth_token("anyone", SECRET))
     assert client.auth_valid_token()
-    assert list(client.info()["models"]) == [published, "scribbles"]
+    assert list(client.info()["models"]) == [published, "scribbles", "points"]
     file, _ = client.infer(published, "MEIER_HANS", {"result_extension": ".nrrd"})
     assert Path(file).stat().st_size > 0
     assert client.info()["name"] == "wsseg", "a length that the client repeats by mistake holds it up"

@@ -120,7 +120,7 @@ def test_pictures_are_scans_and_what_is_drawn_beside_them_is_none(server: Server
         "head": 8,
     }
     info = client.info()
-    assert set(info["models"]) == {MODEL, GREY, "scribbles"}
+    assert set(info["models"]) == {MODEL, GREY, "scribbles", "points"}
     assert info["models"][MODEL]["config"]["text"] == ""
     assert info["models"][MODEL]["description"].endswith("Reads colour pictures.")
     assert not info["models"][GREY]["description"].endswith("Reads colour pictures.")

@@ -67,7 +67,7 @@ def same_grid(mask: sitk.Image, scan: sitk.Image) -> bool:
 
 def test_info_is_what_viewers_can_show(client: MONAILabelClient, published: str) -> None:
     info = client.info()
-    assert list(info["models"]) == [published, "scribbles"]
+    assert list(info["models"]) == [published, "scribbles", "points"]
     model = info["models"][published]
     assert model["type"] == "segmentation"
     assert model["labels"] == {"tumor": 1}

@@ -27,6 +27,7 @@ SHIPPED = {"cldf-glioma-flair": 0.6, "cdm-glioma-flair": 0.3, "pclmix-cardiac-ci
 """The least Dice on the coarse synthetic head; the heart's model has nothing to find in it."""
 
 TRAINED = "tiny"
+UNION = "union"
 SECONDS = 300
 HEADS = {"straight": 0, "tilted": 1, "finished": 2, "healthy": 3}
 """Scans of the studies, by the seed of the phantom; "healthy" shows no finding."""
@@ -50,10 +51,12 @@ def studies(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def server(studies: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     small_package(home() / "models" / TRAINED / "0.1", "cam")
     publish(home() / "models", TRAINED, "0.1")
+    small_package(home() / "models" / UNION / "0.1", "union")
+    publish(home() / "models", UNION, "0.1")
     folder = tmp_path_factory.mktemp("slicer")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WSSEG_LABELS", f"sqlite:///{folder / 'labels.sqlite3'}")
-        command = (*SERVE, "--studies", str(studies), "--models", ",".join([*SHIPPED, TRAINED]))
+        command = (*SERVE, "--studies", str(studies), "--models", ",".join([*SHIPPED, TRAINED, UNION]))
         with running(command, folder / "log") as server:
             yield server
 
@@ -120,8 +123,9 @@ def assert_same_grid(mask: Volume, scan: Volume) -> None:
 def test_connect(slicer: Slicer) -> None:
     assert slicer.client.train_status(check_if_running=True) is False
     kinds = {name: model["type"] for name, model in slicer.info["models"].items()}
-    assert kinds == {**dict.fromkeys([*SHIPPED, TRAINED], "segmentation"), "scribbles": "scribbles"}
-    assert list(slicer.info["trainers"]) == [*SHIPPED, TRAINED]
+    drawn = {"scribbles": "scribbles", "points": "deepgrow"}
+    assert kinds == {**dict.fromkeys([*SHIPPED, TRAINED, UNION], "segmentation"), **drawn}
+    assert list(slicer.info["trainers"]) == [*SHIPPED, TRAINED, UNION]
     assert set(slicer.info["labels"]) == {"tumor", "right ventricle", "myocardium", "left ventricle"}
     for section in ("models", "trainers"):
         for name in slicer.info[section]:
@@ -208,6 +212,34 @@ def test_from_labels_to_a_trained_model(slicer: Slicer) -> None:
     told = slicer.client.datastore()["objects"]["straight"]["labels"]["original"]["info"]["params"]["label_names"]
     assert told == {"tumor": 1}
     assert_same_grid(read_volume(Path(slicer.client.download_label("straight", "original"))), head("straight")[0])
+
+
+def test_points_of_the_smart_edit_panel_are_respected(slicer: Slicer) -> None:
+    """As its module sends them: all points of the segment, in voxels, with the name of the segment."""
+    scan, _ = head("tilted")
+    inside, outside = [[20, 30, 3], [40, 30, 4]], [[30, 30, 3]]
+    asked = {"label": "tumor", "foreground": inside, "background": outside, "segment_with": UNION}
+    mask, names = slicer.run("points", "tilted", **asked)
+    assert_same_grid(mask, scan)
+    assert names == ["tumor"]
+    assert [int(mask.voxels[tuple(point)]) for point in inside + outside] == [1, 1, 0]
+    more, _ = slicer.run("points", "tilted", **{**asked, "background": [*outside, inside[0]]})
+    assert int(more.voxels[tuple(inside[0])]) == 0
+
+
+def test_strokes_of_the_scribbles_panel_are_respected(slicer: Slicer, tmp_path: Path) -> None:
+    scan, _ = head("tilted")
+    drawn = np.zeros(scan.shape, np.uint8)
+    drawn[20:30, 30, 3], drawn[40, 20:40, 4] = 2, 3
+    write_nifti(tmp_path / "strokes.nii.gz", drawn, scan.affine)
+    segments = [{"name": "background_scribbles", "id": 3}, {"name": "foreground_scribbles", "id": 2}]
+    params = {"label_info": segments, "selected_label_name": "tumor", "segment_with": UNION}
+    params |= {"result_extension": ".nrrd", "result_dtype": "uint8"}
+    file, told = slicer.client.infer("scribbles", "tilted", params, str(tmp_path / "strokes.nii.gz"))
+    mask = read_volume(Path(file)).voxels
+    assert told["label_names"] == {"tumor": 1}
+    assert (mask[drawn == 2] == 1).all()
+    assert (mask[drawn == 3] == 0).all()
 
 
 def test_a_refusal_is_a_sentence_in_the_message_box(slicer: Slicer, plugin: ModuleType) -> None:

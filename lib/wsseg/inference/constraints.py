@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
+from scipy import ndimage
+from scipy.sparse import coo_array, csr_array
 from scipy.sparse.csgraph import dijkstra
 
 from wsseg.data.preprocess import Stack
@@ -60,6 +61,8 @@ class Constraints:
         cut = stack.grid.cut
         certain = drawn.pixels
         speaking = np.where(drawn.corrections > 0, 0, certain)
+        for point in drawn.nowhere:
+            np.moveaxis(speaking, point.axis, 2)[point.row, point.column, point.slice] = BACKGROUND
         boxed: dict[int, dict[int, NDArray[np.bool_]]] = {}
         for value in {box.value for box in drawn.boxes}:
             inside = np.zeros(certain.shape, np.bool_)
@@ -80,7 +83,7 @@ class Constraints:
         found = maps.copy()
         for index, window, said in self._influence(stack, maps.shape[1]):
             for other in range(len(found)):
-                weight = float(np.exp(-((other - index) * between_mm / BETWEEN_MM) ** 2))
+                weight = float(np.exp(-(((other - index) * between_mm / BETWEEN_MM) ** 2)))
                 if weight > 0.05 and (other == index or not self.certain[other].any()):
                     part = found[other][(slice(None), *window)]
                     part[:] = _moved(part, SAYS * weight * said)
@@ -89,13 +92,20 @@ class Constraints:
                 found[index, k] = _in_box(found[index, k], inside)
         return found
 
+    def keep(self, marked: NDArray[np.uint8], pieces: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """The pieces (slices, rows, columns) of a mask that were chosen, and all those that something was drawn in."""
+        found = pieces.copy()
+        for value in np.unique(self.certain[(self.certain > 0) & (self.certain < BACKGROUND)]):
+            numbers, _ = ndimage.label(marked == value)
+            drawn = np.unique(numbers[self.certain == value])
+            found[np.isin(numbers, drawn[drawn > 0])] = value
+        return found
+
     def fix(self, mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """A mask (slices, rows, columns) with every pixel that was drawn as it was drawn."""
         return np.where(self.certain == 0, mask, np.where(self.certain == BACKGROUND, 0, self.certain)).astype(np.uint8)
 
-    def _influence(
-        self, stack: Stack, classes: int
-    ) -> Iterator[tuple[int, tuple[slice, slice], NDArray[np.float32]]]:
+    def _influence(self, stack: Stack, classes: int) -> Iterator[tuple[int, tuple[slice, slice], NDArray[np.float32]]]:
         """Of each slice with strokes the window that they reach, and what they say of each class in it, in [-1, 1]."""
         reach = [int(np.ceil(2 * REACH_MM / step)) for step in stack.spacing]
         for index in np.flatnonzero(self.speaking.any(axis=(1, 2))):
@@ -116,7 +126,7 @@ class Constraints:
             yield int(index), (window[0], window[1]), np.stack(said)
 
 
-def _graph(image: NDArray[np.float32], spacing: tuple[float, float]) -> coo_array:
+def _graph(image: NDArray[np.float32], spacing: tuple[float, float]) -> csr_array:
     """Neighbouring pixels of an image with the distance between them, in millimetres, edges counting more."""
     number = np.arange(image.size).reshape(image.shape)
     begins, ends, lengths = [], [], []
@@ -131,13 +141,13 @@ def _graph(image: NDArray[np.float32], spacing: tuple[float, float]) -> coo_arra
     return coo_array(edges, shape=(image.size, image.size)).tocsr()
 
 
-def _nearness(graph: coo_array, marked: NDArray[np.bool_]) -> NDArray[np.float32]:
+def _nearness(graph: csr_array, marked: NDArray[np.bool_]) -> NDArray[np.float32]:
     """1 where it is marked, less with the distance along the image, 0 beyond reach."""
     found = dijkstra(graph, directed=False, indices=np.flatnonzero(marked), min_only=True, limit=2 * REACH_MM)
     return np.exp(-((found / REACH_MM) ** 2)).astype(np.float32).reshape(marked.shape)
 
 
-def _moved(probability: NDArray[np.float32], logits: NDArray[np.float32]) -> NDArray[np.float32]:
+def _moved(probability: NDArray[np.float32], logits: NDArray[np.float32] | float) -> NDArray[np.float32]:
     """Probabilities moved by so many logits."""
     odds = np.clip(probability, 1e-4, 1 - 1e-4)
     odds = odds / (1 - odds) * np.exp(logits)
@@ -145,13 +155,13 @@ def _moved(probability: NDArray[np.float32], logits: NDArray[np.float32]) -> NDA
 
 
 def _in_box(probability: NDArray[np.float32], inside: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """A slice's probabilities of a class, 0 outside its boxes, with something in them: what is most probable, or a body."""
+    """A slice's probabilities of a class, 0 outside its boxes; in them what is most probable is marked, or a body."""
     found = np.where(inside, probability, 0)
     if (found[inside] > 0.5).mean() >= FILLED:
         return found
     likely = found + 0.3 * _body(inside)
     bar = np.quantile(likely[inside], 1 - ROUND)
-    return np.where(inside, _moved(likely.clip(0, 1), np.float32(_logit(0.5) - _logit(bar))), 0)
+    return np.where(inside, _moved(likely.clip(0, 1), -_logit(float(bar))), 0)
 
 
 def _logit(probability: float) -> float:

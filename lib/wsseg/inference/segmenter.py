@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +17,11 @@ from wsseg.images.pieces import likely_pieces
 from wsseg.images.scan import check_scan, read_scan
 from wsseg.images.volume import Volume
 from wsseg.inference.active import ScanSummary, scan_features
+from wsseg.inference.constraints import Constraints
 from wsseg.inference.device import pick_device, slices_per_pass, with_less_memory
 from wsseg.inference.refine import guided_filter
 from wsseg.inference.result import Segmentation, expected_dice
+from wsseg.labels.drawn.render import Rendered
 from wsseg.labels.space import Presence
 from wsseg.methods.base import Prediction
 from wsseg.methods.prompt import Pass, Progress, Prompt
@@ -26,6 +29,21 @@ from wsseg.methods.registry import load_method
 from wsseg.methods.shared.presence import ImageLabelMethod
 from wsseg.models.package import ModelPackage, Recipe
 from wsseg.models.shelf import DEFAULT_MODEL, find_package
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A scan as a network answered to it, before anything that is drawn on it is respected.
+
+    Attributes:
+        grid: of the scan, without its voxels.
+        stack: as cut.
+        predicted: the answer.
+    """
+
+    grid: Volume
+    stack: Stack
+    predicted: Prediction
 
 
 class Segmenter:
@@ -59,6 +77,7 @@ class Segmenter:
         seed: int = 0,
         progress: Callable[[float], None] = lambda part: None,
         text: str = "",
+        drawn: Rendered | None = None,
     ) -> Segmentation:
         """Segment one scan.
 
@@ -71,10 +90,23 @@ class Segmenter:
             seed: of the noise drawn, for methods that draw some.
             progress: told the finished part, in [0, 1].
             text: a sentence on the scan, for models that read one.
+            drawn: strokes, points, boxes and corrections on the scan, which the
+                mask respects, whatever the method.
 
         Raises:
             WssegError: the scan or a prompt is none that the model can use.
         """
+        return self.decide(self.see(scan, presence, seed, progress, text), drawn)
+
+    def see(
+        self,
+        scan: Volume,
+        presence: Presence | None = None,
+        seed: int = 0,
+        progress: Progress = lambda part: None,
+        text: str = "",
+    ) -> Seen:
+        """The part of a call that takes long, the same whatever is drawn; raises the same."""
         check_scan(scan, "scan")
         recipe = self.package.recipe
         stack = prepare(scan, View.of(recipe))
@@ -82,13 +114,24 @@ class Segmenter:
         for kind in prompt.kinds():
             if kind not in self._method.prompts:
                 raise WssegError(f"{kind.name}: the model {self.package.name} does not read {kind.name}")
-        predicted = self._predict(stack, prompt, seed, progress)
+        empty = Volume(np.broadcast_to(np.uint8(0), scan.voxels.shape), scan.affine, scan.nifti)
+        return Seen(empty, stack, self._predict(stack, prompt, seed, progress))
+
+    def decide(self, seen: Seen, drawn: Rendered | None = None) -> Segmentation:
+        """A mask from a network's answer and what is drawn."""
+        recipe, stack, predicted, scan = self.package.recipe, seen.stack, seen.predicted, seen.grid
         maps = _refined(stack, stack.to_native(predicted.probabilities.cpu()), recipe)
+        constraints = Constraints.of(drawn, stack) if drawn and not drawn.empty and not scan.colour else None
+        if constraints:
+            maps = constraints.weigh(maps, stack, scan.spacing[stack.grid.stored_axis])
         best = maps.max(axis=1)
         marked = np.where(best > 0.5, maps.argmax(axis=1) + 1, 0).astype(np.uint8)
         if recipe.largest_component:
             values = self.package.labels.values()
-            marked = likely_pieces(marked, maps, {values[a]: values[b] for a, b in recipe.inside.items()})
+            pieces = likely_pieces(marked, maps, {values[a]: values[b] for a, b in recipe.inside.items()})
+            marked = constraints.keep(marked, pieces) if constraints else pieces
+        if constraints:
+            marked = constraints.fix(marked)
         mask: NDArray[np.uint8] = stack.grid.join(marked)
         presence_probability = predicted.presence.float().cpu().numpy()
         certain = (maps * presence_probability[:, :, None, None]).max(axis=1)

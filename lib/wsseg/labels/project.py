@@ -7,7 +7,7 @@ import os
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 from uuid import UUID, uuid4
 
 from wsseg.errors import WssegError
@@ -27,6 +27,12 @@ class Project:
 
     id: str
     address: str
+
+    @property
+    def name(self) -> str:
+        """What people call it: the folder's name, or the archive's host."""
+        parts = urlsplit(self.address)
+        return unquote(Path(parts.path).name) if parts.scheme == "file" else parts.netloc
 
     @classmethod
     def of_folder(cls, folder: Path) -> Project:

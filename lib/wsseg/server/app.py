@@ -34,6 +34,8 @@ from wsseg.server.studies.snapshot import write_snapshot
 from wsseg.server.studies.studies import Studies, open_studies
 from wsseg.server.tasks.infer import SegmentTask
 from wsseg.server.tasks.offered import offered_packages, sound_packages
+from wsseg.server.tasks.points import NAME as POINTS
+from wsseg.server.tasks.points import PointsTask
 from wsseg.server.tasks.request import InferReply, InferRequest, Source
 from wsseg.server.tasks.scribbles import NAME as SCRIBBLES
 from wsseg.server.tasks.scribbles import ScribblesTask
@@ -94,14 +96,17 @@ class WssegApp(MONAILabelApp):
         return datastore
 
     def init_infers(self) -> dict[str, InferTask]:
-        """One task per trained package, and one that takes scribbles."""
+        """One task per trained package, one that takes scribbles, and one that takes points."""
         packages = offered_packages(self.chosen_models())
         tasks = {package.name: SegmentTask(package, self.compute, self.weak_labels) for package in packages}
         logger.info("offered: %s", ", ".join(tasks) or "no model, none is trained")
         drawable = sorted(self.packages(), key=lambda package: not package.trained)
         if not drawable:
             return {}
-        return {**tasks, SCRIBBLES: ScribblesTask(drawable, self.compute, self.weak_labels)}
+        drawn = {SCRIBBLES: ScribblesTask(drawable, self.compute, self.weak_labels)}
+        grey = [package for package in packages if not package.recipe.colour]
+        points = {POINTS: PointsTask(grey, self.compute, self.weak_labels)} if grey else {}
+        return {**tasks, **drawn, **points}
 
     def init_trainers(self) -> dict[str, TrainTask]:
         """One task per model, trained or not."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
 from concurrent.futures import ThreadPoolExecutor
 
 import torch
@@ -12,12 +14,17 @@ from wsseg.errors import UnavailableError, WssegError
 from wsseg.images.volume import Volume
 from wsseg.inference.active import ScanSummary
 from wsseg.inference.result import Segmentation
-from wsseg.inference.segmenter import Segmenter
+from wsseg.inference.segmenter import Seen, Segmenter
+from wsseg.labels.drawn.render import Rendered
 from wsseg.labels.space import Presence
 from wsseg.models.shelf import find_package
 from wsseg.server.operations import metrics
 
 logger = logging.getLogger(__name__)
+
+
+SEEN = 2
+"""Answers of networks to scans that are kept, for what is drawn on these next."""
 
 
 class StoppingError(UnavailableError):
@@ -41,6 +48,7 @@ class Compute:
         self._threads: dict[str, ThreadPoolExecutor] = {}
         self._creating = threading.Lock()
         self._loaded: dict[tuple[str, str], Segmenter] = {}
+        self._seen: OrderedDict[Hashable, Seen] = OrderedDict()
         self._stopping = False
 
     def segment(self, model: str, device: str, scan: Volume, presence: Presence | None, text: str = "") -> Segmentation:
@@ -65,6 +73,38 @@ class Compute:
 
         with metrics.queued(device):
             return self._thread(device).submit(run).result()
+
+    def respect(
+        self,
+        model: str,
+        device: str,
+        name: Hashable,
+        scan: Callable[[], Volume],
+        drawn: Rendered,
+        text: str = "",
+        presence: Presence | None = None,
+    ) -> tuple[str, Segmentation]:
+        """:meth:`segment_versioned` with what is drawn on a scan; the network sees each once, however much is drawn.
+
+        Args:
+            name: of the scan and its state.
+            scan: reads it, where the network has not seen it yet.
+            drawn: on the scan.
+            text, presence: as for :meth:`segment`.
+        """
+
+        def run() -> tuple[str, Segmentation]:
+            self._go_on(0.0)
+            segmenter = self._segmenter(model, device)
+            key = (segmenter.package.folder, device, name, text, None if presence is None else presence.tobytes())
+            if key not in self._seen:
+                self._seen[key] = segmenter.see(scan(), presence, progress=self._go_on, text=text)
+                while len(self._seen) > SEEN:
+                    self._seen.popitem(last=False)
+            self._seen.move_to_end(key)
+            return segmenter.package.metadata.version, segmenter.decide(self._seen[key], drawn)
+
+        return self._thread(device).submit(run).result()
 
     def summarize(self, model: str, device: str, scan: Volume, mask: bool) -> tuple[str, ScanSummary]:
         """The version in use and what it says of a scan, see :meth:`Segmenter.summarize`.

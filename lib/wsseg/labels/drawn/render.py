@@ -27,12 +27,14 @@ class Rendered:
         scribbles: strokes, (x, y, z) as in :data:`Scribbles`.
         corrections: where a brush went or a point says "none", in the same values.
         boxes, points: of classes.
+        nowhere: points that say "none", which are corrections too.
     """
 
     scribbles: Scribbles
     corrections: Scribbles
     boxes: tuple[BoxMark, ...]
     points: tuple[PointMark, ...]
+    nowhere: tuple[PointMark, ...] = ()
 
     @property
     def maps(self) -> dict[str, Scribbles]:
@@ -71,7 +73,7 @@ def render(
     """
     strokes = np.zeros(grid.shape, np.uint8) if scribbles is None else scribbles.copy()
     brushed = np.zeros(grid.shape, np.uint8) if corrections is None else corrections.copy()
-    boxes, points = [], []
+    boxes, points, nowhere = [], [], []
     for drawing in drawings:
         value = drawing.value(labels)
         if value is None:
@@ -81,16 +83,19 @@ def render(
         elif drawing.tool == Tool.POINT and value != BACKGROUND:
             points.append(_point(drawing, value, grid))
         else:
+            if drawing.tool == Tool.POINT:
+                nowhere.append(_point(drawing, value, grid))
             over, under = (strokes, brushed) if drawing.tool == Tool.STROKE else (brushed, strokes)
             for window, covered in _covered(drawing, grid):
                 _plane(over, drawing)[window][covered] = value
                 _plane(under, drawing)[window][covered] = 0
-    return Rendered(strokes, brushed, tuple(boxes), tuple(points))
+    return Rendered(strokes, brushed, tuple(boxes), tuple(points), tuple(nowhere))
 
 
-def drawn_on(known: WeakLabels, grid: Volume, labels: LabelSpace) -> Rendered:
-    """:func:`render` with all that is known of a scan."""
-    return render([each.drawing for each in known.drawings], grid, labels, known.scribbles, known.corrections)
+def drawn_on(known: WeakLabels, grid: Volume, labels: LabelSpace, prompted: Sequence[Drawing] = ()) -> Rendered:
+    """:func:`render` with all that is known of a scan, and with what is drawn over it for once."""
+    drawings = [*(each.drawing for each in known.drawings), *prompted]
+    return render(drawings, grid, labels, known.scribbles, known.corrections)
 
 
 def drawing_of(mark: BoxMark | PointMark, labels: LabelSpace) -> Drawing:

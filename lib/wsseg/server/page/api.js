@@ -94,6 +94,8 @@ export const finishTraining = () => ask("train/finish", "POST");
 export const versions = (model) => ask(`models/${name(model)}/versions`);
 export const publish = (model, version) => ask(`models/${name(model)}/versions/${name(version)}/publish`, "POST");
 
+export const project = () => ask("project");
+
 /** Whether people log in here, and so may log out. */
 export const hasLogout = () => ask("logout");
 

@@ -1,8 +1,8 @@
-/** Curves of a training run, drawn as SVG: the loss and, on its own scale, the score. */
+/** Curves of training: the loss, by a scale of its own, and the score, with numbers on both axes. */
 
 const WIDTH = 320;
-const HEIGHT = 120;
-const PAD = 6;
+const HEIGHT = 140;
+const EDGE = { left: 36, right: 36, top: 8, bottom: 18 };
 
 const CURVES = [["loss", "curve"], ["score", "scores"]];
 
@@ -14,7 +14,10 @@ export function drawCurves(place, status) {
   const last = Math.max(status.steps, 1, ...CURVES.flatMap(([, key]) => status[key].map(([step]) => step)));
   const drawn = CURVES.filter(([, key]) => status[key].length);
   const svg = element("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": words(status) });
-  for (const y of [PAD, HEIGHT / 2, HEIGHT - PAD]) svg.append(element("line", { x1: 0, x2: WIDTH, y1: y, y2: y }));
+  const lines = [EDGE.top, (EDGE.top + HEIGHT - EDGE.bottom) / 2, HEIGHT - EDGE.bottom];
+  for (const y of lines) svg.append(element("line", { x1: EDGE.left, x2: WIDTH - EDGE.right, y1: y, y2: y }));
+  const [begin, end] = [EDGE.left, WIDTH - EDGE.right];
+  svg.append(number("0", begin, HEIGHT - 4, "middle"), number(`${last} steps`, end, HEIGHT - 4, "end"));
   const legend = document.createElement("p");
   for (const [name, key] of drawn) {
     svg.append(...line(name, status[key], last));
@@ -27,17 +30,28 @@ export function drawCurves(place, status) {
   place.hidden = !drawn.length;
 }
 
+/** A curve with the numbers of its lowest and highest value: the loss at the left, the score at the right. */
 function line(name, points, last) {
   const values = points.map(([, value]) => value);
   const [low, high] = [Math.min(...values), Math.max(...values)];
-  const x = (step) => (step / last) * (WIDTH - 2 * PAD) + PAD;
-  const y = (value) => HEIGHT - PAD - (high > low ? (value - low) / (high - low) : 0.5) * (HEIGHT - 2 * PAD);
+  const [across, along] = [WIDTH - EDGE.left - EDGE.right, HEIGHT - EDGE.top - EDGE.bottom];
+  const x = (step) => (step / last) * across + EDGE.left;
+  const y = (value) => HEIGHT - EDGE.bottom - (high > low ? (value - low) / (high - low) : 0.5) * along;
   const path = points.map(([step, value]) => `${x(step).toFixed(1)},${y(value).toFixed(1)}`).join(" ");
   const [step, value] = points.at(-1);
+  const [place, anchor] = name === "loss" ? [EDGE.left - 4, "end"] : [WIDTH - EDGE.right + 4, "start"];
+  const ends = high > low ? [low, high] : [low];
   return [
     element("polyline", { class: name, points: path }),
     element("circle", { class: name, cx: x(step), cy: y(value), r: 3 }),
+    ...ends.map((end) => number(short(end), place, y(end) + 4, anchor, name)),
   ];
+}
+
+function number(text, x, y, anchor, name = "") {
+  const made = element("text", { x, y, "text-anchor": anchor, class: name });
+  made.textContent = text;
+  return made;
 }
 
 function words({ curve, scores }) {

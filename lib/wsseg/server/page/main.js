@@ -1,6 +1,7 @@
 /** The annotation page: what is on screen, and who tells whom. */
 
 import * as api from "./api.js";
+import { chips, css } from "./chips.js";
 import { follow } from "./follow.js";
 import { listenToKeys } from "./keys.js";
 import { Labels } from "./labels.js";
@@ -50,6 +51,7 @@ async function start() {
   listen();
   labels.saving.run();
   follow(labels, () => model.name);
+  api.project().then(({ name }) => (document.title = `${($("project").textContent = name)} · wsseg`), () => {});
   api.hasLogout().then((has) => ($("logout").hidden = !has), () => {}); // of no use without a server
   [models] = await Promise.all([api.models(), nextCase.open()]);
   $("model").replaceChildren(...models.map(({ name, version, trained }) => new Option(trained ? `${name} ${version}` : `${name} (untrained)`, name)));
@@ -60,10 +62,12 @@ async function start() {
 /** What the address names, as far as it is there. */
 async function goTo(address) {
   const known = models.find(({ name }) => name === address.get("model"));
-  await useModel(known ?? model ?? models.find((one) => one.trainable) ?? models[0], address.get("scan"));
+  const wanted = [address.get("scan"), address.get("study")].filter(Boolean);
+  await useModel(known ?? model ?? models.find((one) => one.trainable) ?? models[0], wanted);
 }
 
-async function useModel(chosen, wanted = labels.scan?.id) {
+/** Show a scan of one of these ids or studies, else the first one, for a model. */
+async function useModel(chosen, wanted = [labels.scan?.id]) {
   keepText();
   labels.scan = null;
   model = chosen;
@@ -73,7 +77,7 @@ async function useModel(chosen, wanted = labels.scan?.id) {
   training.open(model);
   scans.show(await api.scans(model.name));
   const able = scans.scans.filter(({ refusal }) => !refusal);
-  const id = able.some((scan) => scan.id === wanted) ? wanted : able[0]?.id;
+  const { id } = able.find((scan) => wanted.includes(scan.id) || wanted.includes(scan.study)) ?? able[0] ?? {};
   if (!scans.scans.length) sayEmpty("There is no scan: the folder that the server was started with holds none.");
   else if (id === undefined) sayEmpty(`No scan can be labelled for ${model.name}: ${scans.scans[0].refusal}.`);
   else await open(id);
@@ -124,6 +128,9 @@ async function open(id, why = "") {
   mosaic.moveTo(cursor);
   $("scan-name").textContent = scan.title;
   $("scan-name").title = id;
+  const study = scans.scans.find((one) => one.id === id)?.study;
+  $("ohif").hidden = !study;
+  $("ohif").href = `/ohif/viewer?StudyInstanceUIDs=${encodeURIComponent(study)}`;
   $("text").value = scan.text;
   $("why").textContent = scan.replaced ? REPLACED : why;
   $("why").hidden = !$("why").textContent;
@@ -131,18 +138,7 @@ async function open(id, why = "") {
 }
 
 function showClasses() {
-  const made = model.labels.map(({ name, color }, index) => {
-    const chip = document.createElement("button");
-    chip.type = "button";
-    chip.value = name;
-    chip.setAttribute("role", "radio");
-    chip.style.setProperty("--color", css(color));
-    const key = document.createElement("kbd");
-    key.textContent = index + 1;
-    chip.append(document.createElement("i"), name, ...(index < 9 ? [key] : []));
-    return chip;
-  });
-  $("classes").replaceChildren(...made);
+  $("classes").replaceChildren(...chips(model.labels));
   chooseClass(0);
 }
 
@@ -344,10 +340,6 @@ function setSize(pixels) {
   $("size").value = pixels;
   $("mosaic").style.setProperty("--size", `${pixels}px`);
   localStorage.setItem("wsseg.size", pixels);
-}
-
-function css(color) {
-  return `rgb(${color.join(" ")})`;
 }
 
 start().catch((error) => sayEmpty(error.message));

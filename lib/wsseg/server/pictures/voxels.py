@@ -30,7 +30,7 @@ class Voxels:
         Raises:
             WssegError: unreadable.
         """
-        key = _state(path)
+        key = state(path)
         with self._lock:
             reading = self._reading.setdefault(key, threading.Lock())
         with reading:
@@ -50,7 +50,7 @@ class Voxels:
     def holds(self, path: Path) -> bool:
         """Whether a scan is in memory already."""
         with self._lock:
-            return _state(path) in self._held
+            return state(path) in self._held
 
     def _keep(self, key: _File, volume: Volume) -> None:
         with self._lock:
@@ -59,6 +59,7 @@ class Voxels:
                 self._held.popitem(last=False)
 
 
-def _state(path: Path) -> _File:
+def state(path: Path) -> _File:
+    """A file as it is now: another one once it has changed."""
     stat = path.stat()
     return path, stat.st_mtime_ns, stat.st_size

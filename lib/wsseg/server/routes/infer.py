@@ -53,8 +53,9 @@ def _infer(
     output: Output | None,
 ) -> Response:
     app.task(given["model"])
+    named = {"segment": given.get("label")}  # Slicer's points panel names the segment where others send a file
     with _image(app, image, session_id, file) as found, saved(label) if label else nullcontext("") as drawn:
-        reply = app.segment(InferRequest.parse({**given, "image": found, "label": str(drawn)}))
+        reply = app.segment(InferRequest.parse({**given, **named, "image": found, "label": str(drawn)}))
     try:
         if output == "json":
             return JSONResponse(reply.params)

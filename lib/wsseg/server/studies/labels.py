@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from wsseg.data.kinds import TEXT
 from wsseg.errors import UnavailableError, WssegError
-from wsseg.labels.drawn.drawing import Drawing
+from wsseg.labels.drawn.drawing import Drawing, check_drawings
 from wsseg.labels.drawn.render import Rendered, drawn_on
 from wsseg.labels.identity import ScanIdentity, content_of
 from wsseg.labels.space import NO, UNKNOWN, YES, LabelSpace
@@ -151,9 +151,12 @@ class Labels:
         identity = self.identity(scan, package.recipe.axis)
         return self.store.drawings.change(identity, drawings, removed, package.labels, annotator)
 
-    def drawn(self, scan: str, package: ModelPackage) -> Rendered:
-        """All that is drawn on a scan, as a model sees it."""
-        return drawn_on(self.read(scan, package), self.studies.grid(scan), package.labels)
+    def drawn(self, scan: str, package: ModelPackage, prompted: Sequence[Drawing] = ()) -> Rendered:
+        """All that is drawn on a scan, as a model sees it, with more that is drawn over it for once."""
+        identity = self.identity(scan, package.recipe.axis)
+        check_drawings(identity, prompted, package.labels)
+        known = self.store.read(identity, package.labels)
+        return drawn_on(known, self.studies.grid(scan), package.labels, prompted)
 
     def erase(self, scan: str, index: int, package: ModelPackage, annotator: str) -> int:
         """:meth:`LabelStore.erase` on a slice that a model sees."""

@@ -68,6 +68,10 @@ class ScanStore(Datastore):
     def title(self, image_id: str) -> str:
         """What people call a scan."""
 
+    def study(self, image_id: str) -> str | None:
+        """UID of the study that a scan is of in an archive; None where there is none."""
+        return None
+
     def name(self) -> str:
         """The name that somebody gave the studies."""
         return self.index.read().name

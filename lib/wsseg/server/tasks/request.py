@@ -68,6 +68,10 @@ class _Asked(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", coerce_numbers_to_str=True)
 
 
+Place = tuple[int, int, int]
+"""Voxel indices along the three stored axes."""
+
+
 class Strokes(_Asked):
     """What was drawn for the scribbles task.
 
@@ -103,6 +107,9 @@ class InferRequest(_Asked):
         compress: whether an NRRD result is compressed; OHIF reads raw ones only.
         uncertainty: whether the reply's parameters hold the doubt per voxel.
         strokes: None where none were sent.
+        segment: name of the class that points are of.
+        foreground, background: points in it and outside of it, in voxels of the stored scan.
+        segment_with: name of the model that respects them; "" for the first one.
     """
 
     model: str
@@ -118,6 +125,10 @@ class InferRequest(_Asked):
     compress: bool = Field(True, alias="result_compress")
     uncertainty: bool = False
     strokes: Strokes | None = None
+    segment: str = ""
+    foreground: tuple[Place, ...] = ()
+    background: tuple[Place, ...] = ()
+    segment_with: Annotated[str, BeforeValidator(lambda option: chosen(option) or "")] = ""
 
     @classmethod
     def parse(cls, request: Mapping[str, Any]) -> InferRequest:

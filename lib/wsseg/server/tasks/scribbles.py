@@ -17,6 +17,7 @@ from wsseg.images.volume import SliceGrid, Volume
 from wsseg.labels.space import BACKGROUND, UNKNOWN, YES, LabelSpace, Presence, presence_of_mask
 from wsseg.models.package import ModelPackage
 from wsseg.server.compute import Compute
+from wsseg.server.pictures.voxels import state
 from wsseg.server.studies.labels import Labels
 from wsseg.server.tasks.infer import write_result
 from wsseg.server.tasks.request import InferRequest, Source
@@ -87,8 +88,13 @@ class ScribblesTask(InferTask):
         if package.trained:
             presence = _shown(drawn, package.labels, SliceGrid.of(scan.volume, package.recipe.axis).stored_axis)
             text = self._labels.text_for(package, source.scan, asked.text)
-            result = self._compute.segment(package.name, asked.device, scan.volume, presence, text)
-            marked = np.where(drawn == 0, result.mask.voxels == value, marked)
+            _, result = self._compute.respect(
+                *(package.name, asked.device, state(source.path), lambda: scan.volume),
+                self._labels.drawn(source.scan, package),
+                text,
+                presence,
+            )
+            marked = result.mask.voxels == value
         file = write_result(asked, scan.volume.like(marked.astype(np.uint8)), scan, package)
         return file, {"label_names": {asked.strokes.selected: 1}, "model": package.name}
 

@@ -18,7 +18,7 @@ router = APIRouter(prefix=f"{API}/scans/{{scan}}/drawings")
 Id = Annotated[str, StringConstraints(pattern="^[0-9A-Za-z-]{8,64}$")]
 
 
-class _Drawing(Body):
+class GivenDrawing(Body):
     """As :class:`Drawing`, along the axis that the model's slices run along and with its classes."""
 
     id: Id
@@ -30,9 +30,15 @@ class _Drawing(Body):
     )
     radius_mm: Annotated[float, Field(ge=0, le=200, allow_inf_nan=False)] = 0.0
 
+    def drawing(self, package: ModelPackage, axis: int) -> Drawing:
+        """It, on slices along a stored axis."""
+        points = tuple((first, second) for first, second in self.points)
+        given = self.model_dump(exclude={"tool", "points"})
+        return Drawing(**given, tool=Tool(self.tool), points=points, classes=package.labels.names, axis=axis)
+
 
 class _Drawings(Body):
-    drawings: list[_Drawing] = Field(default=[], max_length=10_000)
+    drawings: list[GivenDrawing] = Field(default=[], max_length=10_000)
     removed: list[Id] = Field(default=[], max_length=10_000)
     annotator: Name
 
@@ -42,7 +48,7 @@ def draw(app: App, scan: str, model: str, given: _Drawings, user: AsAnnotator) -
     """Keep what an annotator drew, and take away what was removed with it; one write, which is undone as one."""
     package = app.package(model)
     axis = app.weak_labels.identity(scan, package.recipe.axis).axis
-    drawings = [_kept(each, axis, package) for each in given.drawings]
+    drawings = [each.drawing(package, axis) for each in given.drawings]
     who = annotator(given.annotator, user)
     return {"revision": app.weak_labels.draw(scan, drawings, given.removed, package, who)}
 
@@ -64,17 +70,3 @@ def drawn_json(drawings: list[Drawn] | tuple[Drawn, ...]) -> list[dict[str, Any]
         | {"annotator": each.annotator, "time": each.time.isoformat(), "revision": each.revision}
         for each in drawings
     ]
-
-
-def _kept(given: _Drawing, axis: int, package: ModelPackage) -> Drawing:
-    points = tuple((first, second) for first, second in given.points)
-    return Drawing(
-        id=given.id,
-        tool=Tool(given.tool),
-        label=given.label,
-        classes=package.labels.names,
-        axis=axis,
-        slice=given.slice,
-        points=points,
-        radius_mm=given.radius_mm,
-    )

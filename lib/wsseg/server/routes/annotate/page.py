@@ -10,7 +10,7 @@ from fastapi.staticfiles import StaticFiles
 from starlette.types import Scope
 
 from wsseg.server.routes.annotate import API, drawings, labels, models, next_scan, planes, predictions, scans, training
-from wsseg.server.routes.dependencies import USER
+from wsseg.server.routes.dependencies import USER, App
 
 PAGE = Path(__file__).parents[2] / "page"
 
@@ -43,6 +43,11 @@ def serve_page(app: FastAPI, with_logout: bool) -> None:
     @app.get(f"{API}/logout", tags=["Annotate"], summary="Whether people log out here", dependencies=[USER])
     def logout() -> bool:
         return with_logout
+
+    @app.get(f"{API}/project", tags=["Annotate"], summary="What is labelled here", dependencies=[USER])
+    def project(served: App) -> dict[str, str]:
+        """The name of the folder or archive."""
+        return {"name": served.weak_labels.store.project.name}
 
     @app.get("/", include_in_schema=False)
     @app.get("/annotate", include_in_schema=False)

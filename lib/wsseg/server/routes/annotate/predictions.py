@@ -14,6 +14,7 @@ from anyio.to_thread import run_sync
 from fastapi import APIRouter
 from fastapi.responses import Response
 from numpy.typing import NDArray
+from pydantic import Field
 
 from wsseg.errors import NotFoundError, WssegError, naming
 from wsseg.images.volume import Volume
@@ -22,7 +23,10 @@ from wsseg.server.app import WssegApp
 from wsseg.server.compute import devices
 from wsseg.server.pictures.planes import Planes
 from wsseg.server.pictures.sprites import Sprite
+from wsseg.server.pictures.voxels import state
 from wsseg.server.routes.annotate import API
+from wsseg.server.routes.annotate.bodies import Body
+from wsseg.server.routes.annotate.drawings import GivenDrawing
 from wsseg.server.routes.dependencies import USER, App, scans_in_memory, voxels
 
 KEPT = 64
@@ -41,7 +45,7 @@ class _Packed:
 
     @classmethod
     def of(cls, mask: Volume) -> _Packed:
-        return cls(mask.shape, mask.affine, zlib.compress(np.ascontiguousarray(mask.voxels, np.uint8), 1))
+        return cls(mask.shape, mask.affine, zlib.compress(mask.voxels.astype(np.uint8).tobytes(), 1))
 
     def mask(self) -> Volume:
         return Volume(np.frombuffer(zlib.decompress(self.packed), np.uint8).reshape(self.shape), self.affine)
@@ -73,20 +77,30 @@ class _Masks:
 _masks = _Masks()
 
 
+class _Prompted(Body):
+    """Drawings for once, beside those that are kept."""
+
+    drawings: list[GivenDrawing] = Field(default=[], max_length=10_000)
+
+
 @router.post("/prediction", summary="What a model says of a scan")
-async def predict(app: App, scan: str, model: str) -> dict[str, Any]:
-    """Segment a scan, and keep the mask for :func:`overlay`."""
-    return await run_sync(_predict, app, scan, app.package(model), limiter=scans_in_memory)
+async def predict(app: App, scan: str, model: str, given: _Prompted | None = None) -> dict[str, Any]:
+    """Segment a scan, respecting all that is drawn on it, and keep the mask for :func:`overlay` and :func:`mask`."""
+    prompted = given.drawings if given else []
+    return await run_sync(_predict, app, scan, app.package(model), prompted, limiter=scans_in_memory)
 
 
-def _predict(app: WssegApp, scan: str, package: ModelPackage) -> dict[str, Any]:
+def _predict(app: WssegApp, scan: str, package: ModelPackage, prompted: list[GivenDrawing]) -> dict[str, Any]:
     if not package.trained:
         raise WssegError(f"{package.name} is not trained yet, label some scans and train it")
     path = app.weak_labels.studies.path(scan)
-    with naming(path, scan):
-        volume = voxels.read(path)
     text = app.weak_labels.text_for(package, scan)
-    version, result = app.compute.segment_versioned(package.name, devices()[0], volume, None, text)
+    axis = app.weak_labels.identity(scan, package.recipe.axis).axis
+    drawn = app.weak_labels.drawn(scan, package, [given.drawing(package, axis) for given in prompted])
+    with naming(path, scan):
+        version, result = app.compute.respect(
+            package.name, devices()[0], state(path), lambda: voxels.read(path), drawn, text
+        )
     said = result.facts()
     _masks.put(scan, package.name, version, result.mask)
     return {"version": version, **{key: said[key] for key in ("presence", "confidence")}}
@@ -104,6 +118,6 @@ def overlay(app: App, scan: str, model: str, version: str) -> Response:
 def mask(app: App, scan: str, model: str, version: str) -> Response:
     """Class values, a byte for each pixel of all slices, in the order of the route ``planes``."""
     found = _masks.get(scan, model, version)
-    values = np.ascontiguousarray(Planes.of(found, app.package(model).recipe.axis).cut(found.voxels))
+    values = Planes.of(found, app.package(model).recipe.axis).cut(found.voxels).tobytes()
     headers = {"content-encoding": "gzip", "cache-control": "no-store"}
     return Response(gzip.compress(values, 1), media_type="application/octet-stream", headers=headers)

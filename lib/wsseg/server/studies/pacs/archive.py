@@ -102,6 +102,11 @@ class Archive(ScanStore):
         series = (self._series or {}).get(image_id)
         return series.title if series else image_id
 
+    def study(self, image_id: str) -> str | None:
+        """Of a series, as the archive listed it."""
+        series = (self._series or {}).get(image_id)
+        return series.study if series else None
+
     def get_image_uri(self, image_id: str) -> str:
         """The NIfTI file of a series, which is fetched first where it is not here or has grown; "" if there is none.
 
