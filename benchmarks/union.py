@@ -2,9 +2,12 @@
 
 Every row makes a new model as `wsseg new --data` does, trains it from the named
 kinds of labels alone for the same minutes, and scores it on scans that training
-never saw: whole volumes, nothing given, mean over classes of each scan.
+never saw: whole volumes, nothing given, mean over classes of each scan. In
+brackets stands the median bias of a class's volume; seconds are of training.
 
-    python benchmarks/union.py TASK... --run DIR [--minutes 15] [--seeds 3] [--use scribbles,boxes,points]
+    python benchmarks/union.py TASK... --run DIR [--minutes 15 | --steps N] [--seeds 3] [--use scribbles,boxes,points]
+
+Minutes are what people wait; steps give the same model on a machine that does other things too.
 
 A task is a folder with `train` and `val`; class names are the columns of its
 `train/image_labels.csv`, the modality is CT where the folder's name says so.
@@ -21,6 +24,8 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import math
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -30,7 +35,8 @@ from numpy.typing import NDArray
 from rich.progress import Progress
 
 from wsseg.data.kinds import KINDS, kinds_named
-from wsseg.evaluation.evaluate import evaluate
+from wsseg.evaluation.cases import load_cases
+from wsseg.evaluation.metrics import dice_of
 from wsseg.files import make_folder, whole_file
 from wsseg.images.folder import scan_files
 from wsseg.images.formats import read_grid
@@ -55,14 +61,16 @@ class Score:
 
     Attributes:
         dice: (scans, classes) of whole volumes.
+        bias: (scans, classes) volume of the mask against that of the reference, less 1.
         seconds: of the training.
     """
 
     dice: list[list[float]]
+    bias: list[list[float]]
     seconds: float
 
 
-def train_and_score(task: Path, use: str, minutes: float, seed: int) -> Score:
+def train_and_score(task: Path, use: str, minutes: float | None, steps: int | None, seed: int) -> Score:
     """One training from random weights, and its Dice on the task's val."""
     labels = classes_of(task)
     kinds, modality = kinds_named(use.split("+")), "CT" if task.name.lower().endswith("ct") else "MR"
@@ -70,12 +78,21 @@ def train_and_score(task: Path, use: str, minutes: float, seed: int) -> Score:
         models = Path(name)
         plan = plan_for(task / "train", labels, modality)
         package = planned_package("union-benchmark", labels.names, modality, models, plan)
-        settings = TrainSettings(folder=models / "run", seed=seed, minutes=minutes)
+        settings = TrainSettings(folder=models / "run", seed=seed, minutes=minutes, steps=steps)
+        began = time.monotonic()
         trained = train_package(package, task / "train", models, settings, use=kinds).package
-        volumes = evaluate(Segmenter(trained.folder), task / "val", seeds=1).volumes
-        scans = sorted({score.case for score in volumes})
-        dice = {(score.case, score.label): score.dice for score in volumes}
-        return Score([[dice[scan, label] for label in labels.names] for scan in scans], 60 * minutes)
+        seconds = time.monotonic() - began
+        return _scored(Segmenter(trained.folder), task / "val", seconds)
+
+
+def _scored(segmenter: Segmenter, folder: Path, seconds: float) -> Score:
+    dice, bias = [], []
+    for case in load_cases(folder, segmenter.package.labels, segmenter.package.recipe.axis):
+        mask = segmenter(case.scan).mask.voxels
+        pairs = [(mask == value, case.reference == value) for value in segmenter.package.labels.values().values()]
+        dice.append([dice_of(found, truth) for found, truth in pairs])
+        bias.append([float(found.sum() / truth.sum() - 1) if truth.any() else math.nan for found, truth in pairs])
+    return Score(dice, bias, seconds)
 
 
 def classes_of(task: Path) -> LabelSpace:
@@ -112,30 +129,40 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("task", type=Path, nargs="+")
     parser.add_argument("--run", type=Path, required=True)
-    parser.add_argument("--minutes", type=float, default=15.0)
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument("--minutes", type=float)
+    length.add_argument("--steps", type=int)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--use", default="scribbles,boxes,points,points+boxes+scribbles")
     asked = parser.parse_args()
     make_folder(asked.run)
+    minutes = 15.0 if asked.minutes is None and asked.steps is None else asked.minutes
+    length = f"{asked.steps} steps" if minutes is None else f"{minutes:g} minutes"
     rows = [(task, use, seed) for task in asked.task for use in asked.use.split(",") for seed in range(asked.seeds)]
     found: dict[tuple[Path, str], list[Score]] = {}
     with Progress() as bar:
         for task, use, seed in bar.track(rows, description="training"):
-            file = asked.run / f"{task.name}-{use}-{asked.minutes:g}-{seed}.json"
+            file = asked.run / f"{task.name}-{use}-{length.replace(' ', '-')}-{seed}.json"
             if not file.exists():
                 with whole_file(file) as part:
-                    part.write_text(json.dumps(asdict(train_and_score(task, use, asked.minutes, seed))))
+                    part.write_text(json.dumps(asdict(train_and_score(task, use, minutes, asked.steps, seed))))
             found.setdefault((task, use), []).append(Score(**json.loads(file.read_text())))
     for task in asked.task:
-        print(f"\n{task.name}, {asked.minutes:g} minutes of training, {asked.seeds} seeds\n")
+        print(f"\n{task.name}, {length} of training, {asked.seeds} seeds\n")
         names = classes_of(task).names
-        print(f"| labels | minutes of annotation | {' | '.join(names)} | mean | 95 % over patients |")
-        print("|" + "---|" * (4 + len(names)))
+        print(f"| labels | annotation, minutes | {' | '.join(names)} | mean | 95 % over patients | seconds |")
+        print("|" + "---|" * (5 + len(names)))
         for use in asked.use.split(","):
-            dice = np.mean([score.dice for score in found[task, use]], axis=0)
+            scores = found[task, use]
+            dice, bias = (np.mean([getattr(score, name) for score in scores], axis=0) for name in ("dice", "bias"))
             low, high = interval(dice.mean(axis=1))
-            told = " | ".join(f"{value:.3f}" for value in [*dice.mean(axis=0), dice.mean()])
-            print(f"| {use} | {annotation_minutes(task, use):.0f} | {told} | {low:.3f} to {high:.3f} |")
+            told = " | ".join(
+                f"{value:.3f} ({100 * extra:+.0f} %)"
+                for value, extra in zip(dice.mean(axis=0), np.nanmedian(bias, axis=0), strict=True)
+            )
+            cost = annotation_minutes(task, use)
+            seconds = np.mean([score.seconds for score in scores])
+            print(f"| {use} | {cost:.0f} | {told} | {dice.mean():.3f} | {low:.3f} to {high:.3f} | {seconds:.0f} |")
 
 
 if __name__ == "__main__":

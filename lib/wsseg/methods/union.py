@@ -10,11 +10,13 @@ each thing that a label may say::
     + boxes: nothing outside, a rounded body inside, which fades
     + borders: a gated CRF, which takes masks to the borders of the image
 
-Every drawn pixel counts the same, unless background swamps the rest: classes weighed
-alike made masks swell. What ships is the moving average of the weights. Left
-out for now, since in one short trial each (strokes on hippocampi, one seed) they
-brought nothing: an averaged teacher with pseudo-labels on what is not drawn, and
-relabelling all scans for a fresh student.
+Every drawn pixel counts the same, but background together five times the classes
+at most: classes weighed alike made masks swell, ten times shrank what is faint. The
+network sees where a pixel lies in the scan, without which it takes one side for the
+other. What ships is the moving average of the weights. Left out, since in one short
+trial each (strokes on hippocampi, one seed) they brought nothing: an averaged teacher
+with pseudo-labels on what is not drawn, relabelling all scans for a fresh student,
+and a term against pixels that look unlike what was drawn on their slice.
 """
 
 from __future__ import annotations
