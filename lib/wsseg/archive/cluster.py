@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,13 +13,11 @@ from pathlib import Path
 from typing import cast
 from urllib.parse import urlsplit
 
+import dask
 from dask.system import CPU_COUNT
 from distributed import Client, LocalCluster, Security, Worker, WorkerPlugin, get_worker
 from distributed.system import MEMORY_LIMIT
 
-from wsseg.archive.client import Pacs
-from wsseg.archive.destination import open_destination
-from wsseg.archive.segment import SeriesSegmenter
 from wsseg.archive.work import Claim, Outcome
 from wsseg.errors import UnavailableError, WssegError
 from wsseg.files import make_folder
@@ -32,6 +31,9 @@ GPU = "GPU"
 
 _WORKER_BYTES = 4 << 30
 """Memory that a worker is given at least."""
+
+_EVENTS = 1000
+"""That a scheduler of ours remembers; by itself 100,000, which are 50 MB."""
 
 _PATIENCE = "30s"
 """Until a scheduler has answered."""
@@ -76,10 +78,11 @@ class HandlerPlugin(WorkerPlugin):
         return self._made.result()
 
 
-def handle(name: str, claim: Claim) -> Outcome:
-    """The task: give a series to this worker's handler."""
+def handle(name: str, claims: Sequence[Claim]) -> list[Outcome]:
+    """The task: give series to this worker's handler, one after the other."""
     plugin = cast(HandlerPlugin, get_worker().plugins[name])
-    return plugin.handler()(claim)
+    handler = plugin.handler()
+    return [handler(claim) for claim in claims]
 
 
 @dataclass(frozen=True)
@@ -106,7 +109,10 @@ class ModelHandler:
         return cls(package.name, files, archive, destination)
 
     def __call__(self, place: Place) -> Handler:
-        """The handler, on a worker."""
+        """The handler, on a worker; torch and DICOM's libraries are imported there alone."""
+        from wsseg.archive.client import Pacs
+        from wsseg.archive.destination import open_destination
+        from wsseg.archive.segment import SeriesSegmenter
         from wsseg.inference.segmenter import Segmenter
 
         folder = place.folder / "model" / self.name
@@ -140,6 +146,7 @@ def connected(scheduler: str | None, workers: int | None) -> Iterator[Client]:
         with client:
             yield client
         return
+    dask.config.set({"distributed.admin.low-level-log-length": _EVENTS})
     gpus = _gpus()
     options = {"resources": {GPU: 1}} if gpus else {}
     security = Security.temporary()
@@ -184,9 +191,11 @@ def _is_here(host: str) -> bool:
 
 
 def _gpus() -> int:
-    import torch
-
-    return torch.cuda.device_count()
+    """How many this machine has for us, without torch, which would take half a gigabyte beside the workers."""
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if chosen is not None:
+        return len([name for name in chosen.split(",") if name.strip()])
+    return len(list(Path("/dev").glob("nvidia[0-9]*")))
 
 
 def _device_of(worker: Worker) -> str | None:

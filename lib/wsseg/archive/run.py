@@ -37,6 +37,13 @@ TICK = 1.0
 COUNTED = 2.0
 """Seconds between two counts, since one over a million series takes a tenth of one."""
 
+BUNDLE, LARGEST = 0.5, 32
+"""Seconds that a task takes at least, of series that take less together, and how many those may be: Dask needs
+milliseconds for a task."""
+
+LOOK = 10.0
+"""Seconds between two looks at how many workers there are."""
+
 
 class LostError(UnavailableError):
     """The scheduler is gone; what was handed out waits in the database."""
@@ -79,13 +86,14 @@ class Run:
         self._follow = follow
         self._told = told
         self._owner = f"{socket.gethostname()[:20]} {os.getpid()} {uuid4().hex[:8]}"
-        self._under_way: dict[Future, Claim] = {}
+        self._under_way: dict[Future, list[Claim]] = {}
         self._ended: queue.Queue[Future] = queue.Queue()
         self._outcomes: list[Outcome] = []
         self._listed = listing is None
         self._refused: WssegError | None = None
         self._stop = threading.Event()
-        self._window = WINDOW
+        self._workers = _Workers()
+        self._bundle = 1
         self._pause = 0.0
         self._hold_until = 0.0
         self._note = ""
@@ -158,40 +166,45 @@ class Run:
 
     def _hand_out(self, client: Client, name: str) -> None:
         """Fill the window, which is refilled when it is half empty."""
-        if time.monotonic() < self._hold_until or 2 * len(self._under_way) > self._window:
+        window = max(WINDOW, 4 * self._workers.threads) * self._bundle
+        out = sum(map(len, self._under_way.values()))
+        if time.monotonic() < self._hold_until or 2 * out > window:
             return
-        resources, self._window = needed(client), max(WINDOW, 4 * sum(client.nthreads().values()))
-        for claim in self._work.claim(self._window - len(self._under_way), self._owner):
-            future = client.submit(handle, name, claim, key=f"{name}-{claim.id}-{uuid4().hex[:8]}", resources=resources)
-            self._under_way[future] = claim
+        self._workers.look(client)
+        claims = self._work.claim(window - out, self._owner)
+        for start in range(0, len(claims), self._bundle):
+            bundle = claims[start : start + self._bundle]
+            key, resources = f"{name}-{uuid4().hex}", self._workers.needed
+            future = client.submit(handle, name, bundle, key=key, resources=resources)
+            self._under_way[future] = bundle
             future.add_done_callback(self._ended.put)
 
     def _collect(self) -> None:
         """Take what has ended within a tick, or half a window of it."""
         end = time.monotonic() + TICK
-        taken = 0
-        while taken < WINDOW // 2:
+        for _ in range(WINDOW // 2):
             try:
                 future = self._ended.get(timeout=max(0.0, end - time.monotonic()))
             except queue.Empty:
                 return
-            taken += 1
-            claim = self._under_way.pop(future, None)
-            if claim is not None:
-                self._take(claim, future)
+            if claims := self._under_way.pop(future, []):
+                self._take(claims, future)
 
-    def _take(self, claim: Claim, future: Future) -> None:
+    def _take(self, claims: list[Claim], future: Future) -> None:
         if future.status == "finished":
-            outcome: Outcome = future.result()
+            outcomes: list[Outcome] = future.result()
+            mean = sum(outcome.seconds for outcome in outcomes) / len(outcomes)
+            self._bundle = max(1, min(LARGEST, int(BUNDLE / max(mean, 1e-6))))
         elif future.status == "error":  # its worker died again and again, or could not load the model
-            outcome = Outcome(claim.id, 0.0, error=f"its worker failed ({_reason(future)})", passing=True)
+            why = f"its worker failed ({_reason(future)})"
+            outcomes = [Outcome(claim.id, 0.0, error=why, passing=True) for claim in claims]
         else:  # the scheduler is gone
-            self._work.give_back(self._owner, [claim.id])
+            self._work.give_back(self._owner, [claim.id for claim in claims])
             return
-        if outcome.passing and not self._answers():
-            self._work.give_back(self._owner, [claim.id])
-        else:
-            self._outcomes.append(outcome)
+        away = [outcome.id for outcome in outcomes if outcome.passing and not self._answers()]
+        if away:
+            self._work.give_back(self._owner, away)
+        self._outcomes += [outcome for outcome in outcomes if outcome.id not in away]
 
     def _answers(self) -> bool:
         """Whether the archive does; if not, nothing is handed out for a while, and no try is counted."""
@@ -217,6 +230,21 @@ class Run:
         behind = counts.done + counts.failed - self._done_before
         pace = (time.monotonic() - self._started) / behind if behind > 0 else None
         self._told(RunProgress(counts, self._listed, None if pace is None else pace * counts.open, self._note))
+
+
+class _Workers:
+    """How many threads workers have, and what a task takes of their resources."""
+
+    def __init__(self) -> None:
+        self.threads = 0
+        self.needed: dict[str, float] = {}
+        self._looked = float("-inf")
+
+    def look(self, client: Client) -> None:
+        """Ask the scheduler, now and then."""
+        if time.monotonic() - self._looked > LOOK or not self.threads:
+            self.threads, self.needed = sum(client.nthreads().values()), needed(client)
+            self._looked = time.monotonic()
 
 
 def _reason(future: Future) -> str:

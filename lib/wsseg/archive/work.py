@@ -194,10 +194,26 @@ class Work:
 
     def note(self, outcomes: Sequence[Outcome]) -> None:
         """Write down what became of series; what is done stays done, whoever fails at it later."""
+        now = time.time()
+        done = [
+            {
+                "row": outcome.id,
+                "seconds": outcome.seconds,
+                "sizes": json.dumps(outcome.sizes),
+                "quality": outcome.quality,
+            }
+            for outcome in outcomes
+            if not outcome.error
+        ]
+        free = {"owner": None, "until": None, "finished": now}
+        taken = sa.update(series).where(series.c.id == sa.bindparam("row"), series.c.state != State.DONE)
         with self._database.writing() as connection:
+            if done:
+                connection.execute(taken.values(**free, state=State.DONE, error=None), done)
             for outcome in outcomes:
-                row = sa.update(series).where(series.c.id == outcome.id, series.c.state != State.DONE)
-                connection.execute(row.values(_changes(outcome)))
+                if outcome.error:
+                    failed = {**free, **_failure(outcome), "seconds": outcome.seconds}
+                    connection.execute(taken.values(failed), {"row": outcome.id})
 
     def retry(self) -> int:
         """Let what failed be tried again; how many."""
@@ -245,15 +261,11 @@ class Work:
             return Counts(**{row[0]: row[1] for row in connection.execute(rows)})
 
 
-def _changes(outcome: Outcome) -> dict[str, object]:
-    """The columns that an outcome sets."""
-    free = {"owner": None, "until": None, "seconds": outcome.seconds, "finished": time.time()}
-    if not outcome.error:
-        sizes = json.dumps(outcome.sizes)
-        return {**free, "state": State.DONE, "sizes": sizes, "quality": outcome.quality, "error": None}
+def _failure(outcome: Outcome) -> dict[str, object]:
+    """The state that follows a failure."""
     tries = series.c.tries + 1
     again = sa.case((tries < TRIES, State.WAITING), else_=State.FAILED) if outcome.passing else State.FAILED
-    return {**free, "state": again, "tries": tries, "error": outcome.error}
+    return {"state": again, "tries": tries, "error": outcome.error}
 
 
 def make_tables(database: Database) -> None:
