@@ -24,7 +24,7 @@ from rich.progress import track
 
 from wsseg.evaluation.cases import Case, load_cases
 from wsseg.evaluation.metrics import VolumeScore, score_volume
-from wsseg.inference.measure import ejections, phases, volumes_ml
+from wsseg.inference.measure import ejections, leading_cavities, phases, volumes_ml
 from wsseg.inference.segmenter import Segmenter
 
 GROUPS = ("dilated", "hypertrophic", "infarct", "healthy", "abnormal right ventricle")
@@ -66,14 +66,15 @@ def main() -> None:
     cavities = [name for name, label in segmenter.package.recipe.labels.items() if label.cavity]
     patients = frames_by_patient(load_cases(asked.data, labels))
     hearts = [
-        _measured(segmenter, patient, frames, cavities)
+        _measured(segmenter, patient, frames)
         for patient, frames in track(list(patients.items()), "segmenting", transient=True)
     ]
     print(_by_group(hearts, labels.names))
     print(_volumes(hearts, labels.names, cavities))
 
 
-def _measured(segmenter: Segmenter, patient: str, frames: Sequence[Case], cavities: list[str]) -> Heart:
+def _measured(segmenter: Segmenter, patient: str, frames: Sequence[Case]) -> Heart:
+    leading = leading_cavities(segmenter.package.recipe)
     labels, scores, made = segmenter.package.labels, [], []
     for frame in frames:
         started = time.perf_counter()
@@ -81,13 +82,13 @@ def _measured(segmenter: Segmenter, patient: str, frames: Sequence[Case], caviti
         scores += score_volume(frame, result, 0, time.perf_counter() - started)
         made.append(volumes_ml(result.mask, labels))
     true = [volumes_ml(frame.scan.like(frame.reference), labels) for frame in frames]
-    return Heart(patient, scores, (_in_order(made, cavities), _in_order(true, cavities)))
+    return Heart(patient, scores, (_in_order(made, leading), _in_order(true, leading)))
 
 
-def _in_order(volumes: Sequence[dict[str, float]], cavities: list[str]) -> tuple[dict[str, float], dict[str, float]]:
+def _in_order(volumes: Sequence[dict[str, float]], leading: list[str]) -> tuple[dict[str, float], dict[str, float]]:
     """End-diastole first."""
-    one, other = volumes
-    return (one, other) if phases(one, other, cavities)[0] == "ED" else (other, one)
+    full, empty = phases(volumes, leading)
+    return volumes[full], volumes[empty]
 
 
 def _by_group(hearts: Sequence[Heart], names: Sequence[str]) -> str:

@@ -142,8 +142,27 @@ def test_measure_tells_which_frame_is_which_and_how_much_is_ejected(shared: Path
     assert found["left ventricle"]["ejection_fraction"] == pytest.approx(fraction, abs=0.1)
     assert all(0.5 < frame["confidence"] < 1 for frame in found["frames"].values())
     assert len(list((tmp_path / "masks").iterdir())) == 2
-    refused = wsseg("measure", one, check=False)
-    assert (refused.returncode, "1 scan is named, two are needed" in refused.stderr) == (2, True)
+    frames = [nib.load(file) for file in (other, one)]
+    cine = tmp_path / "cine.nii.gz"
+    nib.save(nib.Nifti1Image(np.stack([np.asarray(f.dataobj) for f in frames], -1), frames[0].affine), cine)
+    wsseg("measure", cine, "--json", tmp_path / "cine.json", "--picture", tmp_path / "curve.png")
+    again = json.loads((tmp_path / "cine.json").read_text())
+    assert again["left ventricle"] == pytest.approx(found["left ventricle"], rel=1e-3)
+    assert {name: frame["phase"] for name, frame in again["frames"].items()} == {
+        "cine_frame01": "ES",
+        "cine_frame02": "ED",
+    }
+    assert (tmp_path / "curve.png").stat().st_size > 1000
+    refusals = {
+        "shows one moment": [one],
+        "is named twice": [one, one],
+        "on different grids": [one, folder / "patient071_frame01.nii.gz"],
+        "3 scans are named": [one, other, one],
+    }
+    for sentence, named in refusals.items():
+        refused = wsseg("measure", *named, check=False)
+        assert refused.returncode == 2
+        assert sentence in " ".join(refused.stderr.split())
 
 
 def test_import_then_evaluate_a_real_release(shared: Path, tmp_path: Path) -> None:

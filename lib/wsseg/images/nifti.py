@@ -60,18 +60,42 @@ def read_nifti(path: Path, sizes_from_pixdim: bool = False) -> Volume:
     """
     with _opened(path) as stream:
         header = _read_header(stream, path)
-        shape, kind = _shape(header, path), header.get_data_dtype()
-        affine = _affine(header, path, sizes_from_pixdim)
-        slope, intercept = _scaling(header, path)
-        check_size(shape, kind.itemsize, path)
-        skip(stream, int(header["vox_offset"]) - len(header.binaryblock), path)
-        stored = read_last(stream, math.prod(shape) * kind.itemsize, path)
-    voxels = np.frombuffer(stored, kind).reshape(shape, order="F")
+        shape, affine = _shape(header, path), _affine(header, path, sizes_from_pixdim)
+        voxels = _voxels(stream, header, (*shape, 1), path)
+    return Volume(voxels[0], affine, header)
+
+
+def read_nifti_frames(path: Path) -> list[Volume]:
+    """The scans (x, y, slice) of a 4-D file, one for each step of its last axis; of a 3-D file the only one.
+
+    Raises:
+        WssegError: as :func:`read_nifti`.
+    """
+    with _opened(path) as stream:
+        header = _read_header(stream, path)
+        times = max(1, int(header["dim"][4])) if int(header["dim"][0]) == 4 else 1
+        if times > 1:
+            header["dim"][0], header["dim"][4] = 3, 1
+        shape, affine = _shape(header, path), _affine(header, path)
+        voxels = _voxels(stream, header, (*shape, times), path)
+    return [Volume(frame, affine, header) for frame in voxels]
+
+
+def _voxels(
+    stream: BinaryIO, header: nib.Nifti1Header, shape: tuple[int, int, int, int], path: Path
+) -> NDArray[np.generic]:
+    """What follows the header of a file: (times, x, y, slices) of a shape (x, y, slices, times)."""
+    slope, intercept = _scaling(header, path)
+    kind = header.get_data_dtype()
+    check_size((*shape[:2], shape[2] * shape[3]), kind.itemsize, path)
+    skip(stream, int(header["vox_offset"]) - len(header.binaryblock), path)
+    stored = read_last(stream, math.prod(shape) * kind.itemsize, path)
+    voxels = np.moveaxis(np.frombuffer(stored, kind).reshape(shape, order="F"), 3, 0)
     voxels = np.ascontiguousarray(voxels, kind.newbyteorder("="))
     if (slope, intercept) != (1, 0):
         with np.errstate(over="ignore", invalid="ignore"):  # what does not fit is refused with the scan
             voxels = (voxels * slope + intercept).astype(np.float32)
-    return Volume(voxels, affine, header)
+    return voxels
 
 
 def read_nifti_planes(path: Path, count: int) -> NDArray[np.generic] | None:

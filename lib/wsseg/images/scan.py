@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from wsseg.errors import WssegError
 from wsseg.images.formats import MASKS, case_name, check_hangs, read_volume, write_mask
+from wsseg.images.nifti import NIFTI, read_nifti_frames
 from wsseg.images.segments import Segments
 from wsseg.images.volume import Volume
 
@@ -72,6 +73,27 @@ def read_any(path: Path) -> Scan:
     from wsseg.images.dicom.series import read_series  # DICOM's libraries are imported only when used
 
     return Scan.of_series(read_series(path), path)
+
+
+def read_frames(path: Path) -> list[Scan]:
+    """Every time of a cine as a scan, in order: of a 4-D NIfTI file, or of a DICOM series that shows each slice often.
+
+    What has no times is one scan under its own name; times are called ``<case>_frame01`` and so on.
+    """
+    if path.is_dir():
+        from wsseg.images.dicom.cine import read_cine
+
+        series = read_cine(path)
+        found = [Scan(each.volume, each.series_uid, each) for each in series]
+    elif path.name.lower().endswith(NIFTI) and path.exists():
+        found = [Scan(volume, case_name(path)) for volume in read_nifti_frames(path)]
+    else:
+        return [read_any(path)]
+    for scan in found:
+        check_scan(scan.volume, path)
+    if len(found) == 1:
+        return found
+    return [replace(scan, case=f"{scan.case}_frame{time + 1:02d}") for time, scan in enumerate(found)]
 
 
 def write_any(out: Path, mask: Volume, scan: Scan, segments: Segments) -> None:

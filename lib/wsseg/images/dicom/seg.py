@@ -100,7 +100,7 @@ def write_seg(path: Path, mask: Volume, scan: DicomScan, segments: Segments, ide
     seg = _segmentation(
         number[frames], [names[value - 1] for value in shown], scan, segments, identity or Identity.new()
     )
-    with whole_file(path) as part, _named(scan):
+    with whole_file(path) as part, named(scan.series_uid):
         seg.save_as(part, write_like_original=False)
 
 
@@ -116,7 +116,7 @@ def _frames(mask: Volume, scan: DicomScan) -> NDArray[np.integer]:
 
 
 @contextmanager
-def _named(scan: DicomScan) -> Iterator[None]:
+def named(series_uid: str) -> Iterator[None]:
     """One sentence for what a header sets off, whose values are decoded only here and checked by highdicom."""
     try:
         yield
@@ -125,7 +125,7 @@ def _named(scan: DicomScan) -> Iterator[None]:
     except Exception as error:
         reason = " ".join(str(error).split()).rstrip(".")
         raise WssegError(
-            f"series {scan.series_uid}: a DICOM SEG cannot refer to it ({reason}), write .nii.gz or .nrrd instead"
+            f"series {series_uid}: a DICOM SEG cannot refer to it ({reason}), write .nii.gz or .nrrd instead"
         ) from error
 
 
@@ -135,7 +135,7 @@ def _segmentation(
     """The SEG of segment numbers (slices, rows, columns), 0 for none."""
     author, version = segments.author, segments.version
     descriptions = [_description(k + 1, name, segments) for k, name in enumerate(names)]
-    with _named(scan):
+    with named(scan.series_uid):
         sources = _citable(scan)
         seg = Segmentation(
             source_images=sources,

@@ -37,6 +37,11 @@ class DicomScan:
     series_uid: str
     sources: tuple[Dataset, ...]
 
+    @property
+    def patient(self) -> str:
+        """PatientID, "" where the files have none."""
+        return str(self.sources[0].get("PatientID") or "")
+
 
 def read_series(folder: Path) -> DicomScan:
     """Read the one image series of a folder and of the folders in it.
@@ -49,11 +54,20 @@ def read_series(folder: Path) -> DicomScan:
             multi-frame; slices are missing, double, or of different size or
             orientation.
     """
+    return _one_scan(*image_files(folder), folder)
+
+
+def image_files(folder: Path) -> tuple[str, list[tuple[Path, Dataset]]]:
+    """The one image series of a folder: its UID, its files and their headers.
+
+    Raises:
+        WssegError: no such folder, no image or several series.
+    """
     if not folder.exists():
         raise NotFoundError(f"{folder}: no such folder")
     if not folder.is_dir():
         raise WssegError(f"{folder}: is a file, a DICOM scan is given as the folder of its series")
-    return read_files([path for path in sorted(folder.rglob("*")) if _may_be_dicom(path)], folder)
+    return _one_series([path for path in sorted(folder.rglob("*")) if _may_be_dicom(path)], folder)
 
 
 def read_files(paths: Sequence[Path], folder: Path) -> DicomScan:
@@ -66,7 +80,10 @@ def read_files(paths: Sequence[Path], folder: Path) -> DicomScan:
     Raises:
         WssegError: see :func:`read_series`.
     """
-    uid, files = _one_series(paths, folder)
+    return _one_scan(*_one_series(paths, folder), folder)
+
+
+def _one_scan(uid: str, files: Sequence[tuple[Path, Dataset]], folder: Path) -> DicomScan:
     slices = [Slice.of(path, header) for path, header in files]
     first = slices[0]
     for other in slices[1:]:
