@@ -88,10 +88,15 @@ def unwritable(path: Path, error: OSError | RuntimeError) -> WssegError:
 def no_room(folder: Path, error: OSError | RuntimeError) -> bool:
     """Whether an error was for want of room; SimpleITK does not say, so not even a small file fits then."""
     if isinstance(error, OSError):
-        return error.errno in _FULL
+        return is_full(error)
     with suppress(OSError):
         return shutil.disk_usage(folder).free < _ROOM
     return False
+
+
+def is_full(error: OSError) -> bool:
+    """Whether a disk, or somebody's part of it, is full."""
+    return error.errno in _FULL
 
 
 @contextmanager

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
-from wsseg.errors import WssegError
+from wsseg.errors import FullError, WssegError
 from wsseg.files import home, make_folder
 from wsseg.images.formats import read_grid, read_volume
 from wsseg.images.volume import SliceGrid, Volume
@@ -99,7 +100,7 @@ def _content(cache: Path, file: str, state: str) -> str:
     if found is None:
         found = hash_of(read_volume(Path(file)))
         make_folder(cache.parent)
-        with closing(_open(cache)) as connection, connection:
+        with _opened(cache) as connection:
             connection.execute("INSERT OR REPLACE INTO contents VALUES (?, ?, ?)", (file, state, found))
     return found
 
@@ -108,15 +109,18 @@ def _look_up(cache: Path, file: str, state: str) -> str | None:
     if not cache.exists():
         return None
     query = "SELECT content FROM contents WHERE file = ? AND state = ?"
-    with closing(_open(cache)) as connection:
+    with _opened(cache) as connection:
         found = connection.execute(query, (file, state)).fetchone()
     return str(found[0]) if found else None
 
 
-def _open(cache: Path) -> sqlite3.Connection:
+@contextmanager
+def _opened(cache: Path) -> Iterator[sqlite3.Connection]:
+    """One transaction in the cache."""
     try:
-        connection = sqlite3.connect(cache, timeout=30)
-        connection.execute("CREATE TABLE IF NOT EXISTS contents (file TEXT PRIMARY KEY, state TEXT, content TEXT)")
+        with closing(sqlite3.connect(cache, timeout=30)) as connection, connection:
+            connection.execute("CREATE TABLE IF NOT EXISTS contents (file TEXT PRIMARY KEY, state TEXT, content TEXT)")
+            yield connection
     except sqlite3.Error as error:
-        raise WssegError(f"{cache}: cannot be used ({error}); it may be deleted, it only saves time") from error
-    return connection
+        kind = FullError if "full" in str(error) else WssegError
+        raise kind(f"{cache}: cannot be used ({error}); it may be deleted, it only saves time") from error

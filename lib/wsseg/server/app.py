@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from monailabel.config import settings
 from monailabel.interfaces.app import MONAILabelApp
 from monailabel.interfaces.datastore import Datastore
 from monailabel.interfaces.tasks.infer_v2 import InferTask
@@ -29,6 +30,7 @@ from wsseg.server.compute import Compute
 from wsseg.server.interrupt import when_interrupted
 from wsseg.server.jobs.batch import Batch
 from wsseg.server.jobs.jobs import Jobs
+from wsseg.server.sessions import WholeSessions
 from wsseg.server.studies.labels import Labels
 from wsseg.server.studies.snapshot import write_snapshot
 from wsseg.server.studies.studies import Studies, open_studies
@@ -111,6 +113,12 @@ class WssegApp(MONAILabelApp):
     def init_trainers(self) -> dict[str, TrainTask]:
         """One task per model, trained or not."""
         return {package.name: TrainingTask(package, self.jobs) for package in self.packages()}
+
+    def _load_sessions(self, load: bool = False) -> WholeSessions | None:
+        """Ours, where MONAI Label makes its own."""
+        if not load:
+            return None
+        return WholeSessions(settings.MONAI_LABEL_SESSION_PATH, settings.MONAI_LABEL_SESSION_EXPIRY)
 
     def renew_models(self) -> None:
         """Offer models that were trained since the server started, and tell viewers the versions in use."""

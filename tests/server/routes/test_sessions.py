@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import io
+import json
+import os
 import tarfile
 import tempfile
+import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -15,11 +18,12 @@ import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from httpx import Response
-from monailabel.utils.sessions import Sessions
 
+from full_disk import largest_file
 from wsseg.server.routes import sessions
 from wsseg.server.routes.dependencies import served
 from wsseg.server.routes.replies import answer_errors
+from wsseg.server.sessions import BEGUN, META, WholeSessions
 from wsseg.server.studies import unpack
 
 Put = Callable[..., Response]
@@ -33,7 +37,7 @@ def put(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Put:
     """Make a session of archives, by name, where uploads may have 1 MB."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setenv("WSSEG_MAX_UPLOAD_MB", "1")
-    server = SimpleNamespace(sessions=lambda: Sessions(str(tmp_path / "sessions")))
+    server = SimpleNamespace(sessions=lambda: WholeSessions(str(tmp_path / "sessions")))
     app = FastAPI()
     app.include_router(sessions.router)
     app.dependency_overrides[served] = lambda: server
@@ -71,6 +75,36 @@ def test_one_file_or_a_series(put: Put) -> None:
         assert image.read_bytes() == b"one"
     folder = Path(put(a_tar=tar(first=b"1"), b_zip=zipped(second=b"2")).json()["session_info"]["image"])
     assert sorted(path.name for path in folder.iterdir()) == ["first", "second"]
+
+
+def test_half_sessions_are_none_and_go_with_those_whose_time_is_over(tmp_path: Path) -> None:
+    sessions = WholeSessions(str(tmp_path), 3600)
+    scan = tmp_path / "scan.nii.gz"
+    names = []
+    for _ in range(2):
+        scan.write_bytes(b"a scan")
+        names.append(sessions.add(scan, 100)[0])
+    for half in ("killed", "full", "begun"):
+        (tmp_path / half).mkdir()
+    (tmp_path / "full" / META).touch()
+    for old in ("killed", "full"):
+        os.utime(tmp_path / old, (time.time() - BEGUN - 1,) * 2)
+    later = WholeSessions(str(tmp_path), 3600)
+    assert [later.get_session(name) is not None for name in (*names, "killed", "full")] == [True, True, False, False]
+    meta = tmp_path / names[0] / META
+    meta.write_text(json.dumps({**json.loads(meta.read_text()), "last_access_ts": int(time.time()) - 101}))
+    assert later.remove_expired() == 3
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([names[1], "begun"])
+
+
+def test_a_full_disk_leaves_no_half_session(put: Put, tmp_path: Path) -> None:
+    before = sorted(tmp_path.rglob("*"))
+    content = Random(0).randbytes(100_000)
+    with largest_file(50_000):
+        for reply in (put(a_zip=zipped(scan=content)), put(a_zip=zipped(scan=bytes(100_000)))):
+            assert reply.status_code == 507, reply.text
+            assert "cannot be written" in reply.json()["detail"] or "no room" in reply.json()["detail"]
+    assert [path for path in sorted(tmp_path.rglob("*")) if path not in before] in ([], [tmp_path / "sessions"])
 
 
 @pytest.mark.parametrize("tail", [b"", END_OF_ZIP])

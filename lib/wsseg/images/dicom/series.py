@@ -121,6 +121,9 @@ def _check_alike(one: Slice, other: Slice) -> None:
     """Refuse slices that do not lie on one grid."""
     if one.shape != other.shape or not np.allclose(one.spacing, other.spacing, rtol=1e-4):
         raise WssegError(f"{other.path}: has another size or pixel spacing than {one.path.name}")
+    for keyword in ("RescaleSlope", "RescaleIntercept"):
+        if (keyword in one.header) != (keyword in other.header):
+            raise WssegError(f"{other.path}: {keyword} is in this file or in {one.path.name}, but not in both")
     if not np.allclose(one.axes, other.axes, atol=1e-4):
         raise WssegError(f"{other.path}: has another orientation than {one.path.name}, a scan has one")
 

@@ -167,11 +167,11 @@ def _check_kind(path: Path, header: Dataset) -> None:
 def _check_values(path: Path, header: Dataset) -> None:
     """Refuse attributes that would turn the stored pixels into other values."""
     for keyword in ("RescaleSlope", "RescaleIntercept"):
-        if keyword in header:
-            given = header.get(keyword)
-            single = not isinstance(given, MultiValue) and len(numbers(header, keyword)) == 1
-            if not single or (keyword == "RescaleSlope" and numbers(header, keyword)[0] == 0):
-                raise WssegError(f"{path}: {keyword} is {str(given)[:40]!r}, expected a number")
+        if keyword in header and not _is_one_number(header, keyword, zero=keyword != "RescaleSlope"):
+            raise WssegError(f"{path}: {keyword} is {str(header.get(keyword))[:40]!r}, expected a number")
+    between = header.get("SpacingBetweenSlices")
+    if between not in (None, "") and not _is_one_number(header, "SpacingBetweenSlices"):  # GDCM fails on it
+        raise WssegError(f"{path}: SpacingBetweenSlices is {str(between)[:40]!r}, expected a number, or nothing")
     allocated, stored, high, signed = (
         int(_needed(path, header, name, 1)[0])
         for name in ("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation")
@@ -222,11 +222,21 @@ def _fragments_end(path: Path, start: int) -> bool:
 
 def numbers(header: Dataset, keyword: str) -> NDArray[np.float64]:
     """The values of an attribute; none where it is missing or not a number."""
+    given = header.get(keyword)
+    if "_" in str(given):  # Python reads 1_0 as 10, DICOM and GDCM do not
+        return np.empty(0)
     try:
-        values = np.atleast_1d(np.asarray(header.get(keyword), np.float64))
+        values = np.atleast_1d(np.asarray(given, np.float64))
     except (TypeError, ValueError):
         return np.empty(0)
     return values[np.isfinite(values)]
+
+
+def _is_one_number(header: Dataset, keyword: str, zero: bool = False) -> bool:
+    """Whether an attribute is one number, which may be 0 only where that is said."""
+    values = numbers(header, keyword)
+    single = not isinstance(header.get(keyword), MultiValue) and len(values) == 1
+    return single and (zero or bool(values[0]))
 
 
 def _needed(path: Path, header: Dataset, keyword: str, count: int) -> NDArray[np.float64]:

@@ -14,6 +14,7 @@ from fastapi import Body, UploadFile
 from pydantic import AfterValidator
 
 from wsseg.errors import WssegError, naming
+from wsseg.files import unwritable
 
 
 def storable(value: Any) -> Any:
@@ -52,10 +53,12 @@ def saved(upload: UploadFile) -> Iterator[Path]:
     """An upload as a file under its own name, which errors then speak of."""
     with tempfile.TemporaryDirectory(prefix="wsseg-") as folder:
         path = Path(folder) / (Path(upload.filename or "").name or "scan.nii.gz")
-        try:
-            with path.open("wb") as out:
-                shutil.copyfileobj(upload.file, out)
-        except (OSError, ValueError) as error:
-            raise WssegError(f"the uploaded file cannot be stored ({getattr(error, 'strerror', error)})") from error
         with naming(path, path.name):
+            try:
+                with path.open("wb") as out:
+                    shutil.copyfileobj(upload.file, out)
+            except OSError as error:
+                raise unwritable(path, error) from error
+            except ValueError as error:
+                raise WssegError(f"the uploaded file cannot be stored under its name ({error})") from error
             yield path

@@ -15,6 +15,7 @@ from monailabel.utils.others.generic import get_mime_type
 from requests_toolbelt import MultipartEncoder
 
 from wsseg.errors import WssegError
+from wsseg.files import is_full
 
 logger = logging.getLogger(__name__)
 
@@ -65,6 +66,13 @@ def answer_errors(app: FastAPI) -> None:
     async def gone(request: Request, error: FileNotFoundError) -> Response:
         # Somebody else removed it between two looks; its name may be that of a patient.
         return sentence(404, "a file that this needs was removed meanwhile, load the list of scans again")
+
+    @app.exception_handler(OSError)
+    async def not_stored(request: Request, error: OSError) -> Response:
+        # Of libraries: what we write ourselves says which file it was.
+        if is_full(error):
+            return sentence(507, f"the server has no room for this ({error.strerror}), nothing was kept of it")
+        raise error
 
     @app.exception_handler(json.JSONDecodeError)
     async def not_json(request: Request, error: json.JSONDecodeError) -> Response:

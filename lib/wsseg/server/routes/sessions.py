@@ -10,12 +10,12 @@ from typing import Annotated, Any
 from fastapi import APIRouter, File, Query, UploadFile
 from fastapi.responses import Response
 from monailabel.endpoints import session as peer
-from monailabel.utils.sessions import Sessions
 
 from wsseg.errors import NotFoundError, WssegError
 from wsseg.server.app import WssegApp
 from wsseg.server.routes.dependencies import USER, App
 from wsseg.server.routes.forms import saved
+from wsseg.server.sessions import WholeSessions
 from wsseg.server.settings import ServerSettings
 from wsseg.server.studies.unpack import unpack
 
@@ -48,7 +48,7 @@ def create(
         if not found:
             raise WssegError("files: the archive is empty")
         image = found[0] if len(found) == 1 else series
-        name, session = sessions.add_session(str(image), expiry)
+        name, session = sessions.add(image, expiry)
     return {"session_id": name, "session_info": session.to_json()}
 
 
@@ -61,7 +61,7 @@ def get(app: App, session_id: str, update_ts: bool = False, image: bool = False)
     return peer.get_session(session_id, update_ts, image)
 
 
-def _sessions(app: WssegApp) -> Sessions:
+def _sessions(app: WssegApp) -> WholeSessions:
     sessions = app.sessions()
     if sessions is None:
         raise NotFoundError("this server keeps no sessions")

@@ -8,7 +8,7 @@ import shutil
 import time
 from pathlib import Path
 
-from wsseg.errors import ConflictError, NotFoundError, WssegError
+from wsseg.errors import ConflictError, NotFoundError, WssegError, naming
 from wsseg.files import draft, put
 from wsseg.images.folder import is_scan
 from wsseg.images.formats import EXTENSIONS
@@ -80,7 +80,7 @@ class ScanFolder(ScanStore):
         path = self.folder / f"{image_id}{extension}"
         _check_name(image_id, path)
         refuse_link(self.folder, self.folder, path.name)
-        with draft(path) as part:
+        with naming(path, path.name), draft(path) as part:
             shutil.copyfile(image_filename, part)
             with self.index.change() as listed:
                 self._scans.forget()

@@ -18,7 +18,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, Field
 
-from wsseg.errors import UnavailableError, WssegError
+from wsseg.errors import UnavailableError, WssegError, naming
 from wsseg.files import unwritable, whole_file
 
 logger = logging.getLogger(__name__)
@@ -113,7 +113,7 @@ class Index:
             text = json.dumps(listed.model_dump(), indent=2, default=str, allow_nan=False)
         except ValueError as error:
             raise WssegError("info: holds a number that JSON has no word for (nan, inf)") from error
-        with whole_file(self.path) as part:
+        with naming(self.path, self.path.name), whole_file(self.path) as part:
             part.write_text(text, encoding="utf-8")
 
     @contextmanager

@@ -13,7 +13,7 @@ from typing import Any
 
 from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
 
-from wsseg.errors import NotFoundError, UnavailableError, WssegError
+from wsseg.errors import NotFoundError, UnavailableError, WssegError, naming
 from wsseg.files import PART, draft, is_plain, make_folder, put, sweep
 from wsseg.images.formats import EXTENSIONS
 from wsseg.server.studies.case_files import CaseFiles, extension_of, refuse_link
@@ -182,11 +182,16 @@ class ScanStore(Datastore):
 
     def get_dataset_archive(self, limit_cases: int | None) -> str:
         """A .zip file of :meth:`datalist`, to be removed by whoever asked for it."""
-        with tempfile.NamedTemporaryFile(suffix=".zip", delete=False) as file, zipfile.ZipFile(file, "w") as archive:
-            for pair in self.datalist()[: limit_cases or None]:
-                for kind, path in pair.items():
-                    archive.write(path, f"{kind}/{Path(path).name}")
-            archive.writestr("metadata.json", self._listing().model_dump_json())
+        with tempfile.NamedTemporaryFile(suffix=".zip", delete=False) as file:
+            try:
+                with zipfile.ZipFile(file, "w") as archive:
+                    for pair in self.datalist()[: limit_cases or None]:
+                        for kind, path in pair.items():
+                            archive.write(path, f"{kind}/{Path(path).name}")
+                    archive.writestr("metadata.json", self._listing().model_dump_json())
+            except BaseException:
+                Path(file.name).unlink()
+                raise
         return file.name
 
     def refresh(self) -> None:
@@ -209,7 +214,7 @@ class ScanStore(Datastore):
         path = folder / f"{image_id}{extension}"
         refuse_link(self.folder, folder, path.name)
         make_folder(folder)
-        with draft(path) as part:
+        with naming(path, path.name), draft(path) as part:
             shutil.copyfile(label_filename, part)
             with self.index.change() as listed:
                 label = Known(ext=extension, info={**label_info, "ts": seconds(part), "name": path.name})

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from wsseg.errors import WssegError
+from wsseg.files import is_full
 
 _UNREADABLE = (
     *(OSError, ValueError, RuntimeError, EOFError),
@@ -39,6 +40,7 @@ def unpack(archive: Path, folder: Path, room: int) -> int:
     Raises:
         TooLargeError: there is not enough room.
         WssegError: it is damaged, or holds more than files and folders.
+        OSError: the disk is full.
     """
     try:
         size = 0
@@ -52,6 +54,8 @@ def unpack(archive: Path, folder: Path, room: int) -> int:
         else:
             shutil.unpack_archive(archive, folder, filter="data")
     except _UNREADABLE as error:
+        if isinstance(error, OSError) and is_full(error):
+            raise
         raise WssegError(f"{archive.name}: is not an archive that can be unpacked (.zip, .tar.gz)") from error
     return size
 

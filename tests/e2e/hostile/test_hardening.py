@@ -26,7 +26,7 @@ from wsseg.models.shelf import bundled
 
 SECRET = "a-token-of-28-characters-etc"
 BEARER = {"Authorization": f"Bearer {SECRET}"}
-BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "load.py"
+BENCHMARK = Path(__file__).parents[3] / "benchmarks" / "load.py"
 
 
 @pytest.fixture(scope="module")
