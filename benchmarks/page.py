@@ -32,6 +32,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import numpy as np
@@ -255,8 +256,8 @@ def _open(home: Path) -> str:
         all_there = time.monotonic() - begun
         frames, shown = page.evaluate(_SCROLL)
     return (
-        f"first picture {first:.2f} s (to reach: 1 s), thumbnails {thumbnails:.1f} s (5 s), all slices {all_there:.1f} s,"
-        f" scrolling {frames:.0f} frames and {shown:.0f} new slices a second (50)"
+        f"first picture {first:.2f} s (to reach: 1 s), thumbnails {thumbnails:.1f} s (5 s),"
+        f" all slices {all_there:.1f} s, scrolling {frames:.0f} frames and {shown:.0f} new slices a second (50)"
     )
 
 
@@ -268,10 +269,10 @@ def _kills(home: Path) -> str:
     def annotate(who: str) -> None:
         for _ in range(DRAWINGS // 2):
             id = uuid4().hex
-            drawing = {"id": id, "tool": "point", "label": "liver", "slice": 3, "points": [[9, 9]]}
+            drawing: dict[str, Any] = {"id": id, "tool": "point", "label": "liver", "slice": 3, "points": [[9, 9]]}
             while not stop.is_set():
                 try:
-                    body = {"drawings": [drawing], "annotator": who}
+                    body: dict[str, Any] = {"drawings": [drawing], "annotator": who}
                     if requests.post(path, json=body, timeout=30).ok:
                         acknowledged.add(id)
                         break
@@ -303,7 +304,9 @@ def _kills(home: Path) -> str:
 def _weight(home: Path) -> str:
     with _visit(home, "small") as (page, _):
         address = page.url.partition("/annotate")[0]
-        asked = page.evaluate("performance.getEntriesByType('resource').map((each) => [each.name, each.decodedBodySize])")
+        asked = page.evaluate(
+            "performance.getEntriesByType('resource').map((each) => [each.name, each.decodedBodySize])"
+        )
         own = sum(size for name, size in asked if name.startswith(f"{address}/annotate/") and "/api/" not in name)
         outside = [name for name, _ in asked if not name.startswith(address)]
     return f"{own / 1e6:.2f} MB, {len(outside)} requests to elsewhere (to reach: 1.5 MB, none)"

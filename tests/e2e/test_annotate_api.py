@@ -111,6 +111,7 @@ def test_models(page: Page, published: str) -> None:
         "method": "cdm",
         "trained": True,
         "trainable": True,
+        "learns_from": ["presence"],
         "reads_text": False,
         "labels": [{"name": "tumor", "color": [220, 60, 60]}],
     }

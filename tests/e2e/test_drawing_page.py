@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from axe_core_python.sync_playwright import Axe
 from browser import Visit, chromium, visit
 from live import SERVE, Server, running
 from playwright.sync_api import Browser, Page, expect
@@ -193,6 +195,42 @@ def test_look_zoom_window_and_fingers(user: Visit, server: Server) -> None:
     page.keyboard.press("u")
     saved(page)
     assert drawn(server) == []
+
+
+def test_nothing_serious_stands_in_the_way_of_a_screen_reader(user: Visit) -> None:
+    page = user.page
+    page.keyboard.press("b")
+    line(page, (0.4, 0.4), (0.5, 0.5))
+    saved(page)
+    found = Axe().run(page)["violations"]
+    serious = [(each["id"], [node["html"][:120] for node in each["nodes"]]) for each in found if _hinders(each)]
+    assert serious == []
+    page.keyboard.press("?")
+    expect(page.locator("#help")).to_be_visible()
+    assert [each["id"] for each in Axe().run(page)["violations"] if _hinders(each)] == []
+    assert user.low_contrast() == []
+    page.keyboard.press("Escape")
+    page.keyboard.press("u")
+    saved(page)
+
+
+def _hinders(violation: dict[str, Any]) -> bool:
+    return violation["impact"] in ("serious", "critical")
+
+
+def test_tools_by_keyboard_alone(user: Visit) -> None:
+    page = user.page
+    page.locator("#tools [aria-checked=true]").focus()
+    page.keyboard.press("ArrowRight")
+    expect(page.locator("#tools [aria-checked=true]")).to_have_text(re.compile("^Stroke"))
+    expect(page.locator("#tools [aria-checked=true]")).to_be_focused()
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("ArrowLeft")
+    expect(page.locator("#tools [aria-checked=true]")).to_have_text(re.compile("^Eraser"))
+    for key in ("0", "0", "w", "f", "v"):
+        page.keyboard.press(key)
+    expect(page.locator("#background")).to_have_attribute("aria-pressed", "false")
+    expect(page.locator("#project")).to_have_text("studies")
 
 
 _POINTER = """([kind, x, y]) => {

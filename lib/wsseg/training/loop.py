@@ -24,6 +24,7 @@ from wsseg.methods.base import Method, Stage
 from wsseg.methods.prompt import Pass
 from wsseg.training.best import Best, held_back_score
 from wsseg.training.checkpoint import LABELS, Checkpoint
+from wsseg.training.glimpse import Glimpse
 from wsseg.training.pace import quickest
 from wsseg.training.progress import Report, Wish, preparing
 from wsseg.training.settings import TrainSettings
@@ -242,6 +243,8 @@ def _try_average(
     recalibrate()
     stage.module.eval()
     score = held_back_score(run.method, held)
+    if run.accelerator.is_main_process and held.depth_mm.any():  # pictures lie otherwise, and in squares
+        Glimpse.of(run.method, held, run.done + step).write(run.settings.folder)
     stage.module.train()
     if score is not None:
         run.scores.append((run.done + step, round(score, 4)))

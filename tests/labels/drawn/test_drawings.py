@@ -171,6 +171,15 @@ class TestRender:
         assert found.points == (PointMark(2, 7, 29, 3, axis=0),)
         assert found.pixels[7, 29, 3] == 2
 
+    def test_a_point_that_is_drawn_over_says_nothing_more(self) -> None:
+        points = [drawing(Tool.POINT, (5, 8), id="point-01"), drawing(Tool.POINT, (15, 8), id="point-02")]
+        found = render([*points, ERASED], GRID, HEART)
+        assert found.points == (PointMark(2, 1, 15, 8),)
+        assert found.pixels[5, 8, 1] == 255
+        none = drawing(Tool.POINT, (15, 8), id="point-03", label="background")
+        assert render([points[1], none], GRID, HEART).points == ()
+        assert render([none, points[1]], GRID, HEART).nowhere == ()
+
     def test_background_is_none_of_fewer_classes_and_may_be_one_of_more(self) -> None:
         fewer, more = LabelSpace(("LV",)), LabelSpace(("RV", "LV", "aorta"))
         assert render([ERASED], GRID, fewer).corrections.any()

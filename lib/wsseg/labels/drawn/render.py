@@ -73,22 +73,27 @@ def render(
     """
     strokes = np.zeros(grid.shape, np.uint8) if scribbles is None else scribbles.copy()
     brushed = np.zeros(grid.shape, np.uint8) if corrections is None else corrections.copy()
-    boxes, points, nowhere = [], [], []
+    boxes: list[BoxMark] = []
+    points: list[PointMark] = []
+    nowhere: list[PointMark] = []
     for drawing in drawings:
         value = drawing.value(labels)
         if value is None:
             continue
         if drawing.tool == Tool.BOX:
             boxes.append(_box(drawing, value, grid))
-        elif drawing.tool == Tool.POINT and value != BACKGROUND:
-            points.append(_point(drawing, value, grid))
-        else:
-            if drawing.tool == Tool.POINT:
-                nowhere.append(_point(drawing, value, grid))
-            over, under = (strokes, brushed) if drawing.tool == Tool.STROKE else (brushed, strokes)
-            for window, covered in _covered(drawing, grid):
-                _plane(over, drawing)[window][covered] = value
-                _plane(under, drawing)[window][covered] = 0
+            continue
+        here = np.zeros(_size(drawing, grid)[0], np.bool_)
+        for window, covered in _covered(drawing, grid):
+            here[window] |= covered
+        points = [mark for mark in points if not _lies(mark, drawing, here)]
+        nowhere = [mark for mark in nowhere if not _lies(mark, drawing, here)]
+        for voxels in (strokes, brushed):
+            _plane(voxels, drawing)[here] = 0
+        if drawing.tool == Tool.POINT:
+            (nowhere if value == BACKGROUND else points).append(_point(drawing, value, grid))
+        if drawing.tool != Tool.POINT or value == BACKGROUND:
+            _plane(strokes if drawing.tool == Tool.STROKE else brushed, drawing)[here] = value
     return Rendered(strokes, brushed, tuple(boxes), tuple(points), tuple(nowhere))
 
 
@@ -109,6 +114,11 @@ def drawing_of(mark: BoxMark | PointMark, labels: LabelSpace) -> Drawing:
     return Drawing(
         id=id, tool=tool, label=label, classes=labels.names, axis=mark.axis, slice=mark.slice, points=tuple(points)
     )
+
+
+def _lies(mark: PointMark, drawing: Drawing, here: NDArray[np.bool_]) -> bool:
+    """Whether a point lies where something is drawn over it, ``here`` on the slice."""
+    return (mark.axis, mark.slice) == (drawing.axis, drawing.slice) and bool(here[mark.row, mark.column])
 
 
 def _plane(voxels: NDArray[np.uint8], drawing: Drawing) -> NDArray[np.uint8]:

@@ -39,7 +39,7 @@ const desk = new Desk({
 });
 const scans = new Scans((id) => open(id));
 const training = new Training({ ended: refreshModels, failed: note });
-const nextCase = new NextCase({ model: () => model, open: (id, why) => open(id, why) });
+const nextCase = new NextCase({ model: () => model, open: (id, why, slices) => open(id, why, slices) });
 const overlay = new Overlay($("overlay"), { shown: () => labels.scan && showLabels(), failed: note });
 
 /* What is on screen */
@@ -74,6 +74,7 @@ async function useModel(chosen, wanted = [labels.scan?.id]) {
   $("model").value = model.name;
   label = model.labels[0];
   showClasses();
+  desk.choose(model.learns_from.includes("presence") ? "look" : "stroke"); // what it is of use to draw
   training.open(model);
   scans.show(await api.scans(model.name));
   const able = scans.scans.filter(({ refusal }) => !refusal);
@@ -99,7 +100,8 @@ async function refreshModels() {
   overlay.open(labels.scan?.id ?? null, model);
 }
 
-async function open(id, why = "") {
+/** Show a scan, why, and which of its slices are asked for. */
+async function open(id, why = "", asked = []) {
   keepText();
   const request = ++opening;
   const cursor = scans.current === id ? mosaic.cursor : 0;
@@ -125,7 +127,8 @@ async function open(id, why = "") {
   mosaic.open(scan);
   labels.open(scan, model.name);
   overlay.open(id, model);
-  mosaic.moveTo(cursor);
+  mosaic.ask(asked);
+  mosaic.moveTo(asked[0] ?? cursor);
   $("scan-name").textContent = scan.title;
   $("scan-name").title = id;
   const study = scans.scans.find((one) => one.id === id)?.study;

@@ -65,6 +65,14 @@ export class Mosaic {
     this.moveTo(0);
   }
 
+  /** Highlight the slices that are worth labelling. */
+  ask(slices) {
+    for (const slice of slices.filter((one) => this.tiles[one])) {
+      this.tiles[slice].dataset.asked = "";
+      this.name(slice);
+    }
+  }
+
   /** How many tiles stand in a row, read once per layout and not per key. */
   measure() {
     this.columns = getComputedStyle(this.element).gridTemplateColumns.split(" ").length;
@@ -112,7 +120,8 @@ export class Mosaic {
 
   name(slice) {
     const guess = this.probabilities ? `, model ${Math.round(100 * this.probabilities[slice])} %` : "";
-    this.tiles[slice].ariaLabel = `slice ${slice + 1}, ${this.label}: ${WORDS.get(this.states[slice])}${guess}`;
+    const asked = "asked" in this.tiles[slice].dataset ? ", asked for" : "";
+    this.tiles[slice].ariaLabel = `slice ${slice + 1}, ${this.label}: ${WORDS.get(this.states[slice])}${guess}${asked}`;
   }
 
   press(event) {

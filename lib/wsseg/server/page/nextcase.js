@@ -9,7 +9,7 @@ export class NextCase {
   /**
    * @param {object} on
    * @param {() => object|null} on.model the one that scans are labelled for
-   * @param {(id: string, why: string) => Promise<void>} on.open
+   * @param {(id: string, why: string, slices: number[]) => Promise<void>} on.open with the slices worth labelling
    */
   constructor(on) {
     this.on = on;
@@ -35,9 +35,9 @@ export class NextCase {
     button.disabled = true;
     button.ariaBusy = "true";
     try {
-      const { id, why } = await api.nextCase($("strategy").value, model.name);
+      const { id, why, slices } = await api.nextCase($("strategy").value, model.name);
       if (id === null) note(`No next case: ${why}.`);
-      else await this.on.open(id, `Why this case: ${why || `chosen by "${$("strategy").value}"`}`);
+      else await this.on.open(id, `Why this case: ${why || `chosen by "${$("strategy").value}"`}`, slices);
     } catch (error) {
       note(error.message);
     }

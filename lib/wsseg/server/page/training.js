@@ -88,6 +88,19 @@ export class Training {
     this.timer = setTimeout(() => this.refresh(), this.busy ? SOON_MS : LATER_MS);
   }
 
+  /** Scans that were held back, with the mask as it is by now: asked for anew with each score. */
+  showHeldBack({ scores, part }) {
+    const picture = $("held-back");
+    const wanted = scores.length ? `api/train/held-back?of=${encodeURIComponent(part)}&step=${scores.at(-1)[0]}` : "";
+    if (picture.dataset.wanted === wanted) return;
+    picture.dataset.wanted = wanted;
+    picture.hidden = true;
+    if (!wanted) return;
+    picture.onload = () => (picture.hidden = false);
+    picture.alt = `Two scans that were held back, with the mask after ${scores.at(-1)[0]} steps`;
+    picture.src = wanted;
+  }
+
   show(status) {
     const busy = BUSY.has(status.phase);
     if (this.busy && !busy) {
@@ -107,6 +120,7 @@ export class Training {
     setText($("training-line"), lineOf(status, this.model, this.past));
     showProgress($("progress"), status);
     drawCurves($("curve"), status);
+    this.showHeldBack(status);
   }
 }
 

@@ -81,6 +81,15 @@ class Sprite:
         return Image.fromarray(plane).resize((self.width, self.height), Image.Resampling.BILINEAR, reducing_gap=2.0)
 
 
+def side_by_side(images: NDArray[np.uint8], masks: NDArray[np.uint8], colors: Sequence[tuple[int, int, int]]) -> bytes:
+    """Slices (n, rows, columns) with their masks laid over, beside each other, as PNG; ``colors`` of classes 1..N."""
+    palette = np.zeros((256, 3), np.float32)
+    palette[1 : len(colors) + 1] = colors
+    part = np.where(masks > 0, _OPAQUE / 255, 0)[..., None]
+    shown = images[..., None] * (1 - part) + palette[masks] * part
+    return _encoded(Image.fromarray(np.concatenate(list(shown), axis=1).astype(np.uint8)), "PNG", compress_level=1)
+
+
 def _encoded(picture: Image.Image, kind: str, **settings: int) -> bytes:
     out = io.BytesIO()
     picture.save(out, kind, **settings)

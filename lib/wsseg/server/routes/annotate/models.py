@@ -28,6 +28,7 @@ def models(app: App) -> list[dict[str, Any]]:
             "method": package.recipe.method,
             "trained": package.trained,
             "trainable": package.recipe.method in METHODS,
+            "learns_from": [kind.name for kind in method_class(package.recipe.method).learns_from],
             "reads_text": TEXT in method_class(package.recipe.method).prompts,
             "labels": [{"name": name, "color": list(look.color)} for name, look in package.recipe.labels.items()],
         }

@@ -29,9 +29,9 @@ def strategies(app: App) -> list[dict[str, str]]:
 
 @router.post("/next", summary="The scan to label next")
 def choose(app: App, given: _Next) -> dict[str, Any]:
-    """Choose for a model, and say why."""
+    """Choose for a model, and say why, and which ``slices`` are worth labelling where the model tells that."""
     app.package(given.model)
     chosen = app.next_sample({"strategy": given.strategy, "model": given.model})
     if not chosen:
-        return {"id": None, "why": ALL_LABELLED}
-    return {"id": chosen["id"], "why": chosen.get("why", "")}
+        return {"id": None, "why": ALL_LABELLED, "slices": []}
+    return {"id": chosen["id"], "why": chosen.get("why", ""), "slices": chosen.get("slices", [])}
