@@ -69,7 +69,7 @@ class UnionSettings(Settings):
     neighbours: int = Field(1, ge=0, le=8)
     crop: int = Field(128, ge=16, le=1024)
     mirrored: bool = False
-    borders: float = Field(2.0, ge=0, le=1000)
+    borders: float = Field(4.0, ge=0, le=1000)
     steps: int = Field(1500, ge=1, le=10_000_000)
     rate: float = Field(2e-3, gt=0, le=1)
     batch: int = Field(10, ge=1, le=1024)
