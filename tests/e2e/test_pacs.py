@@ -94,7 +94,7 @@ def study_of(files: list[Path]) -> str:
 
 def segment(server: Server, uid: str, **params: Any) -> nib.Nifti1Image:
     """The mask of a scan."""
-    reply = server.infer("trio", f"image={uid}&output=image", **params)
+    reply = server.infer("trio", f"image={uid}&output=image", force=True, **params)  # one of the series is a CT
     assert reply.status == 200, reply.body
     return nib.Nifti1Image.from_bytes(gzip.decompress(reply.body))
 
@@ -141,6 +141,14 @@ def test_mr_and_ct_are_listed(server: Server, uids: dict[str, str]) -> None:
     listed = server.ask("/info/").json["datastore"]
     assert listed["total"] == len(uids) - 1
     assert listed["completed"] == 0
+
+
+def test_another_modality_than_the_model_reads_is_refused(server: Server, uids: dict[str, str]) -> None:
+    reply = server.infer("trio", f"image={uids['downwards']}&output=image")
+    assert reply.status == 400
+    assert reply.detail.endswith(
+        "Modality: the scan's is CT, trio reads MR FLAIR; it is segmented all the same with force"
+    )
 
 
 @pytest.mark.parametrize("name", ["axial", "downwards", "oblique"])
@@ -270,7 +278,7 @@ def test_a_batch_goes_through_the_archive(
         told: dict[str, Any] = reply.json()
         return told
 
-    told = batch(label_tag="final")
+    told = batch(label_tag="final", force=True)
     assert set(told) == set(scans.values())
     assert [uid for uid, result in told.items() if "detail" in result] == [uids["gap"]]
     assert "missing or unevenly spaced" in told[uids["gap"]]["detail"]

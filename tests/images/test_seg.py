@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import highdicom
@@ -187,6 +188,16 @@ def test_mask_may_be_stored_along_other_axes(
     found = shown(dcmread(tmp_path / "seg.dcm"))
     np.testing.assert_allclose(found["left ventricle"], marked(mask, 1), atol=1e-3)
     np.testing.assert_allclose(found["right ventricle"], marked(mask, 3), atol=1e-3)
+
+
+def test_a_remark_stands_where_viewers_show_it(package: ModelPackage, tmp_path: Path) -> None:
+    scan = read_series(write(series(GEOMETRIES["reversed"]), tmp_path / "in"))
+    remark = f"does not fit the model, p = 1e-06: unlike its training scans in size{' and more' * 200}"
+    write_seg(tmp_path / "seg.dcm", mask_of(scan, [1]), scan, replace(package.segments, remark=remark))
+    seg = dcmread(tmp_path / "seg.dcm")
+    assert seg.SeriesDescription == f"{package.name} {package.metadata.version}: {remark}"[:64]
+    assert seg.ContentDescription == remark[:64]
+    assert [each.SegmentDescription for each in seg.SegmentSequence] == [remark[:1024]]
 
 
 def test_empty_mask_lists_every_class_without_a_pixel(package: ModelPackage, tmp_path: Path) -> None:

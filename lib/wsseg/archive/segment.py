@@ -14,6 +14,7 @@ from wsseg.errors import FullError, UnavailableError, WssegError, naming
 from wsseg.images.dicom.seg import Identity, write_seg
 from wsseg.images.dicom.series import DicomScan, read_series
 from wsseg.images.scan import check_scan
+from wsseg.inference.headers import check_header
 from wsseg.inference.result import Segmentation
 from wsseg.inference.segmenter import Segmenter
 from wsseg.inference.summary import Summary
@@ -53,6 +54,7 @@ class SeriesSegmenter:
             images.mkdir()
             self._pacs.fetch(claim.series, images)
             scan = read_series(images)
+            check_header(scan.sources[0], self._segmenter.package)
             check_scan(scan.volume, scan.series_uid)
             with self._computing:
                 result = self._segmenter(scan.volume)
@@ -65,7 +67,7 @@ class SeriesSegmenter:
         identity = Identity.derived(scan.series_uid, package.name, package.metadata.version)
         if self._destination.holds(study, identity):
             return
-        write_seg(seg, result.mask, scan, package.segments, identity)
+        write_seg(seg, result.mask, scan, result.segments(package), identity)
         self._destination.store(seg, study, identity)
         if not self._destination.holds(study, identity):
             raise UnavailableError("the result was sent, but the archive does not list it yet")

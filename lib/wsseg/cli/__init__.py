@@ -11,7 +11,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from wsseg import __version__
-from wsseg.cli import archive, evaluate, import_release, labels, measure, models, new, segment, serve, train
+from wsseg.cli import archive, describe, evaluate, import_release, labels, measure, models, new, segment, serve, train
 from wsseg.cli.common import errors, printed
 from wsseg.errors import WssegError
 
@@ -28,6 +28,7 @@ app.command()(segment.segment)
 app.command()(archive.archive)
 app.command()(train.train)
 app.command("import")(import_release.import_release)
+app.command()(describe.describe)
 app.command()(evaluate.evaluate)
 app.command()(measure.measure)
 app.command()(new.new)

@@ -37,7 +37,9 @@ def refuse_given(options: Mapping[str, object], why: str) -> None:
             raise WssegError(f"{name}: {why}")
 
 
-def segment_all(place: Path, out: Path, model: str, device: str | None, match: str | None) -> None:
+def segment_all(
+    place: Path, out: Path, model: str, device: str | None, match: str | None, refuse: bool, force: bool
+) -> None:
     """Segment every scan of a folder or a table; leaves with ``SOME_FAILED`` if some failed."""
     with errors.status("loading"):
         from wsseg.images.listing import find_scans
@@ -55,7 +57,7 @@ def segment_all(place: Path, out: Path, model: str, device: str | None, match: s
         bar.tell("segmenting", (counted, failed), progress.done / progress.total, progress.seconds_left)
 
     try:
-        end = segment_many(sources, segmenter, out, told)
+        end = segment_many(sources, segmenter, out, told, refuse, force)
     finally:
         bar.stop()
     printed.print(f"{out / FILE}", highlight=False, soft_wrap=True)

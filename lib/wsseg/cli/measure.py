@@ -123,7 +123,7 @@ def _write_masks(out: Path, frames: dict[str, tuple[Scan, Segmentation]], packag
     files = []
     for source, result in frames.values():
         files.append(out / f"{source.case}_mask{'.nii.gz' if source.series is None else '.dcm'}")
-        write_any(files[-1], result.mask, source, package.segments)
+        write_any(files[-1], result.mask, source, result.segments(package))
     return files
 
 

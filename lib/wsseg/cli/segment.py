@@ -40,6 +40,8 @@ def segment(
     match: Annotated[
         str | None, typer.Option(help="Of many, only those whose path ends so, as in '*_FLAIR.nii.gz'.")
     ] = None,
+    refuse: Annotated[bool, typer.Option("--refuse", help="No mask of a scan unlike the training scans.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Though DICOM says another modality or body part.")] = False,
     max_scan_gb: MaxScanGb = None,
 ) -> None:
     """Segment a scan, or many with the model loaded once; each mask comes on its scan's own grid.
@@ -51,7 +53,7 @@ def segment(
     if is_many(scan, out):
         single = {"--presence": presence, "--text": text, "--preview": preview, "--uncertainty": uncertainty}
         refuse_given({**single, "--json": json_file}, "is for one scan, OUT is a folder for many")
-        segment_all(scan, out, model, device, match)
+        segment_all(scan, out, model, device, match, refuse, force)
         return
     refuse_given({"--match": match}, "chooses among many scans, OUT is the mask of one")
     with errors.status("loading"):
@@ -59,6 +61,7 @@ def segment(
         from wsseg.images.formats import check_extension, check_hangs, write_mask
         from wsseg.images.scan import read_any, write_any
         from wsseg.images.volume import SliceGrid
+        from wsseg.inference.headers import check_header
         from wsseg.inference.segmenter import Segmenter
 
     if uncertainty is not None:
@@ -72,14 +75,16 @@ def segment(
         if file is not None and not file.parent.is_dir():
             raise WssegError(f"{file}: the folder {file.parent} does not exist")
     package = find_package(model)
+    if source.series and not force:
+        check_header(source.series.sources[0], package)
     known = None
     if presence is not None:
         axis = SliceGrid.of(source.volume, package.recipe.axis).stored_axis
         known = presence_of(source.case, presence, package.labels, source.volume.shape[axis], axis)
     segmenter = Segmenter(model, device)
     with bar("segmenting") as progress:
-        result = segmenter(source.volume, known, progress=progress, text=text)
-    write_any(out, result.mask, source, package.segments)
+        result = segmenter(source.volume, known, progress=progress, text=text, refuse=refuse)
+    write_any(out, result.mask, source, result.segments(package))
     if preview is not None:
         save_preview(preview, source.volume, result.mask, result.grid, package)
     if uncertainty is not None:
@@ -88,6 +93,8 @@ def segment(
         write_json(
             json_file, _facts(source.case, package.metadata.version, model, result, time.perf_counter() - started)
         )
+    if result.fits and result.fits.doubtful:
+        errors.print(f"this scan does not fit {model}, {result.fits}", style="yellow", markup=False, soft_wrap=True)
     printed.print(f"{out}", highlight=False, soft_wrap=True)
 
 

@@ -196,10 +196,11 @@ def held_back_cases(cases: Collection[str], part: float) -> set[str]:
     Frames of one patient (``<patient>_frame01``) stay together; other scans of
     a patient are not known to be his.
     """
-    return {case for case in cases if crc32(_patient(case).encode()) / 2**32 < part}
+    return {case for case in cases if crc32(patient_of(case).encode()) / 2**32 < part}
 
 
-def _patient(case: str) -> str:
+def patient_of(case: str) -> str:
+    """Whose scan it is, as far as its name tells: frames of one patient are ``<patient>_frame01``, ..."""
     return re.sub(r"_frame\d+$", "", case)
 
 

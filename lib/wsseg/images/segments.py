@@ -17,9 +17,11 @@ class Segments:
         author: name of the model or program.
         version: of it.
         edited: whether a person finished what it made.
+        remark: what whoever opens the mask should know, in a sentence; mostly nothing.
     """
 
     labels: Mapping[str, Label]
     author: str
     version: str
     edited: bool = False
+    remark: str = ""

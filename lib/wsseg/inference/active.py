@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from wsseg.inference.fits import Fits
+
 Floats = NDArray[np.floating]
 
 SLICES = 4
@@ -29,11 +31,14 @@ class ScanSummary:
         features: (features,) what the scan looks like, the same length for all scans of a model.
         areas: (classes, slices) in [0, 1], the part of the slice that the mask
             marks; None where none was made.
+        fits: whether the scan is of the kind that the model was trained on; None
+            where that is not known.
     """
 
     presence: Floats
     features: Floats
     areas: Floats | None = None
+    fits: Fits | None = None
 
 
 Doubt = Callable[[ScanSummary], Floats]

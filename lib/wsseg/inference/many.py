@@ -12,6 +12,7 @@ from wsseg.errors import FullError, WssegError
 from wsseg.files import held, make_folder
 from wsseg.images.listing import Source
 from wsseg.images.scan import Scan, write_any
+from wsseg.inference.headers import check_header
 from wsseg.inference.result import Segmentation
 from wsseg.inference.results import Outcome, Results, sentence_of
 from wsseg.inference.segmenter import Segmenter
@@ -38,7 +39,9 @@ class ManyProgress:
 Told = Callable[[ManyProgress], None]
 
 
-def segment_many(sources: Sequence[Source], segmenter: Segmenter, out: Path, told: Told) -> ManyProgress:
+def segment_many(
+    sources: Sequence[Source], segmenter: Segmenter, out: Path, told: Told, refuse: bool = False, force: bool = False
+) -> ManyProgress:
     """Segment scans into a folder, one mask and one row of ``results.csv`` each.
 
     A scan that fails is a row too and stops nothing. What an earlier run has
@@ -49,6 +52,8 @@ def segment_many(sources: Sequence[Source], segmenter: Segmenter, out: Path, tol
         segmenter: the model.
         out: folder, made if need be.
         told: how far it is, after each scan.
+        refuse: fail scans that are not of the kind that the model was trained on.
+        force: segment scans whose DICOM header says another modality or body part.
 
     Raises:
         WssegError: results of another model, or somebody else's run, are there.
@@ -60,7 +65,7 @@ def segment_many(sources: Sequence[Source], segmenter: Segmenter, out: Path, tol
             raise WssegError(f"{out}: another run writes its results there, wait for it or give another folder")
         results = Results(out, segmenter.package, sources)
         try:
-            return _Run(len(sources), segmenter, out, results, told).run()
+            return _Run(len(sources), segmenter, out, results, told, refuse, force).run()
         finally:
             results.close()
 
@@ -68,13 +73,17 @@ def segment_many(sources: Sequence[Source], segmenter: Segmenter, out: Path, tol
 class _Run:
     """One run over the scans that are not done yet."""
 
-    def __init__(self, total: int, segmenter: Segmenter, out: Path, results: Results, told: Told) -> None:
+    def __init__(
+        self, total: int, segmenter: Segmenter, out: Path, results: Results, told: Told, refuse: bool, force: bool
+    ) -> None:
         self._todo = results.todo
         self._total = total
         self._segmenter = segmenter
         self._out = out
         self._results = results
         self._told = told
+        self._refuse = refuse
+        self._force = force
         self._failed = self._finished = 0
         self._started = time.monotonic()
 
@@ -99,7 +108,9 @@ class _Run:
         try:
             scan, seconds = reading.result()
             started = time.perf_counter()
-            result = self._segmenter(scan.volume)
+            if scan.series and not self._force:
+                check_header(scan.series.sources[0], self._segmenter.package)
+            result = self._segmenter(scan.volume, refuse=self._refuse)
             seconds += time.perf_counter() - started
         except Exception as error:  # whatever a library makes of a scan, the next one is segmented
             return writer.submit(self._failure, source, seconds, sentence_of(error, self._out))
@@ -113,7 +124,7 @@ class _Run:
         mask = self._out / source.mask()
         try:
             make_folder(mask.parent)
-            write_any(mask, result.mask, scan, self._segmenter.package.segments)
+            write_any(mask, result.mask, scan, result.segments(self._segmenter.package))
         except FullError:
             raise
         except Exception as error:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from wsseg.images.segments import Segments
 from wsseg.images.volume import SliceGrid, Volume
+from wsseg.inference.fits import Fits
 from wsseg.inference.measure import volumes_ml
 from wsseg.labels.space import LabelSpace
+from wsseg.models.package import ModelPackage
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,8 @@ class Segmentation:
             it would be if the model's probabilities were right. Low is a scan
             worth looking at.
         grid: how the scan was cut into slices.
+        fits: whether the scan is of the kind that the model was trained on;
+            None where its package does not say.
     """
 
     mask: Volume
@@ -38,6 +43,16 @@ class Segmentation:
     uncertainty: Volume
     confidence: float
     grid: SliceGrid
+    fits: Fits | None = None
+
+    @property
+    def remark(self) -> str:
+        """What whoever opens the mask should know; empty where nothing is doubtful."""
+        return f"does not fit the model, {self.fits}" if self.fits and self.fits.doubtful else ""
+
+    def segments(self, package: ModelPackage) -> Segments:
+        """What a file of the mask is to say of itself."""
+        return replace(package.segments, remark=self.remark)
 
     def facts(self) -> dict[str, Any]:
         """What is known about the result beside its voxels, ready for JSON."""
@@ -47,6 +62,7 @@ class Segmentation:
             "presence": {name: [round(float(p), 4) for p in row] for name, row in rows},
             "slice_axis": self.grid.stored_axis,
             "confidence": round(self.confidence, 4),
+            "fits": self.fits.facts() if self.fits else None,
             **self._sizes(),
         }
 

@@ -74,7 +74,7 @@ class Results:
 
     def add(self, outcome: Outcome) -> None:
         """Append a row, on disk when this returns."""
-        measured: Sequence[float | str] = list(outcome.summary.row().values()) if outcome.summary else []
+        measured: Sequence[float | str | None] = list(outcome.summary.row().values()) if outcome.summary else []
         empty = [""] * (len(self._measured) - len(measured))
         mask = outcome.mask if outcome.summary else ""
         row = [outcome.case, mask, *self._author.values(), *measured, *empty]

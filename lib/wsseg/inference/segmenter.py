@@ -19,6 +19,8 @@ from wsseg.images.volume import Volume
 from wsseg.inference.active import ScanSummary, scan_features
 from wsseg.inference.constraints import Constraints
 from wsseg.inference.device import pick_device, slices_per_pass, with_less_memory
+from wsseg.inference.fits import ASPECTS, Fits, judge
+from wsseg.inference.look import look_at
 from wsseg.inference.refine import guided_filter
 from wsseg.inference.result import Segmentation, expected_dice
 from wsseg.labels.drawn.render import Rendered
@@ -27,6 +29,7 @@ from wsseg.methods.base import Prediction
 from wsseg.methods.prompt import Pass, Progress, Prompt
 from wsseg.methods.registry import load_method
 from wsseg.methods.shared.presence import ImageLabelMethod
+from wsseg.models.domain import read_domain
 from wsseg.models.package import ModelPackage, Recipe
 from wsseg.models.shelf import DEFAULT_MODEL, find_package
 
@@ -39,11 +42,14 @@ class Seen:
         grid: of the scan, without its voxels.
         stack: as cut.
         predicted: the answer.
+        fits: whether it is of the kind that the model was trained on; None where
+            that is not known.
     """
 
     grid: Volume
     stack: Stack
     predicted: Prediction
+    fits: Fits | None
 
 
 class Segmenter:
@@ -69,6 +75,7 @@ class Segmenter:
         self.device = pick_device(device)
         # Convolutions are faster in channels-last, on CPUs and on tensor cores.
         self._method = load_method(self.package).to(self.device).to(memory_format=torch.channels_last)
+        self._domain = read_domain(self.package.folder, ASPECTS)
 
     def __call__(
         self,
@@ -78,6 +85,7 @@ class Segmenter:
         progress: Callable[[float], None] = lambda part: None,
         text: str = "",
         drawn: Rendered | None = None,
+        refuse: bool = False,
     ) -> Segmentation:
         """Segment one scan.
 
@@ -92,11 +100,13 @@ class Segmenter:
             text: a sentence on the scan, for models that read one.
             drawn: strokes, points, boxes and corrections on the scan, which the
                 mask respects, whatever the method.
+            refuse: raise instead of segmenting a scan that is not of the kind
+                that the model was trained on.
 
         Raises:
             WssegError: the scan or a prompt is none that the model can use.
         """
-        return self.decide(self.see(scan, presence, seed, progress, text), drawn)
+        return self.decide(self.see(scan, presence, seed, progress, text, refuse), drawn)
 
     def see(
         self,
@@ -105,17 +115,21 @@ class Segmenter:
         seed: int = 0,
         progress: Progress = lambda part: None,
         text: str = "",
+        refuse: bool = False,
     ) -> Seen:
         """The part of a call that takes long, the same whatever is drawn; raises the same."""
         check_scan(scan, "scan")
         recipe = self.package.recipe
         stack = prepare(scan, View.of(recipe))
+        fits = self._fits(scan, stack)
+        if refuse and fits and fits.doubtful:
+            raise WssegError(f"scan: does not fit {self.package.name}, {fits}")
         prompt = Prompt(None if presence is None else self._given(stack, presence), text)
         for kind in prompt.kinds():
             if kind not in self._method.prompts:
                 raise WssegError(f"{kind.name}: the model {self.package.name} does not read {kind.name}")
         empty = Volume(np.broadcast_to(np.uint8(0), scan.voxels.shape), scan.affine, scan.nifti)
-        return Seen(empty, stack, self._predict(stack, prompt, seed, progress))
+        return Seen(empty, stack, self._predict(stack, prompt, seed, progress), fits)
 
     def decide(self, seen: Seen, drawn: Rendered | None = None) -> Segmentation:
         """A mask from a network's answer and what is drawn."""
@@ -143,7 +157,25 @@ class Segmenter:
             scan.like(doubt),
             expected_dice(maps, marked, presence_probability),
             stack.grid,
+            seen.fits,
         )
+
+    def fits(self, scan: Volume) -> Fits | None:
+        """Whether a scan is of the kind that the model was trained on; None where its package does not say.
+
+        Nothing is segmented: a fraction of a second.
+
+        Args:
+            scan: as for a call.
+        """
+        check_scan(scan, "scan")
+        return self._fits(scan, prepare(scan, View.of(self.package.recipe)))
+
+    def _fits(self, scan: Volume, stack: Stack) -> Fits | None:
+        if self._domain is None:
+            return None
+        look = look_at(scan, stack, self._method)
+        return judge(self._domain, look, scan, stack.grid, self.package.recipe.modality)
 
     def summarize(self, scan: Volume, mask: bool = False) -> ScanSummary:
         """What active learning needs to know of a scan, slices as stored.
@@ -166,7 +198,7 @@ class Segmenter:
             images = stack.images.to(self.device)
             with torch.no_grad():
                 presence = self._method.presence_probability(images, self._chunk(images))
-        return ScanSummary(_stored(stack, presence), scan_features(stack.images), areas)
+        return ScanSummary(_stored(stack, presence), scan_features(stack.images), areas, self._fits(scan, stack))
 
     def _given(self, stack: Stack, presence: Presence) -> torch.Tensor:
         expected = (len(self.package.labels), stack.images.shape[0])

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from wsseg.inference.fits import LEVEL
 from wsseg.inference.result import Segmentation
 from wsseg.models.package import Recipe
 
-QUALITY = ("confidence",)
+QUALITY = ("confidence", "fits")
 """Columns of what the model says of its own mask."""
 
 
@@ -17,27 +18,31 @@ class Summary:
 
     Attributes:
         sizes: millilitres of each class; of a picture the percentage of its area.
-        quality: by the names of ``QUALITY``.
+        confidence: what the model says of its own mask, in [0, 1].
+        fits: the p-value of the scan to be of the kind that the model was
+            trained on; None where the model does not know.
     """
 
     sizes: dict[str, float]
-    quality: dict[str, float]
+    confidence: float
+    fits: float | None
 
     @classmethod
     def of(cls, result: Segmentation) -> Summary:
         """The summary of a result."""
         facts = result.facts()
         sizes = facts["area_percent"] if result.mask.picture else facts["millilitres"]
-        return cls(sizes, {name: facts[name] for name in QUALITY})
+        return cls(sizes, facts["confidence"], facts["fits"]["p"] if facts["fits"] else None)
 
     @property
     def certainty(self) -> float:
-        """What the model says of its own mask, in [0, 1]; the lowest are worth looking at first."""
-        return self.quality["confidence"]
+        """How far the mask may be believed, in [0, 1]; the lowest are looked at first, foreign scans above all."""
+        doubted = self.fits is not None and self.fits < LEVEL
+        return self.confidence * (self.fits or 0.0) if doubted else self.confidence
 
-    def row(self) -> dict[str, float]:
+    def row(self) -> dict[str, float | None]:
         """What stands under :func:`columns_of`, in their order."""
-        return {**self.sizes, **self.quality}
+        return {**self.sizes, "confidence": self.confidence, "fits": self.fits}
 
 
 def columns_of(recipe: Recipe) -> list[str]:

@@ -11,7 +11,7 @@ from torch import Tensor
 from wsseg.data.slices import Batch
 from wsseg.diffusion.adm import ADM, WIDTH
 from wsseg.errors import WssegError
-from wsseg.methods.base import Method, Prediction, Settings, Stage
+from wsseg.methods.base import SEGMENTS_NOTHING, Method, Prediction, Settings, Stage
 from wsseg.methods.prompt import Pass, Prompt
 
 AdmWidth = Annotated[int, Field(ge=32, le=1024, multiple_of=32)]
@@ -55,10 +55,14 @@ class PublishedADM(Method[PublishedADMSettings]):
         """Nothing is learned."""
         return {}
 
+    def encode(self, images: Tensor, slices: Tensor) -> Sequence[Tensor]:
+        """Refused, as :meth:`predict`."""
+        raise WssegError(SEGMENTS_NOTHING)
+
     def predict(self, images: Tensor, prompt: Prompt, pass_: Pass) -> Prediction:
         """Refused.
 
         Raises:
             WssegError: always.
         """
-        raise WssegError("this model is a diffusion backbone, it segments nothing; use a model that is built on it")
+        raise WssegError(SEGMENTS_NOTHING)

@@ -85,6 +85,8 @@ Blur = Annotated[float, Field(ge=0, le=50)]
 Temperature = Annotated[float, Field(gt=0, le=100)]
 Threshold = Annotated[float, Field(gt=0, le=1e6)]
 
+SEGMENTS_NOTHING = "this model is a diffusion backbone, it segments nothing; use a model that is built on it"
+
 SettingsType = TypeVar("SettingsType", bound=Settings)
 """The settings of a method: ``class CDM(Method[CDMSettings])``."""
 
@@ -169,6 +171,18 @@ class Method(nn.Module, ABC, Generic[SettingsType]):
             images: (slices, 1, size, size) in [-1, 1], neighbours in order; or of
                 a colour picture (1, 3, rows, columns).
             prompt: where it says nothing the method decides by itself.
+        """
+
+    @abstractmethod
+    def encode(self, images: Tensor, slices: Tensor) -> Sequence[Tensor]:
+        """What the network's encoder makes of some slices: by it a scan is told from those that were trained on.
+
+        Args:
+            images: as for :meth:`predict`.
+            slices: indices into ``images``, few; of a picture, the first only.
+
+        Returns:
+            Activations (n, channels, rows, columns) at two depths, the finer first.
         """
 
     def score(self, held: LabelledSlices, chunk: int) -> float:

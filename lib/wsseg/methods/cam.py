@@ -15,7 +15,7 @@ from wsseg.methods.prompt import Pass
 from wsseg.methods.shared.gradcam import gradcam_map
 from wsseg.methods.shared.heat import blur, calibrate, evidence
 from wsseg.methods.shared.presence import ImageLabelMethod, ImageLabelSettings, mirrored_presence
-from wsseg.networks.resnet import resnet18
+from wsseg.networks.resnet import encode, resnet18
 
 
 class CAMSettings(ImageLabelSettings):
@@ -51,6 +51,10 @@ class CAM(ImageLabelMethod[CAMSettings]):
 
     def losses(self, stage: Stage, batch: Batch) -> dict[str, Tensor]:
         return {"presence": presence_loss(self.classifier(batch.images), batch.targets.presence)}
+
+    def encode(self, images: Tensor, slices: Tensor) -> Sequence[Tensor]:
+        levels = encode(self.classifier, images[slices])
+        return levels[1], levels[3]
 
     def presence_probability(self, images: Tensor, chunk: int) -> Tensor:
         return mirrored_presence(self.classifier, images, chunk)

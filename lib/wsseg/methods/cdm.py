@@ -124,6 +124,11 @@ class CDM(ImageLabelMethod[CDMSettings]):
         unlabelled = (state < 0) | (batch.uniform[:, 2] < self.settings.condition_dropout)
         return torch.where(unlabelled, 2 * self.classes, 2 * chosen + state.clamp(min=0))
 
+    def encode(self, images: Tensor, slices: Tensor) -> Sequence[Tensor]:
+        """The classifier's, at t = 0."""
+        levels = self.classifier.encode(images[slices], torch.zeros_like(slices))
+        return levels[len(levels) // 2], levels[-1]
+
     def presence_probability(self, images: Tensor, chunk: int) -> Tensor:
         """p(y | x_0, t = 0) of slices, (slices, classes)."""
         return mirrored_presence(lambda part: self.classifier(part, part.new_zeros(len(part)).long()), images, chunk)

@@ -234,6 +234,11 @@ class CLDF(ImageLabelMethod[CLDFSettings]):
             probabilities = mark_something(probabilities, prompt.presence == YES)
         return Prediction(probabilities, found.presence)
 
+    def encode(self, images: Tensor, slices: Tensor) -> Sequence[Tensor]:
+        """The noise-conditioned classifier's, at t = 0."""
+        levels = self.classifier.encode(self._small(images[slices]), torch.zeros_like(slices))
+        return levels[len(levels) // 2], levels[-1]
+
     def presence_probability(self, images: Tensor, chunk: int) -> Tensor:
         """From the noise-conditioned classifier at t = 0."""
         small = self._small(images)

@@ -15,7 +15,19 @@ from wsseg.data.augment import stained_tissue
 from wsseg.data.slices import Batch, LabelledSlices
 from wsseg.diffusion.schedule import NoiseSchedule
 from wsseg.errors import WssegError
-from wsseg.methods.base import Count, Method, Prediction, Rate, Settings, Side, Sigma, Stage, Steps, Widths
+from wsseg.methods.base import (
+    SEGMENTS_NOTHING,
+    Count,
+    Method,
+    Prediction,
+    Rate,
+    Settings,
+    Side,
+    Sigma,
+    Stage,
+    Steps,
+    Widths,
+)
 from wsseg.methods.prompt import Pass, Prompt
 from wsseg.networks.unet import DenoisingUNet
 
@@ -76,10 +88,14 @@ class DDPM(Method[DDPMSettings]):
         """Cannot be told: there is no mask to compare."""
         return math.nan
 
+    def encode(self, images: Tensor, slices: Tensor) -> Sequence[Tensor]:
+        """Refused, as :meth:`predict`."""
+        raise WssegError(SEGMENTS_NOTHING)
+
     def predict(self, images: Tensor, prompt: Prompt, pass_: Pass) -> Prediction:
         """Refused.
 
         Raises:
             WssegError: always.
         """
-        raise WssegError("this model is a diffusion backbone, it segments nothing; use a model that is built on it")
+        raise WssegError(SEGMENTS_NOTHING)

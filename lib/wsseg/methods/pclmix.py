@@ -251,6 +251,11 @@ class PCLMix(Method[PCLMixSettings]):
         self.memory.push(embedded, small)
         return loss
 
+    def encode(self, images: Tensor, slices: Tensor) -> Sequence[Tensor]:
+        beside = neighbouring(slices.cpu(), self.settings.neighbours, 0, len(images) - 1)
+        levels = self.network.encode(images[beside.to(images.device), 0])
+        return levels[2], levels[4]
+
     def predict(self, images: Tensor, prompt: Prompt, pass_: Pass) -> Prediction:
         """Look at the whole slices, then again at the square around what was found."""
         against = _against_background(self._looks(images, pass_).mean(dim=0))

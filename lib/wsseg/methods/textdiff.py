@@ -170,6 +170,19 @@ class TextDiff(Method[TextDiffSettings]):
             "dice": settings.dice * squared_dice(scores, target, known),
         }
 
+    def encode(self, images: Tensor, slices: Tensor) -> Sequence[Tensor]:
+        """The frozen diffusion model's, of squares from the picture's corners and middle, at the least noise."""
+        shrink, side = self.settings.shrink, self.settings.crop // self.settings.shrink
+        small = functional.avg_pool2d(images[slices], shrink, ceil_mode=True)
+        rows, columns = (max(0, length - side) for length in small.shape[2:])
+        corners = [(0, 0), (0, columns), (rows // 2, columns // 2), (rows, 0), (rows, columns)]
+        squares = [small[:, :, top : top + side, left : left + side] for top, left in corners]
+        padding = [0, max(0, side - small.shape[3]), 0, max(0, side - small.shape[2])]
+        seen = functional.pad(torch.cat(squares), padding, mode="replicate")
+        noise = slice_noise(seen.cpu(), torch.zeros(len(seen), dtype=torch.long), 0, 0, 0).to(seen.device)
+        levels = noised_features(self.taps, self.schedule, self.settings.sigmas[:1], seen, noise)
+        return levels[-1], levels[0]
+
     def predict(self, images: Tensor, prompt: Prompt, pass_: Pass) -> Prediction:
         """Overlapping windows, blended by Gaussian weights; one noise for all of a pose, as published."""
         shrink, side = self.settings.shrink, self.settings.crop // self.settings.shrink

@@ -132,6 +132,10 @@ class Union(Method[UnionSettings]):
         first = self.settings.neighbours * self.settings.channels
         return images[:, first : first + self.settings.channels]
 
+    def encode(self, images: Tensor, slices: Tensor) -> Sequence[Tensor]:
+        levels = self.network.encode(self._seen(images, slices.cpu()))
+        return levels[len(levels) // 2], levels[-1]
+
     def predict(self, images: Tensor, prompt: Prompt, pass_: Pass) -> Prediction:
         found = self._probabilities(images, pass_)
         # Of the class against background: the greatest of several classes may have less than half of a pixel.
@@ -140,13 +144,16 @@ class Union(Method[UnionSettings]):
 
     def _probabilities(self, images: Tensor, pass_: Pass) -> Tensor:
         """The network's answers (slices, 1 + classes, size, size) on the CPU."""
-        beside = neighbouring(torch.arange(len(images)), self.settings.neighbours, 0, len(images) - 1)
-        where = places(torch.linspace(-1, 1, len(images), device=images.device), images.shape[2:])
         found = []
         for part in torch.arange(len(images)).split(pass_.chunk):
-            near = images[beside[part].to(images.device)].flatten(1, 2)
-            seen = torch.cat([near, where[part]], dim=1)
-            seen = seen.contiguous(memory_format=torch.channels_last)
+            seen = self._seen(images, part)
             found.append(torch.softmax(self.network(seen).float(), dim=1).cpu())
             pass_.progress((int(part[-1]) + 1) / len(images))
         return torch.cat(found)
+
+    def _seen(self, images: Tensor, slices: Tensor) -> Tensor:
+        """Some slices, by indices on the CPU, as the network sees them: with those beside them and where they lie."""
+        beside = neighbouring(slices, self.settings.neighbours, 0, len(images) - 1).to(images.device)
+        where = places(torch.linspace(-1, 1, len(images))[slices].to(images.device), images.shape[2:])
+        seen = torch.cat([images[beside].flatten(1, 2), where], dim=1)
+        return seen.contiguous(memory_format=torch.channels_last)

@@ -78,6 +78,8 @@ class Recipe(Strict):
         windows: lowest and highest Hounsfield unit of each channel that is made of a
             CT; empty for other scans.
         modality: DICOM modality and sequence the model reads.
+        body_part: DICOM's word for the part of the body it was made for, as in
+            BRAIN; empty where any will do, or none is known.
         rim_mm: depth under the skin where nothing is marked; never anything in what is surely air.
         edge_mm: radius of a guided filter that moves borders to the edges of
             the image at its own resolution; 0 leaves them as the network's grid
@@ -102,6 +104,7 @@ class Recipe(Strict):
     bright: float = Field(2.5, gt=0, le=1000)
     windows: tuple[tuple[Hounsfield, Hounsfield], ...] = Field((), max_length=8)
     modality: str
+    body_part: str = Field("", max_length=64)
     rim_mm: float = Field(0.0, ge=0, le=100)
     edge_mm: float = Field(0.0, ge=0, le=50)
     largest_component: bool = False

@@ -43,12 +43,18 @@ class NoisyClassifier(nn.Module):
         self.norm = nn.GroupNorm(8, widths[-1])
         self.head = nn.Linear(2 * widths[-1], classes)
 
-    def forward(self, noisy: Tensor, steps: Tensor) -> Tensor:
-        """Logits (batch, classes) of slices (batch, 1, size, size)."""
+    def encode(self, noisy: Tensor, steps: Tensor) -> list[Tensor]:
+        """Activations of all levels for slices (batch, 1, size, size), finest first, each before it is halved."""
         embedding = self.time(self.frequencies(steps).to(noisy.dtype))
         hidden = self.stem(noisy)
+        levels: list[Tensor] = []
         for block in self.blocks:
-            hidden, _ = block(hidden, embedding)
-        hidden = nn.functional.silu(self.norm(hidden))
+            hidden, (level, *_) = block(hidden, embedding)
+            levels.append(level)
+        return levels
+
+    def forward(self, noisy: Tensor, steps: Tensor) -> Tensor:
+        """Logits (batch, classes) of slices (batch, 1, size, size)."""
+        hidden = nn.functional.silu(self.norm(self.encode(noisy, steps)[-1]))
         pooled = torch.cat([hidden.mean(dim=(2, 3)), nn.functional.adaptive_max_pool2d(hidden, 1).flatten(1)], dim=1)
         return cast(Tensor, self.head(pooled))

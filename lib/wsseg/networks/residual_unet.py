@@ -40,11 +40,16 @@ class ResidualUNet(nn.Module):
         self.finish = nn.Conv2d(FINISH + channels, FINISH, 3, padding=1)
         self.answer = nn.Conv2d(FINISH, outputs, 1)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Slices (batch, channels, rows, columns) of any size to logits (batch, outputs, rows, columns)."""
+    def encode(self, images: Tensor) -> list[Tensor]:
+        """Activations of all levels for slices (batch, channels, rows, columns), finest first; sides halve."""
         levels = [self.first(self.stem(images))]
         for block in self.down:
             levels.append(block(levels[-1]))
+        return levels
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Slices (batch, channels, rows, columns) of any size to logits (batch, outputs, rows, columns)."""
+        levels = self.encode(images)
         found = levels[-1]
         for block, level in zip(reversed(self.up), reversed(levels[:-1]), strict=True):
             found = block(torch.cat([level, _as_large(found, level)], dim=1))

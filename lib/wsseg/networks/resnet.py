@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from torch import Tensor
+
 if TYPE_CHECKING:
     from monai.networks.nets.resnet import ResNet
 
@@ -28,3 +30,13 @@ def resnet18(widths: tuple[int, int, int, int], classes: int) -> ResNet:
         num_classes=classes,
         norm=("group", {"num_groups": 8}),
     )
+
+
+def encode(network: ResNet, images: Tensor) -> list[Tensor]:
+    """Activations of ``layer1`` to ``layer4`` for slices (batch, 1, size, size)."""
+    hidden = network.maxpool(network.act(network.bn1(network.conv1(images))))
+    levels: list[Tensor] = []
+    for layer in (network.layer1, network.layer2, network.layer3, network.layer4):
+        hidden = layer(hidden)
+        levels.append(hidden)
+    return levels

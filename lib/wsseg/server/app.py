@@ -236,7 +236,9 @@ class WssegApp(MONAILabelApp):
         known = self.image_path(asked.image, store)
         if known is None:
             return Source(self._uploaded(asked.image), "")
-        return Source((store.source(asked.image) if asked.extension == SEG else None) or known, asked.image)
+        came = store.source(asked.image)
+        series = came if came and came.is_dir() else None
+        return Source(series if series and asked.extension == SEG else known, asked.image, series)
 
     def batch_infer(self, request: dict[str, Any], datastore: Datastore | None = None) -> dict[str, Any]:
         """MONAI Label's own, which divides by the number of GPUs unless told that there is none."""

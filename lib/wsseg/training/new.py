@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from wsseg.errors import WssegError
+from wsseg.inference.headers import regions
 from wsseg.labels.space import Code, Label, LabelSpace
 from wsseg.models.card import model_card
 from wsseg.models.package import Metadata, ModelPackage, Recipe, read_package, write_package
@@ -35,7 +36,9 @@ _METHODS: dict[str, dict[str, Any]] = {
 pictures, over the backbone of stained tissue."""
 
 
-def planned_package(name: str, labels: Sequence[str], modality: str, models: Path, plan: Plan) -> ModelPackage:
+def planned_package(
+    name: str, labels: Sequence[str], modality: str, models: Path, plan: Plan, body_part: str = ""
+) -> ModelPackage:
     """Write a package without weights that learns from whatever labels there are, and sees scans as planned for them.
 
     Args:
@@ -49,11 +52,16 @@ def planned_package(name: str, labels: Sequence[str], modality: str, models: Pat
         "windows": plan.windows,
         "settings": settings,
     }
-    return _written(name, labels, modality, models, method, "whatever labels there are")
+    return _written(name, labels, modality, body_part, models, method, "whatever labels there are")
 
 
 def new_package(
-    name: str, labels: Sequence[str], modality: str, models: Path, learns_from: str = "presence"
+    name: str,
+    labels: Sequence[str],
+    modality: str,
+    models: Path,
+    learns_from: str = "presence",
+    body_part: str = "",
 ) -> ModelPackage:
     """Write a package without weights for one kind of labels, ready to be labelled for and trained.
 
@@ -64,15 +72,23 @@ def new_package(
         models: folder of packages, where :func:`wsseg.package.home` keeps those trained here.
         learns_from: presence per slice makes it CDM, scribbles make it PCLMix,
             masks TextDiff, which reads colour pictures of stained tissue.
+        body_part: DICOM's word for what it is made for, as in ``LIVER``; a scan
+            whose header names another region is refused.
 
     Raises:
         WssegError: the name is taken or impossible, or the labels are.
     """
-    return _written(name, labels, modality, models, {"settings": {}, **_METHODS[learns_from]}, learns_from)
+    return _written(name, labels, modality, body_part, models, {"settings": {}, **_METHODS[learns_from]}, learns_from)
 
 
 def _written(
-    name: str, labels: Sequence[str], modality: str, models: Path, method: dict[str, Any], learned_from: str
+    name: str,
+    labels: Sequence[str],
+    modality: str,
+    body_part: str,
+    models: Path,
+    method: dict[str, Any],
+    learned_from: str,
 ) -> ModelPackage:
     if not name or not set(name) <= set("abcdefghijklmnopqrstuvwxyz0123456789-") or name.startswith("-"):
         raise WssegError(f'name "{name}": lower case letters, digits and hyphens are possible, as in liver-mr')
@@ -80,9 +96,11 @@ def _written(
         raise WssegError(f'name "{name}" is taken, `wsseg models` lists what there is')
     if not modality.strip():
         raise WssegError("--modality is empty, name what the model reads, as in MR or CT")
+    if body_part and not regions(body_part):
+        raise WssegError(f"--body-part {body_part}: is no word that is known, use one as BRAIN, HEART, LIVER or PELVIS")
     space = LabelSpace(tuple(labels))
     shown = {label: Label(color=color, category=TISSUE, type=TISSUE) for label, color in _colors(space).items()}
-    recipe = Recipe(format=2, labels=shown, modality=modality, licence=YOURS, **method)
+    recipe = Recipe(format=2, labels=shown, modality=modality, body_part=body_part, licence=YOURS, **method)
     recipe = recipe.model_copy(update={"licence": "; ".join([*parent_licences(recipe), YOURS])})
     metadata = Metadata(
         version=VERSION,

@@ -23,13 +23,15 @@ from wsseg.inference.device import slices_per_pass
 from wsseg.labels.space import YES
 from wsseg.methods.base import Method
 from wsseg.methods.prompt import Progress
-from wsseg.methods.registry import adopt_parents, create_method, load_method, stored_weights
+from wsseg.methods.registry import BACKBONES, adopt_parents, create_method, load_method, stored_weights
 from wsseg.models.card import model_card
+from wsseg.models.domain import write_domain
 from wsseg.models.package import LICENCE, Metadata, ModelPackage, read_package, write_package
 from wsseg.models.record import SCRATCH, LabelQuality, StageRecord, TrainingRecord
 from wsseg.models.shelf import find_package, parent_licences, publish
 from wsseg.training.best import held_back_score
 from wsseg.training.checkpoint import CHECKPOINT, LABELS
+from wsseg.training.describe import describe
 from wsseg.training.loop import Outcome, train
 from wsseg.training.pieces import in_one_piece
 from wsseg.training.progress import Phase, Report, TrainingProgress, Wish, preparing
@@ -124,6 +126,8 @@ def train_package(
         pieces = in_one_piece(method, slices) if method.finds_pieces else recipe.largest_component
         metadata = _trained_metadata(package, version, method, slices, record, pieces)
         write_package(folder, metadata, stored_weights(method), model_card(package.name, metadata), licence)
+        if recipe.method not in BACKBONES and (domain := describe(method.eval(), recipe, data, slices.cases)):
+            write_domain(folder, domain)
         if not _is_worse(before, score):
             publish(models, package.name, version)
         for left in (CHECKPOINT, LABELS):

@@ -13,12 +13,16 @@ from wsseg.archive.overview import Overview
 from wsseg.archive.series import Series
 from wsseg.archive.work import Campaign, Outcome, Work
 from wsseg.data.phantom import make_phantom
+from wsseg.data.preprocess import Stack
 from wsseg.errors import NotFoundError
 from wsseg.files import home
 from wsseg.images.formats import write_mask
 from wsseg.images.nifti import write_nifti
+from wsseg.images.scan import read_scan
 from wsseg.images.volume import Volume
 from wsseg.inference.active import SLICES
+from wsseg.inference.fits import Fits
+from wsseg.inference.segmenter import Segmenter
 from wsseg.labels.database import Database
 from wsseg.labels.project import Project
 from wsseg.labels.space import LabelSpace
@@ -118,6 +122,25 @@ def test_a_model_names_the_slices_worth_labelling(ask: Asking) -> None:
     assert len(chosen["slices"]) == SLICES
     assert f"slices {chosen['slices'][0] + 1}, {chosen['slices'][1] + 1}, " in chosen["why"]
     assert "of 4 unlabelled scans" in chosen["why"]
+
+
+def test_scans_that_do_not_fit_the_model_come_last(
+    ask: Asking, labels: Labels, datastore: ScanFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    foreign = read_scan(Path(datastore.get_image_uri(SCANS[0]))).voxels
+
+    def fits(segmenter: Segmenter, scan: Volume, stack: Stack) -> Fits:
+        return Fits(1e-6 if np.array_equal(scan.voxels, foreign) else 0.5, "")
+
+    monkeypatch.setattr(module, "SECONDS", 60.0)
+    monkeypatch.setattr(Segmenter, "_fits", fits)
+    proposed, told = [], []
+    while chosen := ask("informative", model="tiny"):
+        proposed.append(chosen["id"])
+        told.append(chosen["why"])
+        label(labels, chosen["id"])
+    assert proposed[-1] == SCANS[0]
+    assert all("1 do not fit the model and come last" in why for why in told)
 
 
 def test_without_a_trained_model_a_scan_is_drawn(ask: Asking) -> None:

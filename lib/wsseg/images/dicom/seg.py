@@ -144,7 +144,8 @@ def _segmentation(
             segment_descriptions=descriptions,
             series_instance_uid=identity.series,
             series_number=1000 + int(next(iter(numbers(sources[0], "SeriesNumber")), 0)),
-            series_description=f"{author} {version}"[:64],
+            series_description=f"{author} {version}{': ' if segments.remark else ''}{segments.remark}"[:64],
+            content_description=segments.remark[:64] or None,
             sop_instance_uid=identity.instance,
             instance_number=1,
             manufacturer="wsseg",
@@ -195,6 +196,8 @@ def _description(number: int, name: str, segments: Segments) -> SegmentDescripti
     algorithm = AlgorithmIdentificationSequence(segments.author, codes.cid7162.ArtificialIntelligence, segments.version)
     how = "SEMIAUTOMATIC" if segments.edited else "AUTOMATIC"
     description = SegmentDescription(number, name[:64], category, kind, how, algorithm)
+    if segments.remark:
+        description.SegmentDescription = segments.remark[:1024]
     # White is D65's, as for DCMTK (3D Slicer) and dcmjs (OHIF) when they turn it back into RGB.
     lab = rgb2lab(np.array(label.color) / 255)
     description.RecommendedDisplayCIELabValue = list(CIELabColor(*map(float, lab)).value)

@@ -102,6 +102,18 @@ def _may_be_dicom(path: Path) -> bool:
     return path.is_file() and not path.name.startswith(".") and path.name.upper() != "DICOMDIR"
 
 
+def first_header(folder: Path) -> Dataset:
+    """The header of one image of a folder that holds a series.
+
+    Raises:
+        WssegError: there is none.
+    """
+    for path in filter(_may_be_dicom, sorted(folder.rglob("*"))):
+        if (header := read_header(path)) is not None:
+            return header
+    raise WssegError(f"{folder}: holds no DICOM image")
+
+
 def _one_series(paths: Sequence[Path], folder: Path) -> tuple[str, list[tuple[Path, Dataset]]]:
     """The only image series among files: its UID, its files and their headers."""
     series: dict[str, list[tuple[Path, Dataset]]] = {}

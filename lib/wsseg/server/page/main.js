@@ -40,7 +40,7 @@ const desk = new Desk({
 const scans = new Scans((id) => open(id));
 const training = new Training({ ended: refreshModels, failed: note });
 const nextCase = new NextCase({ model: () => model, open: (id, why, slices) => open(id, why, slices) });
-const overlay = new Overlay($("overlay"), { shown: () => labels.scan && showLabels(), failed: note });
+const overlay = new Overlay($("overlay"), $("fits"), { shown: () => labels.scan && showLabels(), failed: note });
 
 /* What is on screen */
 

@@ -5,12 +5,13 @@ import * as api from "./api.js";
 export class Overlay {
   /**
    * @param {HTMLElement} button that switches it
+   * @param {HTMLOutputElement} fits says whether the scan is of the kind that the model was trained on
    * @param {object} on
    * @param {() => void} on.shown there is something else to be shown, or nothing any more
    * @param {(sentence: string) => void} on.failed
    */
-  constructor(button, on) {
-    Object.assign(this, { button, on, wanted: false, scan: null, model: null, prediction: null, newest: 0 });
+  constructor(button, fits, on) {
+    Object.assign(this, { button, fits, on, wanted: false, scan: null, model: null, prediction: null, newest: 0 });
     /** Class values of all pixels of all slices, as the slice view has them. */
     this.values = null;
     button.addEventListener("click", () => this.toggle());
@@ -90,6 +91,10 @@ export class Overlay {
 
   show() {
     document.body.classList.toggle("overlaid", this.wanted && this.prediction !== null);
+    const fits = (this.wanted && this.prediction?.fits) || null;
+    this.fits.textContent = fits ? `${fits.doubtful ? "does not fit" : "fits"} (p ${fits.p})` : "";
+    this.fits.title = fits?.sentence ?? "";
+    this.fits.classList.toggle("doubtful", fits?.doubtful ?? false);
     this.on.shown();
   }
 }

@@ -18,7 +18,9 @@ from wsseg.errors import WssegError
 from wsseg.images.nifti import nifti_bytes
 from wsseg.images.nrrd import NRRD, write_nrrd_mask
 from wsseg.images.scan import SEG, Scan, read_any, write_any
+from wsseg.images.segments import Segments
 from wsseg.images.volume import SliceGrid, Volume
+from wsseg.inference.headers import check_header
 from wsseg.inference.result import Segmentation
 from wsseg.labels.space import UNKNOWN, Presence
 from wsseg.labels.values import Mark
@@ -80,6 +82,10 @@ class SegmentTask(InferTask):
             WssegError: the scan or a field of the request cannot be used.
         """
         times = [perf_counter()]
+        if source.series and not asked.force:
+            from wsseg.images.dicom.series import first_header  # DICOM's libraries are imported only when used
+
+            check_header(first_header(source.series), self.package)
         scan = read_any(source.path)
         if asked.extension == SEG and scan.series is None:
             raise WssegError(f"{source.path}: is not a DICOM series, a DICOM SEG can be written for one only")
@@ -93,7 +99,7 @@ class SegmentTask(InferTask):
         text = self._labels.text_for(self.package, source.scan, asked.text)
         result = self._compute.segment(self.package.name, asked.device, scan.volume, presence, text)
         times.append(perf_counter())
-        file = write_result(asked, result.mask, scan, self.package)
+        file = write_result(asked, result.mask, scan, result.segments(self.package))
         times.append(perf_counter())
         logger.info("%s: a scan in %.1f s", self.package.name, times[-1] - times[0])
         facts = _facts(result, asked.device, times)
@@ -118,7 +124,7 @@ class SegmentTask(InferTask):
             self._labels.mark(scan, marks, self.package, asked.annotator)
 
 
-def write_result(asked: InferRequest, mask: Volume, scan: Scan, package: ModelPackage) -> Path:
+def write_result(asked: InferRequest, mask: Volume, scan: Scan, segments: Segments) -> Path:
     """Write a mask into a temporary file of the extension that was asked for."""
     handle, name = tempfile.mkstemp(prefix="wsseg-", suffix=asked.extension)
     os.close(handle)
@@ -127,7 +133,7 @@ def write_result(asked: InferRequest, mask: Volume, scan: Scan, package: ModelPa
         if asked.extension in NRRD and not asked.compress:
             write_nrrd_mask(file, mask, packed=False)
         else:
-            write_any(file, mask, scan, package.segments)
+            write_any(file, mask, scan, segments)
     except BaseException:
         file.unlink()
         raise

@@ -105,6 +105,7 @@ class InferRequest(_Asked):
         label_tag: under which it is.
         extension: of the result, with its dot.
         compress: whether an NRRD result is compressed; OHIF reads raw ones only.
+        force: segment a scan whose DICOM header names another modality or body part than the model reads.
         uncertainty: whether the reply's parameters hold the doubt per voxel.
         strokes: None where none were sent.
         segment: name of the class that points are of.
@@ -123,6 +124,7 @@ class InferRequest(_Asked):
     label_tag: Annotated[str, BeforeValidator(_tag)] = DefaultLabelTag.ORIGINAL.value
     extension: Annotated[str, BeforeValidator(_extension)] = Field(".nii.gz", alias="result_extension")
     compress: bool = Field(True, alias="result_compress")
+    force: bool = False
     uncertainty: bool = False
     strokes: Strokes | None = None
     segment: str = ""
@@ -154,10 +156,12 @@ class Source:
     Attributes:
         path: a file, or a folder of one DICOM series.
         scan: its id in the studies, "" for one that was uploaded.
+        series: the folder of its DICOM files, where it came from an archive.
     """
 
     path: Path
     scan: str
+    series: Path | None = None
 
 
 @dataclass(frozen=True)

@@ -95,7 +95,7 @@ class ScribblesTask(InferTask):
                 presence,
             )
             marked = result.mask.voxels == value
-        file = write_result(asked, scan.volume.like(marked.astype(np.uint8)), scan, package)
+        file = write_result(asked, scan.volume.like(marked.astype(np.uint8)), scan, package.segments)
         return file, {"label_names": {asked.strokes.selected: 1}, "model": package.name}
 
     def _package(self, asked: str) -> ModelPackage:

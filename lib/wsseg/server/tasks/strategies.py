@@ -152,13 +152,17 @@ class ByModel(Strategy):
         seen = {scan: summaries[scan] for scan in pool if scan in summaries}
         if not seen:
             return {"id": pool[0], "why": f"drawn at random, since {package.name} has not looked at any scan yet"}
-        scan = choose(seen, [summaries[name] for name in known if name in summaries], self._way.score)[0]
-        return {"id": scan, **self._reply(seen[scan], len(seen), len(waiting))}
+        fitting = {scan: each for scan, each in seen.items() if not (each.fits and each.fits.doubtful)}
+        labelled = [summaries[name] for name in known if name in summaries]
+        scan = choose(fitting or seen, labelled, self._way.score)[0]
+        foreign = len(seen) - len(fitting)
+        return {"id": scan, **self._reply(seen[scan], len(seen), len(waiting), foreign)}
 
-    def _reply(self, summary: ScanSummary, seen: int, waiting: int) -> dict[str, Any]:
+    def _reply(self, summary: ScanSummary, seen: int, waiting: int, foreign: int) -> dict[str, Any]:
         slices = worth_labelling(self._way.doubt(summary)).tolist()
         scans = "the only unlabelled scan" if waiting == 1 else f"of {waiting} unlabelled scans"
         looked = "" if seen == waiting else f", {seen} of which were looked at"
+        looked += f"; {foreign} do not fit the model and come last" if foreign else ""
         numbers = ", ".join(str(index + 1) for index in slices)
         return {"why": f"the one {self._way.why}, {scans}{looked}; worth labelling: slices {numbers}", "slices": slices}
 
