@@ -138,7 +138,7 @@ def _visit(home: Path, scan: str) -> Iterator[tuple[Page, Hand]]:
         page.set_default_timeout(120_000)
         page.goto(f"{address}/annotate/#model={MODEL}&scan={scan}")
         page.locator("#slice-0").wait_for()
-        page.wait_for_function("document.querySelector('#slice-canvas').dataset.slice === '0'")
+        page.locator("#slice-canvas[data-slice='0']").wait_for()
         yield page, Hand(page)
         browser.close()
 
@@ -179,7 +179,7 @@ class Hand:
 
     def saved(self) -> None:
         """Wait until the server has all."""
-        self.page.wait_for_function("document.querySelector('#saved').dataset.state === 'saved'")
+        self.page.locator("#saved[data-state=saved]").wait_for()
 
 
 def _strokes(home: Path) -> str:
@@ -241,18 +241,13 @@ _SCROLL = """() => new Promise((done) => {
 
 def _open(home: Path) -> str:
     with _visit(home, "small") as (page, _):
-        # Chosen as people do; the slice that was on the canvas says nothing of the one to come.
-        page.evaluate("document.querySelector('#slice-canvas').dataset.slice = ''")
         begun = time.monotonic()
         page.locator("#scans li", has_text="long").click()
-        page.wait_for_function(
-            "() => document.querySelector('#slice-canvas').dataset.scan === 'long'"
-            " && document.querySelector('#slice-canvas').dataset.slice === '0'"
-        )
+        page.locator("#slice-canvas[data-scan=long][data-slice='0']").wait_for()
         first = time.monotonic() - begun
         page.locator("#slice-299").wait_for(state="attached")
         thumbnails = time.monotonic() - begun
-        page.wait_for_function("document.querySelector('#slice-canvas').dataset.loaded === '300'")
+        page.locator("#slice-canvas[data-loaded='300']").wait_for()
         all_there = time.monotonic() - begun
         frames, shown = page.evaluate(_SCROLL)
     return (

@@ -93,6 +93,10 @@ def test_every_voxel_is_as_it_was_drawn(make_package: MakePackage) -> None:
     assert (pixels > 0).sum() > 200
     expected = np.where(pixels == 255, 0, pixels)
     assert np.array_equal(mask[pixels > 0], expected[pixels > 0])
+    absent = np.array([[-1, 0, -1, -1, -1], [-1, 0, -1, -1, -1]], np.int8)
     seen = segmenter.see(volume)
+    cleared = segmenter.decide(seen, found, absent).mask.voxels
+    assert np.array_equal(cleared[..., 1], expected[..., 1])
+    assert np.array_equal(cleared[..., 2:], mask[..., 2:])
     assert np.array_equal(segmenter.decide(seen, found).mask.voxels, mask)
     assert np.array_equal(segmenter.decide(seen).mask.voxels, segmenter(volume).mask.voxels)

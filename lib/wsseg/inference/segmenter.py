@@ -24,7 +24,7 @@ from wsseg.inference.look import look_at
 from wsseg.inference.refine import guided_filter
 from wsseg.inference.result import Segmentation, expected_dice
 from wsseg.labels.drawn.render import Rendered
-from wsseg.labels.space import Presence
+from wsseg.labels.space import NO, Presence
 from wsseg.methods.base import Prediction
 from wsseg.methods.prompt import Pass, Progress, Prompt
 from wsseg.methods.registry import load_method
@@ -131,22 +131,32 @@ class Segmenter:
         empty = Volume(np.broadcast_to(np.uint8(0), scan.voxels.shape), scan.affine, scan.nifti)
         return Seen(empty, stack, self._predict(stack, prompt, seed, progress), fits)
 
-    def decide(self, seen: Seen, drawn: Rendered | None = None) -> Segmentation:
-        """A mask from a network's answer and what is drawn."""
+    def decide(self, seen: Seen, drawn: Rendered | None = None, marked: Presence | None = None) -> Segmentation:
+        """A mask from a network's answer and what people said.
+
+        Args:
+            seen: the answer.
+            drawn: as for a call.
+            marked: presence, as for a call: nothing is in the mask of slices
+                that are said not to show a class, unless it is drawn there. What
+                the result says of presence is the network's own.
+        """
         recipe, stack, predicted, scan = self.package.recipe, seen.stack, seen.predicted, seen.grid
         maps = _refined(stack, stack.to_native(predicted.probabilities.cpu()), recipe)
         constraints = Constraints.of(drawn, stack) if drawn and not drawn.empty and not scan.colour else None
         if constraints:
             maps = constraints.weigh(maps, stack, scan.spacing[stack.grid.stored_axis])
+        if marked is not None:
+            maps = maps * (self._given(stack, marked) != NO).numpy()[:, :, None, None]
         best = maps.max(axis=1)
-        marked = np.where(best > 0.5, maps.argmax(axis=1) + 1, 0).astype(np.uint8)
+        found = np.where(best > 0.5, maps.argmax(axis=1) + 1, 0).astype(np.uint8)
         if recipe.largest_component:
             values = self.package.labels.values()
-            pieces = likely_pieces(marked, maps, {values[a]: values[b] for a, b in recipe.inside.items()})
-            marked = constraints.keep(marked, pieces) if constraints else pieces
+            pieces = likely_pieces(found, maps, {values[a]: values[b] for a, b in recipe.inside.items()})
+            found = constraints.keep(found, pieces) if constraints else pieces
         if constraints:
-            marked = constraints.fix(marked)
-        mask: NDArray[np.uint8] = stack.grid.join(marked)
+            found = constraints.fix(found)
+        mask: NDArray[np.uint8] = stack.grid.join(found)
         presence_probability = predicted.presence.float().cpu().numpy()
         certain = (maps * presence_probability[:, :, None, None]).max(axis=1)
         doubt: NDArray[np.uint8] = stack.grid.join(np.round(100 * (1 - np.abs(2 * certain - 1))).astype(np.uint8))
@@ -155,7 +165,7 @@ class Segmenter:
             self.package.labels,
             _stored(stack, predicted.presence),
             scan.like(doubt),
-            expected_dice(maps, marked, presence_probability),
+            expected_dice(maps, found, presence_probability),
             stack.grid,
             seen.fits,
         )

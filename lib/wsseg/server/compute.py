@@ -83,6 +83,7 @@ class Compute:
         drawn: Rendered,
         text: str = "",
         presence: Presence | None = None,
+        marked: Presence | None = None,
     ) -> tuple[str, Segmentation]:
         """:meth:`segment_versioned` with what is drawn on a scan; the network sees each once, however much is drawn.
 
@@ -91,6 +92,7 @@ class Compute:
             scan: reads it, where the network has not seen it yet.
             drawn: on the scan.
             text, presence: as for :meth:`segment`.
+            marked: presence that is not told to the network, see :meth:`Segmenter.decide`.
         """
 
         def run() -> tuple[str, Segmentation]:
@@ -102,7 +104,7 @@ class Compute:
                 while len(self._seen) > SEEN:
                     self._seen.popitem(last=False)
             self._seen.move_to_end(key)
-            return segmenter.package.metadata.version, segmenter.decide(self._seen[key], drawn)
+            return segmenter.package.metadata.version, segmenter.decide(self._seen[key], drawn, marked)
 
         return self._thread(device).submit(run).result()
 

@@ -81,8 +81,8 @@ export class Scans {
     name.textContent = scan.title;
     name.title = scan.refusal ?? scan.id;
     const extras = [scan.refusal && "cannot be labelled", scan.replaced && "another scan", scan.scribbles && "scribbles", scan.drawings && `${scan.drawings} drawn`, scan.text && "text"].filter(Boolean);
-    const of = scan.slices === null ? scan.labelled || "" : `${scan.labelled} / ${scan.slices}`;
-    count.textContent = [...extras, of].join(" · ");
+    const of = scan.slices === null ? scan.labelled : `${scan.labelled} / ${scan.slices}`;
+    count.textContent = [...extras, of].filter(Boolean).join(" · ");
     bar.style.transform = `scaleX(${scan.slices ? scan.labelled / scan.slices : 0})`;
     item.append(name, count, bar);
     return item;

@@ -97,9 +97,10 @@ def _predict(app: WssegApp, scan: str, package: ModelPackage, prompted: list[Giv
     text = app.weak_labels.text_for(package, scan)
     axis = app.weak_labels.identity(scan, package.recipe.axis).axis
     drawn = app.weak_labels.drawn(scan, package, [given.drawing(package, axis) for given in prompted])
+    marked = app.weak_labels.read(scan, package).presence
     with naming(path, scan):
         version, result = app.compute.respect(
-            package.name, devices()[0], state(path), lambda: voxels.read(path), drawn, text
+            package.name, devices()[0], state(path), lambda: voxels.read(path), drawn, text, marked=marked
         )
     said = result.facts()
     _masks.put(scan, package.name, version, result.mask)
