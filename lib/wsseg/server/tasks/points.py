@@ -93,7 +93,7 @@ class PointsTask(InferTask):
         name = state(source.path)
         _, result = self._compute.respect(package.name, asked.device, name, lambda: scan.volume, drawn, text)
         marked = result.mask.voxels == package.labels.value(asked.segment)
-        file = write_result(asked, scan.volume.like(marked.astype(np.uint8)), scan, package)
+        file = write_result(asked, scan.volume.like(marked.astype(np.uint8)), scan, package.segments)
         return file, {"label_names": {asked.segment: 1}, "model": package.name}
 
     def _package(self, asked: str) -> ModelPackage:
