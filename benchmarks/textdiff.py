@@ -133,6 +133,11 @@ class PlainUNet(Method[TextDiffSettings]):
         small = functional.avg_pool2d(images, self.settings.shrink)
         return functional.interpolate(self.network(small), images.shape[2:], mode="bilinear", align_corners=False)
 
+    def encode(self, images: Tensor, slices: Tensor) -> Sequence[Tensor]:
+        """Its encoder's second level and last."""
+        levels = self.network.encode(functional.avg_pool2d(images[slices], self.settings.shrink))
+        return levels[1], levels[-1]
+
     def predict(self, images: Tensor, prompt: Prompt, pass_: Pass) -> Prediction:
         """The windows of TextDiff."""
         side = self.settings.crop
