@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from wsseg.losses.absence import absence_loss, pooled_presence_loss
+from wsseg.losses.absence import absence_loss, other_side_loss, pooled_presence_loss
 
 
 def test_only_classes_known_to_be_absent_are_charged() -> None:
@@ -22,3 +22,15 @@ def test_presence_asks_for_the_pixels_most_like_the_class() -> None:
     assert float(shown) < 0.01, "four pixels are enough"
     assert float(pooled_presence_loss(torch.zeros(1, 2, 8, 8).log_softmax(dim=1), torch.tensor([[1]]))) > 0.6
     assert float(pooled_presence_loss(logits.log_softmax(dim=1), torch.tensor([[0]]))) == 0
+
+
+def test_only_the_other_side_of_one_sided_classes_is_charged() -> None:
+    logits = torch.zeros(1, 3, 2, 6)
+    half = torch.tensor([1, 1, 0, 0, 2, 2]).expand(1, 2, 6)
+    logits[0, 1, :, 4:], logits[0, 2, :, :] = 4, 2
+    left, right, unknown = (
+        float(other_side_loss(logits.log_softmax(dim=1), torch.tensor([[side, 0]]), half)) for side in (1, 2, 0)
+    )
+    assert left > 1.9
+    assert right < 0.2
+    assert unknown == 0

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -48,10 +49,9 @@ def _batch(seed: int, texts: tuple[str, ...] = ("left", "right", "left", "right"
                 pixels[index, disc] = 1
     images = (images + 0.05 * torch.randn(images.shape, generator=generator)).clamp(-1, 1)
     noise = torch.randn(images.shape, generator=generator)
-    presence = torch.full((4, 1), -1)
     return Batch(
         images,
-        Targets(presence, pixels, torch.zeros(len(pixels), 1, 0, 0), torch.zeros(len(pixels), dtype=torch.bool), texts),
+        replace(Targets.unknown(len(pixels), 1, (SIDE, SIDE)), pixels=pixels, texts=texts),
         noise,
         torch.rand(4, 4, generator=generator),
         0.5,

@@ -21,6 +21,9 @@ from torch import Tensor
 from wsseg.data.coverage import presence_of_marks
 from wsseg.data.label_kind import CutScan, LabelKind
 from wsseg.data.placed import BOXES, POINTS
+from wsseg.data.sentences.entailed import constrained
+from wsseg.data.sentences.lexicon import Lexicon
+from wsseg.data.sentences.report import understand
 from wsseg.data.targets import Targets
 from wsseg.errors import WssegError
 from wsseg.images.folder import correction_of, mask_of, scribble_of
@@ -190,9 +193,9 @@ class _MaskKind(_DrawnKind):
 
 
 class _TextKind(LabelKind[str]):
-    """A sentence on a scan."""
+    """A sentence on a scan: as it stands, for methods that read it, and what is understood of it, for all."""
 
-    name, words = "text", "a sentence"
+    name, words, sought = "text", "a sentence", False
 
     def in_folder(self, folder: Path, scans: Mapping[str, Path], labels: LabelSpace) -> dict[str, str]:
         table = folder / TEXT_FILE
@@ -207,13 +210,26 @@ class _TextKind(LabelKind[str]):
 
     def targets(self, given: str, scan: CutScan, labels: LabelSpace, source: Path) -> Targets:
         unknown = scan.unknown(labels)
-        return replace(unknown, texts=(given,) * len(unknown.texts))
+        known = replace(unknown, texts=(given,) * len(unknown.texts))
+        if scan.volume.colour:  # seen in squares, turned any way
+            return known
+        return constrained(known, understand(given, Lexicon(labels)), scan)
 
     def bears(self, targets: Targets) -> Tensor:
         return torch.tensor([bool(text) for text in targets.texts])
 
     def lacking(self, targets: Iterable[Targets], labels: LabelSpace) -> list[str]:
-        return [] if any(any(each.texts) for each in targets) else ["no scan has a sentence"]
+        told = any(any(each.texts) for each in targets)
+        return ["sentences tell where a class is not, never where it is" if told else "no scan has a sentence"]
+
+    def reading(self, targets: Targets, labels: LabelSpace) -> str:
+        reports = [understand(text, Lexicon(labels)) for text in dict.fromkeys(targets.texts)]
+        understood = {sentence for report in reports for sentence, _ in report.understood}
+        not_understood = list(dict.fromkeys(sentence for report in reports for sentence in report.not_understood))
+        if not understood and not not_understood:
+            return ""
+        first = f', not "{not_understood[0]}"' if not_understood else ""
+        return f"{len(understood)} of {len(understood) + len(not_understood)} different sentences are understood{first}"
 
 
 MASKS, SCRIBBLES, PRESENCE, TEXT = _MaskKind(), _ScribbleKind(), _PresenceKind(), _TextKind()

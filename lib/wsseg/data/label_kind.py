@@ -48,10 +48,13 @@ class LabelKind(ABC, Generic[Given]):
     Attributes:
         name: one word, as in ``--use presence`` and in packages.
         words: what such labels are to people, as in "no scan has strokes of liver".
+        sought: samples of a batch are drawn for it in turn with other kinds; not where
+            it says little of every slice of a scan.
     """
 
     name: str
     words: str
+    sought: bool = True
 
     @abstractmethod
     def in_folder(self, folder: Path, scans: Mapping[str, Path], labels: LabelSpace) -> dict[str, Given]:
@@ -94,6 +97,10 @@ class LabelKind(ABC, Generic[Given]):
     @abstractmethod
     def lacking(self, targets: Iterable[Targets], labels: LabelSpace) -> list[str]:
         """What is missing to learn all classes from such labels alone, a sentence each; none is enough."""
+
+    def reading(self, targets: Targets, labels: LabelSpace) -> str:
+        """A sentence on how well such labels could be read, "" where there is nothing to tell."""
+        return ""
 
     def candidates(self, targets: Targets, bearing: Tensor, sample: int, rng: np.random.Generator) -> Tensor:
         """Slices to draw one sample of a batch from, by their indices: those that show one class, each as often.

@@ -152,7 +152,7 @@ class LabelledSlices:
     @cached_property
     def _bearing(self) -> list[tuple[LabelKind[Any], Tensor]]:
         """The kinds that there are, and the indices of the slices that bear such a label."""
-        found = [(kind, torch.nonzero(kind.bears(self.targets))[:, 0]) for kind in self.kinds]
+        found = [(kind, torch.nonzero(kind.bears(self.targets))[:, 0]) for kind in self.kinds if kind.sought]
         return [(kind, bearing) for kind, bearing in found if len(bearing)]
 
     def _with_neighbours(self, chosen: Tensor, reach: int) -> Tensor:

@@ -28,6 +28,8 @@ class Targets:
             whatever way the map is moved; each is 1 and BANDS at the outermost voxels, which
             are there because boxes are loose, and 2 to BANDS - 1 evenly in between.
         whole: (slices,) bool, where every pixel is labelled: there is a complete mask.
+        side: (slices, classes) uint8, the only side of the patient that a class may be on, as in ``half``; 0 unknown.
+        half: (slices, size, size) uint8; 1 surely the patient's left, 2 right, 0 near the middle or not known.
         texts: the sentence on each slice's scan, "" where there is none.
     """
 
@@ -35,6 +37,8 @@ class Targets:
     pixels: Tensor
     boxes: Tensor
     whole: Tensor
+    side: Tensor
+    half: Tensor
     texts: tuple[str, ...]
 
     @classmethod
@@ -45,6 +49,8 @@ class Targets:
             pixels=torch.zeros(slices, *size, dtype=torch.uint8),
             boxes=torch.zeros(slices, classes, *size, dtype=torch.uint8),
             whole=torch.zeros(slices, dtype=torch.bool),
+            side=torch.zeros(slices, classes, dtype=torch.uint8),
+            half=torch.zeros(slices, *size, dtype=torch.uint8),
             texts=("",) * slices,
         )
 
@@ -63,6 +69,8 @@ class Targets:
             pixels=first_said(self.pixels, other.pixels),
             boxes=first_said(self.boxes, other.boxes),
             whole=self.whole | other.whole,
+            side=first_said(self.side, other.side),
+            half=first_said(self.half, other.half),
             texts=tuple(own or given for own, given in zip(self.texts, other.texts, strict=True)),
         )
 

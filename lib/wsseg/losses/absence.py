@@ -22,8 +22,26 @@ def absence_loss(log_probability: Tensor, presence: Tensor) -> Tensor:
         presence: (batch, classes) of 1, 0 and -1 (unknown, no loss).
     """
     absent = presence == NO
-    each = -torch.log1p(-log_probability[:, 1:].exp().clamp(max=SURE)).flatten(2).mean(dim=2)
+    each = _against(log_probability).flatten(2).mean(dim=2)
     return (each * absent).sum() / absent.any(dim=1).sum().clamp(min=1)
+
+
+def other_side_loss(log_probability: Tensor, side: Tensor, half: Tensor) -> Tensor:
+    """-log(1 - p) of classes that are on one side of the patient only, mean over the pixels of the other side.
+
+    Args:
+        log_probability: as above.
+        side: (batch, classes), the side, 0 where it is not known.
+        half: (batch, rows, columns), the side of each pixel, 0 near the middle or not known.
+    """
+    where, only = half[:, None], side[..., None, None]
+    barred = (where > 0) & (only > 0) & (where != only)
+    return (_against(log_probability) * barred).sum() / barred.sum().clamp(min=1)
+
+
+def _against(log_probability: Tensor) -> Tensor:
+    """-log(1 - p) of each class, (batch, classes, rows, columns)."""
+    return -torch.log1p(-log_probability[:, 1:].exp().clamp(max=SURE))
 
 
 def pooled_presence_loss(log_probability: Tensor, presence: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ each thing that a label may say::
 
     CE(p, y) on drawn pixels
     + overlap(p, y) on slices that are drawn on as a whole
-    + absence: -log(1 - p) of classes that are not on the slice
+    + absence: -log(1 - p) of classes that are not on the slice, or not on that side of the patient
     + 0.1 presence: -log p at the pixels most like a class that is
     + boxes: nothing outside, a rounded body inside, which fades
     + borders: a gated CRF, which takes masks to the borders of the image
@@ -32,7 +32,7 @@ from torch.nn import functional
 from wsseg.data.augment import PLACES, Variety, places
 from wsseg.data.kinds import KINDS
 from wsseg.data.slices import Batch, neighbouring
-from wsseg.losses.absence import absence_loss, pooled_presence_loss
+from wsseg.losses.absence import absence_loss, other_side_loss, pooled_presence_loss
 from wsseg.losses.box import box_loss
 from wsseg.losses.gated_crf import gated_crf
 from wsseg.losses.pixels import drawn_cross_entropy, overlap_loss
@@ -119,6 +119,7 @@ class Union(Method[UnionSettings]):
             "pixels": drawn_cross_entropy(logits, target, known),
             "overlap": overlap_loss(logits, target, known & whole[:, None, None]) if whole.any() else logits.sum() * 0,
             "absence": absence_loss(log_probability, targets.presence),
+            "other side": other_side_loss(log_probability, targets.side, targets.half),
         }
         found["presence"] = 0.1 * pooled_presence_loss(log_probability, targets.presence)
         found["outside boxes"], body = box_loss(log_probability, targets.boxes)

@@ -12,6 +12,7 @@ from torch import Tensor
 from wsseg.data.kinds import KINDS
 from wsseg.data.label_kind import CutScan
 from wsseg.data.preprocess import BRIGHT, View, prepare
+from wsseg.data.sentences.lexicon import side_of
 from wsseg.data.targets import Targets
 from wsseg.errors import WssegError
 from wsseg.images.folder import scan_files
@@ -83,7 +84,7 @@ def plan_for(folder: Path, labels: LabelSpace, modality: str) -> Plan:
     size = min(LARGEST, _sixteens(window / pixel))
     crop = min(size, max(LEAST, min(MOST, _sixteens(AROUND * taken / pixel))))
     bright = BRIGHT if windows else round(max(1.0, bright), 1)
-    mirrored = len(labels) == 1 and not _sided(labels.names[0])
+    mirrored = len(labels) == 1 and not side_of(labels.names[0])[0]
     reasons = (
         f"slices of {size} x {size} pixels of {window / size:.2f} mm:"
         f" the body takes {window:.0f} mm, the classes {taken:.0f} mm of a slice; scans have {native:.2f} mm",
@@ -135,7 +136,3 @@ def _side(plane: Tensor) -> int:
 
 def _sixteens(length: float) -> int:
     return max(16, 16 * round(length / 16))
-
-
-def _sided(name: str) -> bool:
-    return any(side in name.lower() for side in ("left", "right"))
