@@ -203,7 +203,7 @@ def test_gpu_and_cpu_agree(shared: Path) -> None:
 def test_cldf_trains_on_a_gpu(make_package: MakePackage, phantom_data: Path, tmp_path: Path) -> None:
     package = make_package("cldf")
     data = load_slices(phantom_data, package.labels, View(32), (PRESENCE,))
-    train(load_method(package), data, TrainSettings(folder=tmp_path / "run", steps=2))
+    train(load_method(package, training=True), data, TrainSettings(folder=tmp_path / "run", steps=2))
 
 
 @pytest.mark.gpu

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 from threading import Thread
 
@@ -8,12 +10,13 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from conftest import SMALL_CLDF
+from conftest import SMALL_CLDF, MakePackage
 from wsseg.data.kinds import PRESENCE
 from wsseg.data.slices import Batch, LabelledSlices
 from wsseg.data.targets import Targets
 from wsseg.methods.cldf import CLDF, CLDFSettings
 from wsseg.methods.prompt import Pass, Prompt
+from wsseg.methods.registry import load_method
 
 
 def _method(classes: int = 1, **changes: object) -> CLDF:
@@ -153,3 +156,27 @@ def test_nothing_labelled_costs_nothing_and_does_not_fail(images: Tensor) -> Non
         total = sum(method.losses(stage, batch).values())
         total.backward()
         assert float(total) < 1e-6
+
+
+def test_predicting_does_without_what_only_training_needs(make_package: MakePackage, images: Tensor) -> None:
+    package = make_package("cldf")
+    whole, part = load_method(package, training=True), load_method(package)
+    assert any(name.startswith("cam.") for name in whole.state_dict())
+    assert not any(name.startswith("cam.") for name in part.state_dict())
+    found = [method.predict(images, Prompt(), Pass(4)) for method in (whole, part)]
+    assert torch.equal(found[0].probabilities, found[1].probabilities)
+    assert torch.equal(found[0].presence, found[1].presence)
+
+
+def test_predicting_loads_no_library_of_training(make_package: MakePackage) -> None:
+    script = """
+import sys
+from pathlib import Path
+from wsseg.methods.registry import load_method
+from wsseg.models.package import read_package
+load_method(read_package(Path(sys.argv[1])))
+print(sorted({"monai", "skimage"} & set(sys.modules)))
+"""
+    command = [sys.executable, "-c", script, str(make_package("cldf").folder)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
+    assert done.stdout.strip() == "[]"

@@ -57,7 +57,6 @@ def segment(
         return
     refuse_given({"--match": match}, "chooses among many scans, OUT is the mask of one")
     with errors.status("loading"):
-        from wsseg.evaluation.preview import save_preview
         from wsseg.images.formats import check_extension, check_hangs, write_mask
         from wsseg.images.scan import read_any, write_any
         from wsseg.images.volume import SliceGrid
@@ -86,6 +85,8 @@ def segment(
         result = segmenter(source.volume, known, progress=progress, text=text, refuse=refuse)
     write_any(out, result.mask, source, result.segments(package))
     if preview is not None:
+        from wsseg.evaluation.preview import save_preview  # loads scikit-image
+
         save_preview(preview, source.volume, result.mask, result.grid, package)
     if uncertainty is not None:
         write_mask(uncertainty, result.uncertainty)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Generic, TypeVar
 
@@ -91,6 +93,19 @@ SettingsType = TypeVar("SettingsType", bound=Settings)
 """The settings of a method: ``class CDM(Method[CDMSettings])``."""
 
 
+_predicting: ContextVar[bool] = ContextVar("predicting", default=False)
+
+
+@contextmanager
+def for_prediction() -> Iterator[None]:
+    """Methods made meanwhile leave out what only training needs, and the libraries that it takes seconds to load."""
+    token = _predicting.set(True)
+    try:
+        yield
+    finally:
+        _predicting.reset(token)
+
+
 class Method(nn.Module, ABC, Generic[SettingsType]):
     """One published method with its networks.
 
@@ -129,6 +144,11 @@ class Method(nn.Module, ABC, Generic[SettingsType]):
         super().__init__()
         self.settings = settings
         self.classes = classes
+
+    @staticmethod
+    def training_part(make: Callable[[], nn.Module]) -> nn.Module:
+        """A module of ``training_only``; an empty one within :func:`for_prediction`."""
+        return nn.Identity() if _predicting.get() else make()
 
     @abstractmethod
     def stages(self) -> Sequence[Stage]:

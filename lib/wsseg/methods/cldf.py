@@ -128,7 +128,7 @@ class CLDF(ImageLabelMethod[CLDFSettings]):
         self.schedule = NoiseSchedule()
         self.diffusion = ConditionalUNet(settings.widths, rows=2 * classes + 1)
         self.classifier = NoisyClassifier(settings.classifier_widths, classes)
-        self.cam = resnet18(settings.cam_widths, classes)
+        self.cam = self.training_part(lambda: resnet18(settings.cam_widths, classes))
         blocks, widths = zip(*(self.diffusion.decoder_levels()[level] for level in settings.levels), strict=True)
         self.taps = FeatureTaps(self.diffusion, blocks)
         channels = [len(settings.sigmas) * width for width in widths]

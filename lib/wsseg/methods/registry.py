@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from importlib import import_module
 from typing import cast
 
@@ -11,7 +12,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from wsseg.errors import WssegError
-from wsseg.methods.base import Method
+from wsseg.methods.base import Method, for_prediction
 from wsseg.models.package import METADATA, ModelPackage
 from wsseg.models.record import FrozenPart
 from wsseg.models.shelf import find_package
@@ -102,15 +103,19 @@ def stored_weights(method: Method) -> dict[str, Tensor]:
     return {name: t for name, t in method.state_dict().items() if name.split(".")[0] not in method.training_only}
 
 
-def load_method(package: ModelPackage) -> Method:
+def load_method(package: ModelPackage, training: bool = False) -> Method:
     """A package's method with its trained weights, ready to predict.
 
-    Parts that only training needs hold random weights.
+    Args:
+        package: trained.
+        training: goes on from there, so that parts that only training needs are
+            there too, with random weights.
 
     Raises:
         WssegError: the weights are missing, damaged or of another network.
     """
-    method = create_method(package)
+    with nullcontext() if training else for_prediction():
+        method = create_method(package)
     unused = {name: t for name, t in method.state_dict().items() if name.split(".")[0] in method.training_only}
     try:
         method.load_state_dict({**unused, **package.weights()})

@@ -94,7 +94,7 @@ def train_package(
         else recipe.licence
     )
     scratch = settings.fresh or not package.trained
-    method = create_method(package, settings.seed) if scratch else load_method(package)
+    method = create_method(package, settings.seed) if scratch else load_method(package, training=True)
     if scratch:
         method.begin()
     adopted = adopt_parents(method, package, method.frozen if scratch else _stale_parts(method, package))

@@ -7,7 +7,6 @@ from typing import Literal
 import numpy as np
 import torch
 from scipy import ndimage
-from skimage.filters import threshold_otsu
 from torch import Tensor
 
 
@@ -47,6 +46,8 @@ def calibrate(maps: Tensor, threshold: float | Literal["otsu"]) -> Tensor:
 
 def otsu_thresholds(maps: Tensor) -> Tensor:
     """Otsu's threshold of each map (slices, size, size), as (slices, 1, 1); none is passed where a map is flat."""
+    from skimage.filters import threshold_otsu  # not needed for predicting, and takes its time to load
+
     found = [threshold_otsu(plane) if plane.min() < plane.max() else np.inf for plane in maps.numpy()]
     return torch.tensor(found, dtype=torch.float32).view(-1, 1, 1)
 
