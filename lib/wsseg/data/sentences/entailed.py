@@ -22,7 +22,7 @@ TURNED = 0.9
 """Least cosine between a scan's axis and the patient's left and right for it to have a middle."""
 
 SEEN_WHOLE = 0.9
-"""Part of the body's broad lines that must show air at both ends, else the scan's middle is not the body's."""
+"""Part of the body's broad lines that must thin out at both ends, else the scan's middle is not the body's."""
 
 _MORE = re.compile(
     r"\b(another|other|second|additional|further|elsewhere|contralateral|midline|callosum|multiple|multifocal|cross|"
@@ -88,15 +88,24 @@ def halves_of(scan: CutScan) -> NDArray[np.uint8]:
     x, y, z = np.indices(scan.volume.shape, sparse=True)
     right_mm = stack.grid.cut(affine[0, 0] * x + affine[0, 1] * y + affine[0, 2] * z)
     across = 0 if stack.grid.axis == 0 else 1
-    limits = _body(np.moveaxis(stack.tissue, across, -1).any(axis=1), np.moveaxis(right_mm, across, -1).mean(axis=1))
+    thickness = np.moveaxis(stack.tissue, across, -1).sum(axis=1)
+    limits = _body(thickness, np.moveaxis(right_mm, across, -1).mean(axis=1))
     if limits is None:
         return unknown
     middle, reach = sum(limits) / 2, MARGIN * (limits[1] - limits[0])
     return np.select([right_mm < middle - reach, right_mm > middle + reach], [LEFT, RIGHT], 0).astype(np.uint8)
 
 
-def _body(lines: NDArray[np.bool_], right_mm: NDArray[np.float64]) -> tuple[float, float] | None:
-    """The body's limits in mm, median over lines (n, from left to right) of tissue; None where it is not seen whole."""
+def _body(thickness: NDArray[np.int_], right_mm: NDArray[np.float64]) -> tuple[float, float] | None:
+    """The limits in mm within which a body has half its greatest thickness at least, None where it has more at an end.
+
+    Arms and flanks may be cut off then, of an ellipse no more than a fifteenth of its width.
+
+    Args:
+        thickness: pixels of tissue along lines (n, across) from the patient's left to right.
+        right_mm: (n, across), where they lie.
+    """
+    lines = 2 * thickness > thickness.max(axis=1, keepdims=True)
     lines, right_mm = lines[lines.any(axis=1)], right_mm[lines.any(axis=1)]
     if not len(lines):
         return None
