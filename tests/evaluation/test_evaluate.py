@@ -216,6 +216,8 @@ def test_pictures_are_scored_with_and_without_their_sentences(
     rows = {row.what: row.mean for row in told.table()}
     assert rows["IoU, whole volumes"] == pytest.approx(np.mean([v.dice / (2 - v.dice) for v in told.volumes]))
     assert 0.6 < rows["IoU, whole volumes"] < rows["Dice, whole volumes"] < 1
+    assert 0.3 < rows["AJI of nuclei"] < 1
+    assert 50 < rows["nuclei found, % of the reference's"] < 200
     assert len(list((tmp_path / "out").glob("*.png"))) == 4
     untold = evaluate(segmenter, pictures, "nothing", seeds=1)
     assert [v.dice for v in untold.volumes] != [v.dice for v in told.volumes], "the sentence is read"

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from wsseg.data.sides import turned
 from wsseg.data.targets import Targets
 
 
@@ -33,6 +34,8 @@ class Variety:
             without labels; else there is black.
         neighbours: slices on either side that are seen with each, as further channels.
         mirrored: left and right may change places; not where classes are told apart by side.
+        upright: slices are pictures as people see them: the sides that a sentence
+            names change with the way a picture is laid down.
         aimed: in four of five samples the square's middle lies near a labelled pixel,
             of each class alike; the fifth is any slice.
         placed: three further channels say where each pixel lies, see :func:`places`; slices keep their order.
@@ -49,6 +52,7 @@ class Variety:
     within: bool = False
     neighbours: int = 0
     mirrored: bool = True
+    upright: bool = False
     aimed: bool = False
     placed: bool = False
 
@@ -76,6 +80,7 @@ def stained_tissue(crop: int) -> Variety:
         stain=0.3,
         crop=crop,
         within=True,
+        upright=True,
     )
 
 
@@ -133,6 +138,10 @@ class Augmentation:
         )
         return replace(self, shift=(down, right))
 
+    def sentence(self, text: str) -> str:
+        """A sentence on an upright picture, as it is true after flip and the nearest quarter turn."""
+        return turned(text, self.flip, round(self.angle / (np.pi / 2)))
+
     def matrix(self, seen: float, within: bool) -> list[list[float]]:
         """The 2 x 3 sampling transform for ``affine_grid`` (columns, rows); ``seen`` is the part of the side."""
         room = 1 - seen / 2 if within else 1.0
@@ -176,7 +185,11 @@ def augment(
     if heights is not None:
         astray = torch.tensor([draw.astray for draw in draws], dtype=images.dtype)[:, :, None, None]
         varied = torch.cat([varied, _placed(heights, grid) + astray], dim=1)
-    return varied, targets.moved(move)
+    told = targets.moved(move)
+    if variety.upright:
+        texts = (draw.sentence(text) for draw, text in zip(draws, targets.texts, strict=True))
+        told = replace(told, texts=tuple(texts))
+    return varied, told
 
 
 def places(heights: Tensor, size: Sequence[int]) -> Tensor:

@@ -5,8 +5,9 @@ Positive slices are those where the reference shows the class. Dice and the
 scan's native resolution; an empty prediction counts as the image diagonal.
 Whole volumes are scored by 3-D Dice and 3-D HD95. Presence is scored by the
 area under the ROC curve over all slices, where some show a class and some do
-not. Everything is repeated with several noise seeds: mean and standard
-deviation over them.
+not. In pictures single nuclei are counted and scored by AJI, parted in mask and
+reference alike, as references do not tell them apart. Everything is repeated
+with several noise seeds: mean and standard deviation over them.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from __future__ import annotations
 import csv
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from PIL import Image
 from scipy.stats import rankdata
 
 from wsseg.evaluation.cases import Case, check_texts, load_cases
+from wsseg.evaluation.instances import NucleiScore, score_nuclei
 from wsseg.evaluation.metrics import SliceScore, VolumeScore, score_slices, score_volume
 from wsseg.evaluation.preview import contact_sheet, save_picture
 from wsseg.files import make_folder, whole_file
@@ -51,6 +53,7 @@ class Evaluation:
     slices: list[SliceScore]
     volumes: list[VolumeScore]
     auc: dict[int, float]
+    nuclei: list[NucleiScore] = field(default_factory=list)
 
     def table(self) -> list[Row]:
         """The figures, each a mean over noise seeds with its spread."""
@@ -66,6 +69,11 @@ class Evaluation:
             "confidence against Dice of whole volumes, rank correlation": [self._rank_correlation(k) for k in seeds],
             "seconds per volume": [_mean([v.seconds for v in self.volumes if v.seed == k]) for k in seeds],
         }
+        if self.nuclei:
+            rows["AJI of nuclei"] = [_mean([n.aji for n in self.nuclei if n.seed == k]) for k in seeds]
+            rows["nuclei found, % of the reference's"] = [
+                100 * _mean([n.found / n.true for n in self.nuclei if n.seed == k and n.true]) for k in seeds
+            ]
         if self.auc:
             rows["AUC, presence per slice"] = [self.auc[k] for k in seeds]
         return [Row(what, float(np.mean(values)), float(np.std(values))) for what, values in rows.items()]
@@ -123,6 +131,7 @@ def evaluate(
     slices: list[SliceScore] = []
     volumes: list[VolumeScore] = []
     auc: dict[int, float] = {}
+    nuclei: list[NucleiScore] = []
     for seed in range(seeds):
         decided: list[tuple[Presence, NDArray[np.float32]]] = []
         for index, case in enumerate(cases):
@@ -132,13 +141,15 @@ def evaluate(
             took = time.perf_counter() - started
             slices += score_slices(case, result, seed)
             volumes += score_volume(case, result, seed, took)
+            if case.scan.colour:
+                nuclei += score_nuclei(case, result, seed)
             decided.append((case.presence, result.presence))
             if out is not None and seed == 0:
                 save_picture(out / f"{case.name}.png", _overlay(case, result, segmenter))
             progress((seed * len(cases) + index + 1) / (seeds * len(cases)))
         if given == "nothing":
             auc[seed] = _presence_auc(decided)
-    found = Evaluation(slices, volumes, auc)
+    found = Evaluation(slices, volumes, auc, nuclei)
     if out is not None:
         _write_csv(out / "slices.csv", [asdict(score) for score in slices])
         _write_csv(out / "volumes.csv", [asdict(score) for score in volumes])
