@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import unquote, urlsplit
 
 from wsseg.archive.client import Pacs
-from wsseg.errors import WssegError
+from wsseg.errors import UnavailableError, WssegError
 from wsseg.files import make_folder, whole_file
-from wsseg.images.dicom.seg import Identity
+from wsseg.images.dicom.seg import Identity, write_seg
+from wsseg.images.dicom.series import DicomScan
+from wsseg.images.segments import Segments
+from wsseg.images.volume import Volume
 
 REMOTE = ("http://", "https://")
 
@@ -76,3 +80,25 @@ def open_destination(address: str) -> Destination:
     if address.startswith(REMOTE):
         return ArchiveDestination(Pacs(address))
     return FolderDestination(Path(unquote(urlsplit(address).path)))
+
+
+def deliver(destination: Destination, mask: Volume, scan: DicomScan, segments: Segments) -> None:
+    """Send a mask as DICOM SEG, unless it is there from an earlier try.
+
+    Its UIDs are derived from the series, the model and its version; it is
+    delivered when the destination says that it has it.
+
+    Raises:
+        UnavailableError: the destination does not answer, or does not list it yet.
+        WssegError: a SEG cannot be written of it.
+    """
+    study = str(scan.sources[0].StudyInstanceUID)
+    identity = Identity.derived(scan.series_uid, segments.author, segments.version)
+    if destination.holds(study, identity):
+        return
+    with tempfile.TemporaryDirectory(prefix="wsseg-") as folder:
+        seg = Path(folder) / "seg.dcm"
+        write_seg(seg, mask, scan, segments, identity)
+        destination.store(seg, study, identity)
+    if not destination.holds(study, identity):
+        raise UnavailableError("the result was sent, but the archive does not list it yet")

@@ -174,7 +174,8 @@ class Run:
         claims = self._work.claim(window - out, self._owner)
         for start in range(0, len(claims), self._bundle):
             bundle = claims[start : start + self._bundle]
-            key, resources = f"{name}-{uuid4().hex}", self._workers.needed
+            # One group: a key that is a mere text is a group of its own, which the scheduler remembers for ever.
+            key, resources = (name, uuid4().hex), self._workers.needed
             future = client.submit(handle, name, bundle, key=key, resources=resources)
             self._under_way[future] = bundle
             future.add_done_callback(self._ended.put)

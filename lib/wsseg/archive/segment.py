@@ -8,14 +8,12 @@ import time
 from pathlib import Path
 
 from wsseg.archive.client import Pacs, RefusedError
-from wsseg.archive.destination import Destination
+from wsseg.archive.destination import Destination, deliver
 from wsseg.archive.work import Claim, Outcome
 from wsseg.errors import FullError, UnavailableError, WssegError, naming
-from wsseg.images.dicom.seg import Identity, write_seg
-from wsseg.images.dicom.series import DicomScan, read_series
+from wsseg.images.dicom.series import read_series
 from wsseg.images.scan import check_scan
 from wsseg.inference.headers import check_header
-from wsseg.inference.result import Segmentation
 from wsseg.inference.segmenter import Segmenter
 from wsseg.inference.summary import Summary
 
@@ -49,28 +47,14 @@ class SeriesSegmenter:
 
     def _segment(self, claim: Claim) -> Summary:
         with tempfile.TemporaryDirectory(prefix="wsseg-") as name, naming(Path(name), claim.series.uid):
-            folder = Path(name)
-            images, seg = folder / "images", folder / "seg.dcm"
-            images.mkdir()
-            self._pacs.fetch(claim.series, images)
-            scan = read_series(images)
+            self._pacs.fetch(claim.series, Path(name))
+            scan = read_series(Path(name))
             check_header(scan.sources[0], self._segmenter.package)
             check_scan(scan.volume, scan.series_uid)
             with self._computing:
                 result = self._segmenter(scan.volume)
-            self._deliver(seg, result, scan, claim.series.study)
+            deliver(self._destination, result.mask, scan, result.segments(self._segmenter.package))
             return Summary.of(result)
-
-    def _deliver(self, seg: Path, result: Segmentation, scan: DicomScan, study: str) -> None:
-        """Send the SEG unless it is there from an earlier try; it is done when the destination says that it has it."""
-        package = self._segmenter.package
-        identity = Identity.derived(scan.series_uid, package.name, package.metadata.version)
-        if self._destination.holds(study, identity):
-            return
-        write_seg(seg, result.mask, scan, result.segments(package), identity)
-        self._destination.store(seg, study, identity)
-        if not self._destination.holds(study, identity):
-            raise UnavailableError("the result was sent, but the archive does not list it yet")
 
 
 def _sentence(error: Exception) -> str:

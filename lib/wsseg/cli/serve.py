@@ -24,9 +24,22 @@ def serve(
     ] = False,
     max_upload_mb: Annotated[int, typer.Option(min=1, help="Largest request that is taken.")] = DEFAULT_MAX_UPLOAD_MB,
     max_scan_gb: MaxScanGb = None,
+    dicom_port: Annotated[int, typer.Option(min=0, max=65535, help="Of a DICOM node (C-STORE); 0 for none.")] = 0,
+    dicom_host: Annotated[str, typer.Option(help="Address that the node listens on.")] = "127.0.0.1",
+    aet: Annotated[str, typer.Option(help="The node's title.")] = "WSSEG",
+    dicom_callers: Annotated[str, typer.Option(help="Titles of those who may send, separated by commas.")] = "",
+    dicom_rules: Annotated[str, typer.Option(help="CSV: model, and modality, body part, description.")] = "",
+    dicom_to: Annotated[str, typer.Option(help="Archive's URL or folder that its results go to.")] = "",
 ) -> None:
     """Serve the models to 3D Slicer, OHIF and MITK; makes a demo study where none are named."""
+    from wsseg.server.node.settings import NodeSettings
     from wsseg.server.serve import serve as run
 
     allow(max_scan_gb)
+    node = NodeSettings(
+        host=dicom_host, port=dicom_port, aet=aet, callers=dicom_callers, rules=dicom_rules, to=dicom_to
+    )
+    if dicom_port:
+        node.check()
+    node.to_environment()
     run(studies, host, port, [name for name in models.split(",") if name], token_file, behind_proxy, max_upload_mb)

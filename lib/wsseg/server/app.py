@@ -30,6 +30,8 @@ from wsseg.server.compute import Compute
 from wsseg.server.interrupt import when_interrupted
 from wsseg.server.jobs.batch import Batch
 from wsseg.server.jobs.jobs import Jobs
+from wsseg.server.node.settings import NodeSettings
+from wsseg.server.node.station import open_node
 from wsseg.server.sessions import WholeSessions
 from wsseg.server.studies.labels import Labels
 from wsseg.server.studies.snapshot import write_snapshot
@@ -194,6 +196,9 @@ class WssegApp(MONAILabelApp):
         self.jobs.resume()
         when_interrupted(self.jobs.pause)
         when_interrupted(self.batch.stop)
+        listening = open_node(NodeSettings(), self.compute)
+        if listening is not None:
+            when_interrupted(listening.stop)
         for task in self._infers.values():
             task.load()
         # All that was imported stays; a collection that walks it would stop every thread for a second.
