@@ -123,6 +123,7 @@ async function open(id, why = "", asked = []) {
   $("empty").hidden = true;
   const picture = `url("${api.spriteOf(id, model.name)}")`;
   document.body.style.setProperty("--sprite", picture);
+  desk.planes.fetchAhead();
   ruler.open(scan);
   mosaic.open(scan);
   labels.open(scan, model.name);

@@ -31,6 +31,7 @@ export class Desk {
       drawings: (slice) => of.drawings().filter((one) => one.slice === slice),
       color: of.color,
       mask: of.mask,
+      windowed: () => this.cuts.forEach((cut) => cut.draw()),
       sketched: (tool, points) => this.made(tool, points),
     });
     this.hand = new Hand($("slice-canvas"), this.view, {
@@ -142,7 +143,6 @@ export class Desk {
   setWindow(name) {
     if (name === "auto") this.view.autoWindow();
     else this.view.setWindow(PRESETS[name]);
-    for (const cut of this.cuts) cut.draw();
   }
 
   /** The next window that this scan can be shown through. */
@@ -216,7 +216,9 @@ class Cut {
     const { desk, canvas, along } = this;
     const { layout, cross, slice } = desk;
     const place = along === "right" ? cross[1] : cross[0];
-    this.picture.cut((index) => desk.planes.at(index), layout, along, place, desk.view.window);
+    const shown = `${layout.id} ${place} ${desk.view.window} ${Object.keys(desk.planes.held).length}`;
+    if (shown !== this.shown) this.picture.cut((index) => desk.planes.at(index), layout, along, place, desk.view.window);
+    this.shown = shown; // going through the slices moves the line alone
     const { width, height } = this.picture.canvas;
     Object.assign(canvas, { width, height });
     const pen = canvas.getContext("2d");

@@ -20,9 +20,14 @@ export class Planes {
 
   /** Show another scan; nothing of the one before is kept. */
   open(layout, model) {
-    Object.assign(this, { layout, model, held: new Array(layout.slices), wanted: 0, running: false });
-    this.asked = new Set();
+    Object.assign(this, { layout, model, held: new Array(layout.slices), wanted: 0, running: false, ahead: false });
     this.generation++;
+  }
+
+  /** Fetch slices that nobody looks at yet too: the thumbnails, which need the server as well, are there. */
+  fetchAhead() {
+    this.ahead = true;
+    this.look(this.wanted);
   }
 
   /** The slice at an index, null while it is not there: {codes, slope, intercept}. */
@@ -66,6 +71,7 @@ export class Planes {
       const alone = held.every((plane) => !plane);
       return alone ? [wanted, 1] : this.block(wanted);
     }
+    if (!this.ahead) return null;
     const most = Math.floor(MOST_BYTES / (right.pixels * down.pixels * (colour ? 3 : 2)));
     for (let away = 1; away < slices; away++) {
       for (const index of [wanted + away, wanted - away]) {

@@ -16,6 +16,7 @@ export class View {
    * @param {(index: number) => object[]} of.drawings on a slice
    * @param {(label: string) => string} of.color
    * @param {() => object|null} of.mask {values, colors}
+   * @param {() => void} of.windowed another window was chosen
    * @param {(tool: string, points: number[][]) => object} of.sketched a drawing of what is being drawn
    */
   constructor(canvas, of) {
@@ -46,6 +47,7 @@ export class View {
   setWindow(chosen) {
     this.window = chosen;
     this.windowed = true;
+    this.of.windowed();
     this.draw();
   }
 
