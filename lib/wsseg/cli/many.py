@@ -11,7 +11,6 @@ import typer
 from wsseg.cli.common import errors, printed
 from wsseg.cli.progress import LongBar
 from wsseg.errors import WssegError
-from wsseg.images.formats import MASKS
 
 if TYPE_CHECKING:
     from wsseg.inference.many import ManyProgress
@@ -22,6 +21,7 @@ SOME_FAILED = 1
 
 def is_many(scan: Path, out: Path) -> bool:
     """Whether a folder or a table is to be segmented into a folder."""
+    from wsseg.images.formats import MASKS
     from wsseg.images.listing import TABLE
     from wsseg.images.scan import SEG
 
