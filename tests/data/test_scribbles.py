@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from wsseg.data.augment import Variety
-from wsseg.data.kinds import PRESENCE, SCRIBBLES
+from wsseg.data.kinds import MASKS, PRESENCE, SCRIBBLES
 from wsseg.data.preprocess import View
 from wsseg.data.slices import load_slices
 from wsseg.errors import WssegError
@@ -99,3 +99,13 @@ def test_scribbles_are_read_beside_presence(folder: Path) -> None:
     data = load_slices(folder, HEART, View(64, pixel_mm=2.0), (PRESENCE,), (SCRIBBLES,))
     assert int(((data.targets.pixels > 0) & (data.targets.pixels < 255)).sum()) == 8
     assert torch.equal((data.targets.pixels > 0).flatten(1).any(dim=1), data.targets.presence[:, 0] == 1)
+
+
+def test_a_mask_is_counted_as_a_mask_and_a_stroke_as_a_stroke(folder: Path) -> None:
+    mask = np.ones((40, 60, 3), np.uint8)
+    mask[20:] = 2
+    write_nifti(folder / "b_label.nii.gz", mask, np.diag([2.0, 2.0, 8.0, 1.0]))
+    data = load_slices(folder, HEART, View(64, pixel_mm=2.0), (MASKS, SCRIBBLES))
+    assert data.cases == ("a", "b")
+    assert MASKS.bears(data.targets).tolist() == [False] * 3 + [True] * 3
+    assert int(SCRIBBLES.bears(data.targets).sum()) == 1

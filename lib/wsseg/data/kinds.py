@@ -118,7 +118,7 @@ class _DrawnKind(LabelKind[Path]):
         return presence_of_marks(_marked(pixels, classes), complete=(pixels == BACKGROUND).flatten(1).any(dim=1))
 
     def bears(self, targets: Targets) -> Tensor:
-        return targets.pixels.flatten(1).any(dim=1)
+        return targets.pixels.flatten(1).any(dim=1) & ~targets.whole
 
     def lacking(self, targets: Iterable[Targets], labels: LabelSpace) -> list[str]:
         drawn = {int(value) for each in targets for value in each.pixels.unique()}
@@ -186,6 +186,9 @@ class _MaskKind(_DrawnKind):
 
     def nothing_in(self, folder: Path) -> str:
         return f"{folder}: no scan has a _label file beside it"
+
+    def bears(self, targets: Targets) -> Tensor:
+        return targets.whole
 
     def pixel_labels(self, file: Path, grid: Volume, labels: LabelSpace) -> NDArray[np.uint8]:
         found = read_mask(file, grid, len(labels))

@@ -119,7 +119,7 @@ class _PointKind(_PlacedKind[PointMark]):
         return replace(unknown, pixels=pixels)
 
     def bears(self, targets: Targets) -> Tensor:
-        return ((targets.pixels > 0) & (targets.pixels < BACKGROUND)).flatten(1).any(dim=1)
+        return ((targets.pixels > 0) & (targets.pixels < BACKGROUND)).flatten(1).any(dim=1) & ~targets.whole
 
 
 def _presence(marks: Sequence[BoxMark] | Sequence[PointMark], slices: int, classes: int) -> Tensor:
