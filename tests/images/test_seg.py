@@ -195,9 +195,9 @@ def test_a_remark_stands_where_viewers_show_it(package: ModelPackage, tmp_path: 
     remark = f"does not fit the model, p = 1e-06: unlike its training scans in size{' and more' * 200}"
     write_seg(tmp_path / "seg.dcm", mask_of(scan, [1]), scan, replace(package.segments, remark=remark))
     seg = dcmread(tmp_path / "seg.dcm")
-    assert seg.SeriesDescription == f"{package.name} {package.metadata.version}: {remark}"[:64]
-    assert seg.ContentDescription == remark[:64]
-    assert [each.SegmentDescription for each in seg.SegmentSequence] == [remark[:1024]]
+    assert seg.SeriesDescription == f"{package.name} {package.metadata.version}: {remark}"[:64].rstrip()
+    assert seg.ContentDescription == remark[:64].rstrip()
+    assert [each.SegmentDescription for each in seg.SegmentSequence] == [remark[:1024].rstrip()]
 
 
 def test_empty_mask_lists_every_class_without_a_pixel(package: ModelPackage, tmp_path: Path) -> None:
