@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from wsseg.losses.pixels import drawn_cross_entropy, overlap_loss, pixel_cross_entropy
+from wsseg.losses.pixels import MOST_BACKGROUND, drawn_cross_entropy, overlap_loss, pixel_cross_entropy
 
 
 def _case() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -56,7 +56,7 @@ def test_background_does_not_swamp_the_classes() -> None:
     known = torch.ones(1, 40, 40, dtype=torch.bool)
     loss = drawn_cross_entropy(logits, target, known)
     wrong, right = functional.softplus(torch.tensor([3.0, -3.0]))
-    assert float(loss) == pytest.approx(float((wrong + 10 * right) / 11), rel=1e-5)
+    assert float(loss) == pytest.approx(float((wrong + MOST_BACKGROUND * right) / (1 + MOST_BACKGROUND)), rel=1e-5)
 
 
 def test_a_few_strokes_of_background_weigh_what_they_are() -> None:
