@@ -335,11 +335,14 @@ def test_reply(row: Row, server: Server, names: dict[str, str], made: Path) -> N
 
 
 def test_every_route_is_in_the_table(server: Server) -> None:
-    """An endpoint that a later MONAI Label adds is seen."""
+    """An endpoint that a later MONAI Label adds is seen; our own have tests of their own."""
     asked = {(method, path.split("?")[0]) for method, path in (row.ask.split(" ", 1) for row in ROWS)}
     known = requests.get(f"{server.url}/openapi.json", timeout=60).json()["paths"]
     theirs = {
-        (method.upper(), path) for path, methods in known.items() for method in methods if "/annotate/" not in path
+        (method.upper(), path)
+        for path, methods in known.items()
+        for method in methods
+        if not path.startswith(("/annotate/", "/archive/", "/metrics", "/health"))
     }
     for method, path in theirs:
         shape = re.compile(re.sub(r"\\{.*?\\}", "[^/]+", re.escape(path)))
