@@ -56,7 +56,7 @@ def test_installed_wheel_segments_elsewhere(wheel: Path, phantom_data: Path, tmp
     install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(site), str(wheel)]
     subprocess.run(install, check=True)
     environment = {**os.environ, "PYTHONPATH": str(site), "WSSEG_HOME": str(home())}
-    where = "import wsseg, wsseg.models.package as p; print(wsseg.__file__); print(p.bundled('model'))"
+    where = "import wsseg, wsseg.models.shelf as p; print(wsseg.__file__); print(p.bundled('model'))"
     found = _run([sys.executable, "-c", where], environment, tmp_path).split()
     assert all(Path(path).is_relative_to(site) for path in found)
     scan = next(phantom_data.glob("*[0-9].nii.gz"))
