@@ -236,7 +236,7 @@ def test_masks_from_a_viewer_and_sentences_train_the_head(
     Image.fromarray(tissue(0)[0]).save(tmp_path / "colours.png")
     for file, sentence in (
         (drawn(tmp_path, "lossy.jpg"), "lossy.jpg: unknown file type for a mask"),
-        (tmp_path / "colours.png", "colours.png: is a colour picture, what is drawn must have one value a pixel"),
+        (tmp_path / "colours.png", "colours.png: is a colour picture, a mask holds class values"),
     ):
         with file.open("rb") as sent:
             reply = requests.put(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -96,7 +97,6 @@ def train(
         NothingYetError: it is to finish, and has learned too little; its checkpoint is left.
         PausedError: it was to pause, and has.
     """
-    torch.set_flush_denormal(True)  # those of a network that is sure make steps ten times slower
     accelerator = Accelerator(cpu=not torch.cuda.is_available())
     stages = method.stages()
     lengths = [settings.steps or stage.steps for stage in stages]
@@ -106,15 +106,26 @@ def train(
     if saved:
         run.restore(saved)
     method.to(accelerator.device)
-    for index in range(run.first, len(stages)):
-        resumed = saved if saved and index == run.first and saved.step else None
-        run.data = data.with_pixels(_pixel_labels(run, stages[index], data, resumed is not None))
-        _train_stage(run, index, resumed)
-        if run.finished:
-            break
+    with _without_denormals():
+        for index in range(run.first, len(stages)):
+            resumed = saved if saved and index == run.first and saved.step else None
+            run.data = data.with_pixels(_pixel_labels(run, stages[index], data, resumed is not None))
+            _train_stage(run, index, resumed)
+            if run.finished:
+                break
     method.requires_grad_(False).eval().cpu()
     run.curves.close()
     return Outcome(run.origin, run.elapsed(), run.done, run.total)
+
+
+@contextmanager
+def _without_denormals() -> Iterator[None]:
+    """Those of a network that is sure make steps ten times slower; whoever computes after training has them again."""
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
 
 
 def _pixel_labels(run: RunState, stage: Stage, data: LabelledSlices, resumed: bool) -> Tensor:
