@@ -50,6 +50,7 @@ from wsseg.models.shelf import find_package, publish, versions
 from wsseg.server.jobs.jobs import Jobs
 from wsseg.server.jobs.lock import TrainerLock
 from wsseg.training.checkpoint import CHECKPOINT, Checkpoint
+from wsseg.training.progress import TrainingProgress
 
 MODEL = "tiny"
 PATIENCE = 300.0
@@ -124,6 +125,10 @@ class Bench:
         """Whether the job has come further."""
         return self.step() > step
 
+    def goes_on(self, told: TrainingProgress) -> bool:
+        """Whether a trainer trains, and has told something else."""
+        return self.trains() and self.jobs.progress() != told
+
     def saved(self) -> int:
         """The step at which the newest job's checkpoint goes on, 0 where there is none yet."""
         job = self.jobs.newest()
@@ -178,7 +183,8 @@ def kill_anywhere(bench: Bench, kills: int, chance: random.Random) -> Tally:
         began = time.monotonic()
         saved = bench.saved()
         bench.look(tally)
-        wait_for("the next trainer", lambda: bench.lock.pid() is not None and bench.jobs.progress().phase == "training")
+        told = bench.jobs.progress()  # by the trainer that was killed, until the next one tells its own
+        wait_for("the next trainer", partial(bench.goes_on, told))
         tally.seconds.append(time.monotonic() - began)
         if bench.step() < saved:
             tally.wrong.append(f"kill {number}: at step {bench.step()} after a checkpoint at {saved}")

@@ -165,7 +165,7 @@ def test_whole_loop(user: Visit, server: Server) -> None:
     page.locator("#next-case").click()
     expect(page.locator("#why")).to_contain_text("Why this case: ")
     expect(page.locator("#scan-name")).to_have_text(re.compile("head_3|keyed|lost|refused|long"))
-    asked = re.findall(r"\d+", page.locator("#why").inner_text().partition("slices ")[2])
+    asked = re.findall(r"\d+", page.locator("#why").inner_text().rpartition("slices ")[2])
     expect(page.locator(".tile[data-asked]")).to_have_count(len(asked))
     user.picture("3 next case")
 

@@ -219,7 +219,7 @@ def test_next_case_marks_and_sentence_in_the_browser(server: Server, tmp_path: P
         page.locator("#scans li", has_text="LARGE").click()
         expect(page.locator("#scan-name")).to_have_text("LARGE")
         box = tile.bounding_box()
-        assert box["width"] > 500
+        assert box["width"] > 300, "beside the slice view"
         assert box["width"] / box["height"] == pytest.approx(1.5, abs=0.01)
         assert box["y"] + box["height"] < 920, "seen without scrolling"
         user.picture("picture")

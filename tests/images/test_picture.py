@@ -30,7 +30,7 @@ def test_colours_come_as_columns_rows_and_one_slice(tmp_path: Path, extension: s
     apart = np.abs(volume.voxels[:, :, 0].swapaxes(0, 1).astype(int) - PICTURE)
     assert apart.mean() < (20 if extension in (".jpg", ".jpeg") else 1e-9)
     grid = read_grid(path)
-    assert (grid.shape, grid.colour) == (volume.shape, False)
+    assert (grid.shape, grid.colour) == (volume.shape, True)
 
 
 def test_a_picture_is_shown_as_it_hangs(tmp_path: Path) -> None:

@@ -35,6 +35,10 @@ logging.getLogger("PIL").setLevel(logging.CRITICAL + 1)
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
+GREY = ("1", "L")
+"""Pillow's modes of pictures without colours."""
+
+
 def read_picture(path: Path) -> Image.Image:
     """A TIFF, PNG or JPEG, decoded to its end.
 
@@ -50,15 +54,15 @@ def read_picture(path: Path) -> Image.Image:
 def read_pixels(path: Path) -> Volume:
     """The pixels of a picture as stored, uint8: (columns, rows, 1) of grey ones, else (columns, rows, 1, 3) in RGB."""
     picture = read_picture(path)
-    grey = picture.mode in ("1", "L")
-    pixels = np.asarray(picture.convert("L" if grey else "RGB"))
+    pixels = np.asarray(picture.convert("L" if picture.mode in GREY else "RGB"))
     return Volume(np.ascontiguousarray(pixels.swapaxes(0, 1)[:, :, None]), UPRIGHT)
 
 
 def read_pixels_grid(path: Path) -> Volume:
     """:func:`read_pixels` without the pixels: all are 0, and none is decoded."""
     with _opened(path) as picture:
-        return Volume(np.broadcast_to(np.uint8(0), (*picture.size, 1)), UPRIGHT)
+        colours = () if picture.mode in GREY else (3,)
+        return Volume(np.broadcast_to(np.uint8(0), (*picture.size, 1, *colours)), UPRIGHT)
 
 
 def write_png(path: Path, mask: Volume) -> None:
