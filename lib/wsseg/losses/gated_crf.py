@@ -69,7 +69,7 @@ def gated_crf(probability: Tensor, image: Tensor) -> Tensor:
 def _contrast(image: Tensor) -> Tensor:
     """Standard deviation around each pixel, that of noise at least, (batch, channels, rows, columns)."""
     mean, square = _around(image), _around(image**2)
-    noise = NOISE * noise_of(image)[..., None, None]
+    noise = NOISE * _noise(image)[..., None, None]
     return (square - mean**2).clamp(min=0).sqrt().maximum(noise).clamp(min=1e-3)
 
 
@@ -81,7 +81,7 @@ def _around(image: Tensor) -> Tensor:
     return image
 
 
-def noise_of(image: Tensor) -> Tensor:
+def _noise(image: Tensor) -> Tensor:
     """Median difference between neighbours, in every third row and without black and white, (batch, channels)."""
     rows = image[..., ::3, :]
     step = (rows[..., 1:] - rows[..., :-1]).abs()

@@ -51,6 +51,7 @@ from wsseg.losses.soft_labels import ClassCertainty, mixed_opinions, soft_cross_
 from wsseg.methods.base import Count, Method, Prediction, Rate, Settings, Stage, Steps, Temperature, Weight, Width
 from wsseg.methods.prompt import Pass, Prompt
 from wsseg.methods.shared.held_back import dice_beside_borders, volume_agreement
+from wsseg.methods.shared.masks import against_background, mask_of
 from wsseg.methods.shared.place import square_around
 from wsseg.methods.shared.poses import POSES, Pose, posed, unposed
 from wsseg.methods.shared.teacher import AveragedTeacher
@@ -258,7 +259,7 @@ class PCLMix(Method[PCLMixSettings]):
 
     def predict(self, images: Tensor, prompt: Prompt, pass_: Pass) -> Prediction:
         """Look at the whole slices, then again at the square around what was found."""
-        against = _against_background(self._looks(images, pass_).mean(dim=0))
+        against = against_background(self._looks(images, pass_).mean(dim=0))
         return Prediction(prompt.clear(against), prompt.decide(against.flatten(2).amax(dim=2)))
 
     def score(self, held: LabelledSlices, chunk: int) -> float:
@@ -272,8 +273,8 @@ class PCLMix(Method[PCLMixSettings]):
         for case in range(len(held.cases)):
             rows = held.case == case
             looks = self._looks(held.images[rows].to(device), Pass(chunk))
-            masks[rows] = _mask(looks.mean(dim=0))
-            agreement.append(volume_agreement([_mask(look) for look in looks], self.classes))
+            masks[rows] = mask_of(against_background(looks.mean(dim=0)))
+            agreement.append(volume_agreement([mask_of(against_background(look)) for look in looks], self.classes))
         dice = dice_beside_borders(masks, *held.targets.known_pixels(), self.classes)
         return dice * float(torch.tensor(agreement).mean())
 
@@ -299,17 +300,6 @@ class PCLMix(Method[PCLMixSettings]):
             found.append(torch.stack(answers).cpu())
             pass_.progress((int(part[-1]) + 1) / len(images))
         return torch.cat(found, dim=1)
-
-
-def _against_background(found: Tensor) -> Tensor:
-    """Of each class against background: the greatest of several classes may have less than half of a pixel."""
-    return found[:, 1:] / (found[:, 1:] + found[:, :1]).clamp(min=1e-6)
-
-
-def _mask(found: Tensor) -> Tensor:
-    """Classes (slices, rows, columns), 0 background, of (slices, 1 + classes, rows, columns)."""
-    against = _against_background(found)
-    return torch.where(against.amax(dim=1) > 0.5, against.argmax(dim=1) + 1, 0)
 
 
 @contextmanager

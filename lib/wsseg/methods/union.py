@@ -38,6 +38,7 @@ from wsseg.losses.gated_crf import gated_crf
 from wsseg.losses.pixels import drawn_cross_entropy, overlap_loss
 from wsseg.methods.base import Method, Prediction, Settings, Stage
 from wsseg.methods.prompt import Pass, Prompt
+from wsseg.methods.shared.masks import against_background
 from wsseg.networks.residual_unet import ResidualUNet
 
 RISE = 0.2
@@ -139,8 +140,7 @@ class Union(Method[UnionSettings]):
 
     def predict(self, images: Tensor, prompt: Prompt, pass_: Pass) -> Prediction:
         found = self._probabilities(images, pass_)
-        # Of the class against background: the greatest of several classes may have less than half of a pixel.
-        against = found[:, 1:] / (found[:, 1:] + found[:, :1]).clamp(min=1e-6)
+        against = against_background(found)
         return Prediction(prompt.clear(against), prompt.decide(against.flatten(2).amax(dim=2)))
 
     def _probabilities(self, images: Tensor, pass_: Pass) -> Tensor:

@@ -10,6 +10,7 @@ from wsseg.images.pieces import likely_pieces
 from wsseg.inference.device import slices_per_pass
 from wsseg.methods.base import Method
 from wsseg.methods.prompt import Pass, Prompt
+from wsseg.methods.shared.masks import mask_of
 
 LOOKED_AT = 12
 """Scans, evenly over the data."""
@@ -32,7 +33,7 @@ def in_one_piece(method: Method, data: LabelledSlices) -> bool:
         rows = torch.nonzero(data.case == int(case))[:, 0]
         with torch.no_grad():
             maps = method.predict(data.images[rows], Prompt(), Pass(chunk)).probabilities
-        mask = torch.where(maps.amax(dim=1) > 0.5, maps.argmax(dim=1) + 1, 0).to(torch.uint8).numpy()
+        mask = mask_of(maps).to(torch.uint8).numpy()
         likely = likely_pieces(mask, maps.numpy(), {})
         targets = data.targets.at(rows)
         for k in range(method.classes):

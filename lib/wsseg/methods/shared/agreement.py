@@ -10,6 +10,7 @@ from torch import Tensor
 
 from wsseg.data.targets import Targets, pixel_target
 from wsseg.labels.space import NO, YES
+from wsseg.methods.shared.masks import mask_of
 
 
 class Agreement:
@@ -33,7 +34,7 @@ class Agreement:
             presence: (slices, classes) in [0, 1].
             targets: what people said of the same slices.
         """
-        mask = torch.where(probabilities.amax(dim=1) > 0.5, probabilities.argmax(dim=1) + 1, 0)
+        mask = mask_of(probabilities)
         truth, known = pixel_target(targets.pixels)
         for k in range(self._classes):
             own = mask == k + 1
