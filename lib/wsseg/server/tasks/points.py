@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
+from monailabel.interfaces.tasks.infer_v2 import InferType
 
 from wsseg.errors import WssegError
 from wsseg.images.scan import SEG, read_any
@@ -19,13 +19,14 @@ from wsseg.server.compute import Compute
 from wsseg.server.pictures.voxels import state
 from wsseg.server.studies.labels import Labels
 from wsseg.server.tasks.infer import write_result
+from wsseg.server.tasks.one_class import OneClassTask
 from wsseg.server.tasks.request import InferRequest, Place, Source
 
 NAME = "points"
 """Of the task, in the list of models."""
 
 
-class PointsTask(InferTask):
+class PointsTask(OneClassTask):
     """Segments one class so that points in it and outside of it are respected.
 
     3D Slicer sends all points of the segment that is selected, every time, and
@@ -40,24 +41,8 @@ class PointsTask(InferTask):
     """
 
     def __init__(self, packages: Sequence[ModelPackage], compute: Compute, labels: Labels) -> None:
-        names = dict.fromkeys(name for package in packages for name in package.labels.names)
-        super().__init__(
-            type=InferType.DEEPGROW,
-            labels={name: place + 1 for place, name in enumerate(names)},
-            dimension=3,
-            description="Segments a class with points in it and outside of it respected",
-            config={"segment_with": [package.name for package in packages], "save_as_label": False},
-        )
-        self._packages = {package.name: package for package in packages}
-        self._compute = compute
-        self._labels = labels
-
-    def is_valid(self) -> bool:
-        """Always: it is made only where there is a model."""
-        return True
-
-    def load(self) -> None:
-        """Nothing: the weights are those of the other tasks."""
+        description = "Segments a class with points in it and outside of it respected"
+        super().__init__(packages, compute, labels, InferType.DEEPGROW, description, save_as_label=False)
 
     def __call__(self, asked: InferRequest, source: Source) -> tuple[Path, dict[str, Any]]:
         """Segment the image.
@@ -95,12 +80,6 @@ class PointsTask(InferTask):
         marked = result.mask.voxels == package.labels.value(asked.segment)
         file = write_result(asked, scan.volume.like(marked.astype(np.uint8)), scan, package.segments)
         return file, {"label_names": {asked.segment: 1}, "model": package.name}
-
-    def _package(self, asked: str) -> ModelPackage:
-        name = asked or next(iter(self._packages))
-        if name not in self._packages:
-            raise WssegError(f'segment_with: "{name}" is unknown, use one of: {", ".join(self._packages)}')
-        return self._packages[name]
 
 
 def _drawings(asked: InferRequest, scan: Volume, package: ModelPackage) -> list[Drawing]:

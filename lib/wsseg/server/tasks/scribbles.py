@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
+from monailabel.interfaces.tasks.infer_v2 import InferType
 from numpy.typing import NDArray
 
 from wsseg.errors import WssegError
@@ -20,6 +20,7 @@ from wsseg.server.compute import Compute
 from wsseg.server.pictures.voxels import state
 from wsseg.server.studies.labels import Labels
 from wsseg.server.tasks.infer import write_result
+from wsseg.server.tasks.one_class import OneClassTask
 from wsseg.server.tasks.request import InferRequest, Source
 from wsseg.server.viewers.slicer import StrokeValues
 
@@ -27,7 +28,7 @@ NAME = "scribbles"
 """Of the task, in the list of models."""
 
 
-class ScribblesTask(InferTask):
+class ScribblesTask(OneClassTask):
     """Stores strokes, and segments one class with them laid over.
 
     3D Slicer sends all segments as one mask with their names, and shows what
@@ -41,24 +42,8 @@ class ScribblesTask(InferTask):
     """
 
     def __init__(self, packages: Sequence[ModelPackage], compute: Compute, labels: Labels) -> None:
-        names = dict.fromkeys(name for package in packages for name in package.labels.names)
-        super().__init__(
-            type=InferType.SCRIBBLES,
-            labels={name: place + 1 for place, name in enumerate(names)},
-            dimension=3,
-            description="Stores scribbles as labels, and segments with them laid over",
-            config={"segment_with": [package.name for package in packages]},
-        )
-        self._packages = {package.name: package for package in packages}
-        self._compute = compute
-        self._labels = labels
-
-    def is_valid(self) -> bool:
-        """Always: it is made only where there is a model."""
-        return True
-
-    def load(self) -> None:
-        """Nothing: the weights are those of the other tasks."""
+        description = "Stores scribbles as labels, and segments with them laid over"
+        super().__init__(packages, compute, labels, InferType.SCRIBBLES, description)
 
     def __call__(self, asked: InferRequest, source: Source) -> tuple[Path, dict[str, Any]]:
         """Store the strokes, and segment the image.
@@ -97,12 +82,6 @@ class ScribblesTask(InferTask):
             marked = result.mask.voxels == value
         file = write_result(asked, scan.volume.like(marked.astype(np.uint8)), scan, package.segments)
         return file, {"label_names": {asked.strokes.selected: 1}, "model": package.name}
-
-    def _package(self, asked: str) -> ModelPackage:
-        name = asked or next(iter(self._packages))
-        if name not in self._packages:
-            raise WssegError(f'segment_with: "{name}" is unknown, use one of: {", ".join(self._packages)}')
-        return self._packages[name]
 
 
 def _value(selected: str, labels: LabelSpace) -> int:
