@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import concurrent.futures.thread
 import csv
 import os
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -89,6 +92,23 @@ def work_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         del os.environ["WSSEG_HOME"]
     else:
         os.environ["WSSEG_HOME"] = before
+
+
+@pytest.fixture(autouse=True, scope="module")
+def no_thread_is_left() -> Iterator[None]:
+    """A thread that never ends keeps Python from ending: a server could not be stopped, nor the tests."""
+    before = set(threading.enumerate())
+    yield
+    end = time.monotonic() + 20
+    while left := [t for t in threading.enumerate() if t not in before and not t.daemon and not _idle(t)]:
+        if time.monotonic() > end:
+            pytest.fail(f"threads that do not end: {left}")
+        time.sleep(0.05)
+
+
+def _idle(thread: threading.Thread) -> bool:
+    """A pool's thread that waits for work; Python ends it by itself."""
+    return thread in concurrent.futures.thread._threads_queues
 
 
 @pytest.fixture(scope="session")

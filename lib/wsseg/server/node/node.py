@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -78,10 +79,12 @@ class Node:
 
     def _weigh(self, event: evt.Event) -> None:
         """End an association whose message grows beyond what an image may take."""
-        self._sent[event.assoc] = self._sent.get(event.assoc, 0) + len(event.pdu)
-        if self._sent[event.assoc] > LARGEST:
+        before = self._sent.get(event.assoc, 0)
+        self._sent[event.assoc] = before + len(event.pdu)
+        if before <= LARGEST < self._sent[event.assoc]:
             logger.warning("an association sent more than an image may take")
-            event.assoc.abort()
+            # abort() waits for the thread that called this handler, which would wait for itself for ever.
+            threading.Thread(target=event.assoc.abort, name="abort", daemon=True).start()
 
     def _store(self, event: evt.Event) -> int:
         """Take one image; the answer says whether it is on disk."""
