@@ -85,7 +85,7 @@ def test_segment_writes_mask_preview_and_facts(published: str, scan: Path, phant
     with table.open() as file:
         listed = [int(row["tumor"]) for row in csv.DictReader(file) if row["case"] == told["case"]]
     assert told["presence"]["tumor"] == [float(state) for state in listed]
-    assert 0 <= told["confidence"] <= 1
+    assert 0 <= told["predicted_dice"]["tumor"]["value"] <= 1
     doubt = read_volume(tmp_path / "doubt.nii.gz")
     assert doubt.voxels.shape == source.shape
     assert doubt.voxels.max() <= 100
@@ -140,7 +140,8 @@ def test_measure_tells_which_frame_is_which_and_how_much_is_ejected(shared: Path
     truth = [(read_volume(folder / f"{name}_label.nii.gz").voxels == 3).sum() for name in found["frames"]]
     fraction = 1 - min(truth) / max(truth)
     assert found["left ventricle"]["ejection_fraction"] == pytest.approx(fraction, abs=0.1)
-    assert all(0.5 < frame["confidence"] < 1 for frame in found["frames"].values())
+    predicted = [dice["value"] for frame in found["frames"].values() for dice in frame["predicted_dice"].values()]
+    assert all(0.5 < value < 1 for value in predicted)
     assert len(list((tmp_path / "masks").iterdir())) == 2
     frames = [nib.load(file) for file in (other, one)]
     cine = tmp_path / "cine.nii.gz"

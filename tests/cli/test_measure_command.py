@@ -15,6 +15,7 @@ from conftest import metadata_of
 from wsseg.cli.measure import measure
 from wsseg.errors import WssegError
 from wsseg.images.volume import SliceGrid, Volume
+from wsseg.inference.quality import PredictedDice
 from wsseg.inference.result import Segmentation
 from wsseg.models.package import ModelPackage
 
@@ -33,7 +34,12 @@ class Bright:
     def __call__(self, scan: Volume, **given: object) -> Segmentation:
         voxels = scan.voxels
         mask = scan.like(np.select([voxels > 150, voxels > 60], [1, 2]).astype(np.uint8))
-        parts: dict[str, Any] = {"presence": np.ones((2, 3), np.float32), "uncertainty": mask, "confidence": 0.9}
+        parts: dict[str, Any] = {
+            "presence": np.ones((2, 3), np.float32),
+            "uncertainty": mask,
+            "signs": np.zeros((2, 7)),
+        }
+        parts["predicted_dice"] = {name: PredictedDice(0.9) for name in self.package.labels.names}
         return Segmentation(mask, self.package.labels, **parts, grid=SliceGrid.of(scan))
 
 

@@ -207,7 +207,7 @@ def test_prediction_and_its_overlay(page: Page, published: str) -> None:
     said = page.ask("POST", "/scans/sideways/prediction?model=small").json()
     assert said["version"] == "0.1"
     assert len(said["presence"]["tumor"]) == SLICES
-    assert 0 <= said["confidence"] <= 1
+    assert 0 <= said["predicted_dice"]["tumor"]["value"] <= 1
     picture = Image.open(io.BytesIO(page.ask("GET", path).content))
     scan = Image.open(io.BytesIO(page.ask("GET", "/scans/sideways/sprite").content))
     assert picture.size == scan.size

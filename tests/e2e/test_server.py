@@ -101,7 +101,7 @@ def test_server_and_library_give_the_same_mask(client: MONAILabelClient, publish
     assert np.array_equal(np.asarray(mask.dataobj), expected.mask.voxels)
     assert np.array_equal(mask.affine, scan.affine)
     assert np.allclose(params["presence"]["tumor"], expected.presence[0], atol=1e-3)
-    assert params["confidence"] == pytest.approx(expected.confidence, abs=1e-3)
+    assert params["predicted_dice"] == expected.facts()["predicted_dice"]
     assert len(params["uncertain_ml"]) == scan.voxels.shape[2]
     assert "uncertainty_nifti" not in params
 

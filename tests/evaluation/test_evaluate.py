@@ -22,6 +22,7 @@ from wsseg.evaluation.metrics import VolumeScore, dice_of, hd95_of, score_slices
 from wsseg.evaluation.pixel_labels import check_pixel_labels, label_quality
 from wsseg.images.folder import scan_files
 from wsseg.images.volume import SliceGrid, Volume
+from wsseg.inference.quality import PredictedDice
 from wsseg.inference.result import Segmentation
 from wsseg.inference.segmenter import Segmenter
 from wsseg.labels.space import LabelSpace
@@ -41,7 +42,9 @@ def _square(top: int, left: int, side: int = 10) -> np.ndarray:
 
 def _result(scan: Volume, mask: np.ndarray, presence: np.ndarray) -> Segmentation:
     doubt = scan.like(np.zeros(scan.voxels.shape, np.uint8))
-    return Segmentation(scan.like(mask), TUMOR, presence, doubt, 1.0, SliceGrid.of(scan))
+    return Segmentation(
+        scan.like(mask), TUMOR, presence, doubt, {"tumor": PredictedDice(1.0)}, np.zeros((1, 7)), SliceGrid.of(scan)
+    )
 
 
 def test_dice_by_hand() -> None:
@@ -194,11 +197,11 @@ def test_labels_a_method_makes_are_checked_on_the_scans_masks(
         check_pixel_labels(method, package, folder, 8, lambda part: None)
 
 
-def test_confidence_is_ranked_against_dice() -> None:
+def test_predicted_dice_is_ranked_against_dice() -> None:
     rows_of = enumerate(RANKS)
-    volumes = [VolumeScore(0, f"{k}", "tumor", dice, 0.0, confidence, 1.0) for k, (dice, confidence) in rows_of]
+    volumes = [VolumeScore(0, f"{k}", "tumor", dice, 0.0, predicted, 1.0) for k, (dice, predicted) in rows_of]
     rows = {row.what: row.mean for row in Evaluation([], volumes, {}).table()}
-    assert rows["confidence against Dice of whole volumes, rank correlation"] == pytest.approx(0.8)
+    assert rows["predicted against true Dice of whole volumes, rank correlation"] == pytest.approx(0.8)
 
 
 RANKS = [(0.1, 0.5), (0.4, 0.6), (0.6, 0.9), (0.9, 0.8)]

@@ -19,7 +19,6 @@ from wsseg.images.formats import read_volume
 from wsseg.images.scan import read_scan
 from wsseg.images.volume import Volume
 from wsseg.inference.device import pick_device, with_less_memory
-from wsseg.inference.result import expected_dice
 from wsseg.inference.segmenter import Segmenter, segment_file
 from wsseg.methods.base import Prediction
 from wsseg.methods.registry import load_method
@@ -156,15 +155,6 @@ def test_a_pictures_pixels_have_no_size_so_a_part_of_it_is_told(nuclei: ModelPac
     assert not {"millilitres", "uncertain_ml"} & set(said)
 
 
-def test_confidence_is_the_dice_that_probabilities_promise() -> None:
-    """One slice of 4 pixels, 2 marked: 2 (0.9 + 0.7) / (2 + 0.9 + 0.7 + 0.4)."""
-    maps = np.array([[[[0.9, 0.7, 0.4, 0.0]]]], np.float32)
-    mask = np.array([[[1, 1, 0, 0]]], np.uint8)
-    assert expected_dice(maps, mask, np.ones((1, 1), np.float32)) == pytest.approx(3.2 / 4.0)
-    assert expected_dice(maps, np.zeros_like(mask), np.full((1, 1), 0.3, np.float32)) == pytest.approx(0.7)
-    assert expected_dice(np.round(maps), mask, np.ones((1, 1), np.float32)) == 1.0
-
-
 @pytest.mark.parametrize("case", ["TCGA_HT_7684_19950816", "TCGA_DU_A5TW_19980228"])
 def test_the_default_model_finds_the_tumour_by_itself(shared: Path, case: str) -> None:
     """Patients that no training saw, nothing given; the figures of all twelve are in the model card."""
@@ -172,7 +162,7 @@ def test_the_default_model_finds_the_tumour_by_itself(shared: Path, case: str) -
     result = Segmenter()(read_scan(folder / f"{case}.nii.gz"))
     truth = read_volume(folder / f"{case}_label.nii.gz").voxels > 0
     assert dice_of(result.mask.voxels > 0, truth) > 0.75
-    assert 0.5 < result.confidence < 1
+    assert 0.5 < result.predicted_dice["tumor"].value < 1
 
 
 def test_fewer_slices_at_once_where_memory_runs_out() -> None:

@@ -10,21 +10,37 @@ import typer
 from wsseg.cli.common import errors, printed
 from wsseg.cli.progress import bar
 from wsseg.errors import WssegError
+from wsseg.models.package import ModelPackage
 from wsseg.models.shelf import find_package
 
 
 def describe(
     model: Annotated[str, typer.Argument(help="As `wsseg models` lists it, or a package's folder.")],
-    data: Annotated[Path, typer.Option(help="Folder of the scans that it was trained on.")],
+    data: Annotated[Path | None, typer.Option(help="Folder of the scans that it was trained on.")] = None,
+    held_out: Annotated[
+        Path | None, typer.Option(help="Folder of labelled scans that it was not trained on, with masks at best.")
+    ] = None,
 ) -> None:
-    """Write into a package what its training scans looked like, by which it knows others; `train` does so by itself."""
+    """Write into a package what its training scans looked like (--data), and how far it may be believed (--held-out).
+
+    `train` does both by itself, the latter from the labels that it holds back.
+    """
+    if data is None and held_out is None:
+        raise WssegError("--data or --held-out: name a folder of scans, there is nothing to describe the model by")
+    package = find_package(model)
+    if data is not None:
+        _describe(package, data)
+    if held_out is not None:
+        _calibrate(package, held_out)
+
+
+def _describe(package: ModelPackage, data: Path) -> None:
     with errors.status("loading"):
         from wsseg.inference.fits import LEAST_PATIENTS
         from wsseg.methods.registry import load_method
         from wsseg.models.domain import DOMAIN, write_domain
         from wsseg.training import describe as of_training
 
-    package = find_package(model)
     with bar("reading scans") as progress:
         domain = of_training.describe(load_method(package), package.recipe, data, progress=progress)
     if domain is None:
@@ -33,3 +49,18 @@ def describe(
         )
     write_domain(package.folder, domain)
     printed.print(f"{package.folder / DOMAIN}", highlight=False, soft_wrap=True)
+
+
+def _calibrate(package: ModelPackage, held_out: Path) -> None:
+    with errors.status("loading"):
+        from wsseg.inference.segmenter import Segmenter
+        from wsseg.models.calibration import CALIBRATION, write_calibration
+        from wsseg.training.calibrate import calibration_of, compare
+
+    with bar("segmenting") as progress:
+        compared = compare(Segmenter(package.folder, calibrated=False), held_out, progress=progress)
+    calibration = calibration_of(compared, package.labels.names)
+    if calibration is None:
+        raise WssegError(f"{held_out}: no scan has a label of {', '.join(package.labels.names)} to compare masks with")
+    write_calibration(package.folder, calibration)
+    printed.print(f"{package.folder / CALIBRATION}", highlight=False, soft_wrap=True)

@@ -66,7 +66,9 @@ class Evaluation:
             "IoU, whole volumes": [_mean([v.dice / (2 - v.dice) for v in self.volumes if v.seed == k]) for k in seeds],
             "HD95 mm, whole volumes": [_mean([v.hd95_mm for v in self.volumes if v.seed == k]) for k in seeds],
             **self._per_class(seeds),
-            "confidence against Dice of whole volumes, rank correlation": [self._rank_correlation(k) for k in seeds],
+            "predicted against true Dice of whole volumes, rank correlation": [
+                self._rank_correlation(k) for k in seeds
+            ],
             "seconds per volume": [_mean([v.seconds for v in self.volumes if v.seed == k]) for k in seeds],
         }
         if self.nuclei:
@@ -80,11 +82,11 @@ class Evaluation:
 
     def _rank_correlation(self, seed: int) -> float:
         """Spearman's, over classes and scans; NaN where there are fewer than two scans or all are alike."""
-        rows = [(v.confidence, v.dice) for v in self.volumes if v.seed == seed]
-        confidence, dice = (rankdata(column) for column in zip(*rows, strict=True))
-        if np.ptp(confidence) == 0 or np.ptp(dice) == 0:
+        rows = [(v.predicted, v.dice) for v in self.volumes if v.seed == seed]
+        predicted, dice = (rankdata(column) for column in zip(*rows, strict=True))
+        if np.ptp(predicted) == 0 or np.ptp(dice) == 0:
             return float("nan")
-        return float(np.corrcoef(confidence, dice)[0, 1])
+        return float(np.corrcoef(predicted, dice)[0, 1])
 
     def _per_class(self, seeds: list[int]) -> dict[str, list[float]]:
         """Whole volumes of each class, where there are several."""

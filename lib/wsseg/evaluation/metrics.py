@@ -27,14 +27,14 @@ class SliceScore:
 
 @dataclass(frozen=True)
 class VolumeScore:
-    """One class of one scan under one seed; ``confidence`` is that of the whole scan."""
+    """One class of one scan under one seed; ``predicted`` is its Dice as the model predicts it."""
 
     seed: int
     case: str
     label: str
     dice: float
     hd95_mm: float
-    confidence: float
+    predicted: float
     seconds: float
 
 
@@ -56,11 +56,10 @@ def score_volume(case: Case, result: Segmentation, seed: int, seconds: float) ->
     """3-D Dice and HD95 of every class; 1 and 0 mm where neither mask nor reference shows it."""
     scores = []
     for name, value in result.labels.values().items():
-        predicted, truth = result.mask.voxels == value, case.reference == value
-        distance = hd95_of(predicted, truth, list(case.scan.spacing))
-        scores.append(
-            VolumeScore(seed, case.name, name, dice_of(predicted, truth), distance, result.confidence, seconds)
-        )
+        found, truth = result.mask.voxels == value, case.reference == value
+        distance = hd95_of(found, truth, list(case.scan.spacing))
+        predicted = result.predicted_dice[name].value
+        scores.append(VolumeScore(seed, case.name, name, dice_of(found, truth), distance, predicted, seconds))
     return scores
 
 

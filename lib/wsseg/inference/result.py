@@ -12,8 +12,15 @@ from wsseg.images.segments import Segments
 from wsseg.images.volume import SliceGrid, Volume
 from wsseg.inference.fits import Fits
 from wsseg.inference.measure import volumes_ml
+from wsseg.inference.quality import PredictedDice
 from wsseg.labels.space import LabelSpace
 from wsseg.models.package import ModelPackage
+
+SLICES = 5
+"""That are named as worth looking at."""
+
+WORTH = 0.1
+"""Doubt of a slice that is worth it: a tenth of the largest mask on a slice."""
 
 
 @dataclass(frozen=True)
@@ -29,9 +36,8 @@ class Segmentation:
             cannot decide, 0 where it has no doubt: 1 - |2 p - 1|, p of the most
             probable class times that of the slice showing it. 0 on slices that
             are decided to show none: their doubt is in ``presence``.
-        confidence: expected Dice of the mask, in [0, 1], mean over classes: what
-            it would be if the model's probabilities were right. Low is a scan
-            worth looking at.
+        predicted_dice: of each class: how good its mask is expected to be.
+        signs: (classes, signs) by which that is told.
         grid: how the scan was cut into slices.
         fits: whether the scan is of the kind that the model was trained on;
             None where its package does not say.
@@ -41,7 +47,8 @@ class Segmentation:
     labels: LabelSpace
     presence: NDArray[np.float32]
     uncertainty: Volume
-    confidence: float
+    predicted_dice: dict[str, PredictedDice]
+    signs: NDArray[np.float64]
     grid: SliceGrid
     fits: Fits | None = None
 
@@ -61,10 +68,31 @@ class Segmentation:
             "label_names": self.labels.values(),
             "presence": {name: [round(float(p), 4) for p in row] for name, row in rows},
             "slice_axis": self.grid.stored_axis,
-            "confidence": round(self.confidence, 4),
+            "predicted_dice": {name: dice.facts() for name, dice in self.predicted_dice.items()},
+            "look_at": self.look_at(),
             "fits": self.fits.facts() if self.fits else None,
             **self._sizes(),
         }
+
+    @property
+    def mean_predicted_dice(self) -> float:
+        """Over classes."""
+        return float(np.mean([dice.value for dice in self.predicted_dice.values()]))
+
+    def look_at(self) -> list[int]:
+        """Slices worth looking at, as stored, the worst first; at most :data:`SLICES`.
+
+        Doubtful are those with many doubtful voxels, in parts of the largest mask
+        on a slice, and those of which the model cannot decide whether they show
+        a class.
+        """
+        others = tuple(axis for axis in range(3) if axis != self.grid.stored_axis)
+        marked = np.count_nonzero(self.mask.voxels, axis=others).max()
+        voxels = self.uncertainty.voxels.sum(axis=others, dtype=np.float64) / 100 / max(1, marked)
+        undecided = (1 - np.abs(2 * self.presence - 1)).max(axis=0)
+        doubt = voxels + undecided
+        worst = np.argsort(-doubt, kind="stable")[:SLICES]
+        return [int(index) for index in worst if doubt[index] > WORTH]
 
     def _sizes(self) -> dict[str, Any]:
         """How much there is of each class, and of doubt; of pictures, whose pixels have no known size, the part."""
@@ -80,23 +108,3 @@ class Segmentation:
         """Millilitres of doubt on every slice as stored: the uncertainty summed over its voxels."""
         others = tuple(axis for axis in range(3) if axis != self.grid.stored_axis)
         return self.uncertainty.voxels.sum(axis=others, dtype=np.float64) / 100 * self.mask.voxel_ml
-
-
-def expected_dice(maps: NDArray[np.float32], mask: NDArray[np.uint8], presence: NDArray[np.float32]) -> float:
-    """Dice of a mask if the probabilities were right, 2 sum_{mask} p / (|mask| + sum p), mean over classes.
-
-    A class that is marked nowhere counts as sure as it is absent.
-
-    Args:
-        maps: (slices, classes, rows, columns), probabilities where the slice shows the class.
-        mask: (slices, rows, columns).
-        presence: (slices, classes), probability that the slice does.
-    """
-    expected = []
-    for k in range(maps.shape[1]):
-        probability, marked = maps[:, k] * presence[:, k, None, None], mask == k + 1
-        if marked.any():
-            expected.append(2 * probability[marked].sum() / (marked.sum() + probability.sum()))
-        else:
-            expected.append(1 - presence[:, k].max())
-    return float(np.mean(expected))

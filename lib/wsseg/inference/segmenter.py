@@ -19,16 +19,19 @@ from wsseg.images.volume import Volume
 from wsseg.inference.active import ScanSummary, scan_features
 from wsseg.inference.constraints import Constraints
 from wsseg.inference.device import pick_device, slices_per_pass, with_less_memory
+from wsseg.inference.doubt import calibrated_doubt
 from wsseg.inference.fits import ASPECTS, Fits, judge
 from wsseg.inference.look import look_at
+from wsseg.inference.quality import predicted_dice, signs_of
 from wsseg.inference.refine import guided_filter
-from wsseg.inference.result import Segmentation, expected_dice
+from wsseg.inference.result import Segmentation
 from wsseg.labels.drawn.render import Rendered
 from wsseg.labels.space import NO, Presence
 from wsseg.methods.base import Prediction
 from wsseg.methods.prompt import Pass, Progress, Prompt
 from wsseg.methods.registry import load_method
 from wsseg.methods.shared.presence import ImageLabelMethod
+from wsseg.models.calibration import read_calibration
 from wsseg.models.domain import read_domain
 from wsseg.models.package import ModelPackage, Recipe
 from wsseg.models.shelf import DEFAULT_MODEL, find_package
@@ -60,6 +63,8 @@ class Segmenter:
     Args:
         model: a name as ``wsseg models`` lists it, or a package's folder.
         device: "cpu", "cuda", "cuda:1"; by default a GPU where there is one.
+        calibrated: heed the package's calibration; without it predicted Dice and
+            doubt are what the model's probabilities say.
 
     Raises:
         WssegError: unknown model, damaged package, no such device.
@@ -70,12 +75,14 @@ class Segmenter:
         >>> write_mask(Path("mask.nii.gz"), result.mask)
     """
 
-    def __init__(self, model: str | Path = DEFAULT_MODEL, device: str | None = None) -> None:
+    def __init__(self, model: str | Path = DEFAULT_MODEL, device: str | None = None, calibrated: bool = True) -> None:
         self.package: ModelPackage = find_package(model)
         self.device = pick_device(device)
         # Convolutions are faster in channels-last, on CPUs and on tensor cores.
         self._method = load_method(self.package).to(self.device).to(memory_format=torch.channels_last)
         self._domain = read_domain(self.package.folder, ASPECTS)
+        self._calibration = read_calibration(self.package.folder) if calibrated else None
+        self._doubt = None if self._calibration is None else calibrated_doubt(self._calibration)
 
     def __call__(
         self,
@@ -159,13 +166,17 @@ class Segmenter:
         mask: NDArray[np.uint8] = stack.grid.join(found)
         presence_probability = predicted.presence.float().cpu().numpy()
         certain = (maps * presence_probability[:, :, None, None]).max(axis=1)
-        doubt: NDArray[np.uint8] = stack.grid.join(np.round(100 * (1 - np.abs(2 * certain - 1))).astype(np.uint8))
+        doubt = np.round(100 * (1 - np.abs(2 * certain - 1))).astype(np.uint8)
+        if self._doubt is not None:
+            doubt = self._doubt[doubt]
+        signs = signs_of(maps, found, presence_probability, scan.voxel_ml, seen.fits.p if seen.fits else 1.0)
         return Segmentation(
             scan.like(mask),
             self.package.labels,
             _stored(stack, predicted.presence),
-            scan.like(doubt),
-            expected_dice(maps, found, presence_probability),
+            scan.like(stack.grid.join(doubt)),
+            predicted_dice(signs, self.package.labels.names, self._calibration),
+            signs,
             stack.grid,
             seen.fits,
         )

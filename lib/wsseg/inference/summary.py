@@ -8,7 +8,7 @@ from wsseg.inference.fits import LEVEL
 from wsseg.inference.result import Segmentation
 from wsseg.models.package import Recipe
 
-QUALITY = ("confidence", "fits")
+QUALITY = ("predicted Dice", "fits")
 """Columns of what the model says of its own mask."""
 
 
@@ -18,13 +18,13 @@ class Summary:
 
     Attributes:
         sizes: millilitres of each class; of a picture the percentage of its area.
-        confidence: what the model says of its own mask, in [0, 1].
+        predicted_dice: mean over classes, in [0, 1].
         fits: the p-value of the scan to be of the kind that the model was
             trained on; None where the model does not know.
     """
 
     sizes: dict[str, float]
-    confidence: float
+    predicted_dice: float
     fits: float | None
 
     @classmethod
@@ -32,17 +32,17 @@ class Summary:
         """The summary of a result."""
         facts = result.facts()
         sizes = facts["area_percent"] if result.mask.picture else facts["millilitres"]
-        return cls(sizes, facts["confidence"], facts["fits"]["p"] if facts["fits"] else None)
+        return cls(sizes, round(result.mean_predicted_dice, 4), facts["fits"]["p"] if facts["fits"] else None)
 
     @property
     def certainty(self) -> float:
         """How far the mask may be believed, in [0, 1]; the lowest are looked at first, foreign scans above all."""
         doubted = self.fits is not None and self.fits < LEVEL
-        return self.confidence * (self.fits or 0.0) if doubted else self.confidence
+        return self.predicted_dice * (self.fits or 0.0) if doubted else self.predicted_dice
 
     def row(self) -> dict[str, float | None]:
         """What stands under :func:`columns_of`, in their order."""
-        return {**self.sizes, "confidence": self.confidence, "fits": self.fits}
+        return {**self.sizes, "predicted Dice": self.predicted_dice, "fits": self.fits}
 
 
 def columns_of(recipe: Recipe) -> list[str]:

@@ -119,7 +119,7 @@ class Metric(StrEnum):
     HD95 = "hd95"
     AUC = "auc"
     CONFIDENCE = "confidence"
-    """Spearman's rank correlation of a result's confidence with its Dice."""
+    """Spearman's rank correlation of predicted with true Dice; in packages it bears its earlier name."""
 
     @property
     def heading(self) -> str:
@@ -132,7 +132,7 @@ _TITLES = {
     Metric.IOU: "IoU",
     Metric.HD95: "HD95 mm",
     Metric.AUC: "AUC",
-    Metric.CONFIDENCE: "rank correlation of confidence and Dice",
+    Metric.CONFIDENCE: "rank correlation of predicted and true Dice",
 }
 
 

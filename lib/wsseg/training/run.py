@@ -20,16 +20,19 @@ from wsseg.errors import WssegError
 from wsseg.evaluation.pixel_labels import check_pixel_labels
 from wsseg.files import PART, make_folder
 from wsseg.inference.device import slices_per_pass
+from wsseg.inference.segmenter import Segmenter
 from wsseg.labels.space import YES
 from wsseg.methods.base import Method
 from wsseg.methods.prompt import Progress
 from wsseg.methods.registry import BACKBONES, adopt_parents, create_method, load_method, stored_weights
+from wsseg.models.calibration import write_calibration
 from wsseg.models.card import model_card
 from wsseg.models.domain import write_domain
 from wsseg.models.package import LICENCE, Metadata, ModelPackage, read_package, write_package
 from wsseg.models.record import SCRATCH, LabelQuality, StageRecord, TrainingRecord
 from wsseg.models.shelf import find_package, parent_licences, publish
 from wsseg.training.best import held_back_score
+from wsseg.training.calibrate import calibration_of, compare
 from wsseg.training.checkpoint import CHECKPOINT, LABELS
 from wsseg.training.describe import describe
 from wsseg.training.loop import Outcome, train
@@ -130,6 +133,10 @@ def train_package(
         write_package(folder, metadata, stored_weights(method), model_card(package.name, metadata), licence)
         if recipe.method not in BACKBONES and (domain := describe(method.eval(), recipe, data, slices.cases)):
             write_domain(folder, domain)
+        if recipe.method not in BACKBONES and held is not None:
+            compared = compare(Segmenter(folder, calibrated=False), data, held.cases)
+            if calibration := calibration_of(compared, package.labels.names):
+                write_calibration(folder, calibration)
         if not _is_worse(before, score):
             publish(models, package.name, version)
         for left in (CHECKPOINT, LABELS):

@@ -91,10 +91,10 @@ export class Overlay {
 
   show() {
     document.body.classList.toggle("overlaid", this.wanted && this.prediction !== null);
-    const fits = (this.wanted && this.prediction?.fits) || null;
-    this.fits.textContent = fits ? `${fits.doubtful ? "does not fit" : "fits"} (p ${fits.p})` : "";
-    this.fits.title = fits?.sentence ?? "";
-    this.fits.classList.toggle("doubtful", fits?.doubtful ?? false);
+    const said = this.wanted ? this.prediction : null;
+    this.fits.textContent = said ? told(said) : "";
+    this.fits.title = said ? sentences(said).join("\n") : "";
+    this.fits.classList.toggle("doubtful", said?.fits?.doubtful ?? false);
     this.on.shown();
   }
 }
@@ -104,6 +104,20 @@ function tints(labels) {
   const found = new Uint32Array(256);
   labels.forEach(({ color: [red, green, blue] }, place) => (found[place + 1] = 0xff000000 | (blue << 16) | (green << 8) | red));
   return found;
+}
+
+/** In a line: whether the scan fits the model, how good the mask should be, and which slices to look at, from 1. */
+function told({ fits, predicted_dice, look_at }) {
+  const dice = Object.values(predicted_dice).map(({ value, at_least }) => value.toFixed(2) + (at_least === null ? "" : ` (≥ ${at_least.toFixed(2)})`));
+  const parts = [`Dice ${dice.join(", ")}`];
+  if (fits) parts.unshift(`${fits.doubtful ? "does not fit" : "fits"} (p ${fits.p})`);
+  if (look_at.length) parts.push(`look at slices ${look_at.map((slice) => slice + 1).join(", ")}`);
+  return parts.join(" · ");
+}
+
+function sentences({ fits, predicted_dice }) {
+  const dice = Object.entries(predicted_dice).map(([label, { sentence }]) => `${label}: ${sentence}`);
+  return fits ? [fits.sentence, ...dice] : dice;
 }
 
 /** Wait for a picture, so that a scan never shows with another's slices. */

@@ -104,7 +104,7 @@ def _predict(app: WssegApp, scan: str, package: ModelPackage, prompted: list[Giv
         )
     said = result.facts()
     _masks.put(scan, package.name, version, result.mask)
-    return {"version": version, **{key: said[key] for key in ("presence", "confidence", "fits")}}
+    return {"version": version, **{key: said[key] for key in ("presence", "predicted_dice", "look_at", "fits")}}
 
 
 @router.get("/overlay", summary="The mask of a prediction")

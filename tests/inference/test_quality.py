@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from wsseg.inference.quality import SIGNS, expected_dice, learn_quality, predicted_dice, signs_of
+from wsseg.models.calibration import Calibration
+
+
+def test_the_dice_that_probabilities_promise() -> None:
+    """One slice of 4 pixels, 2 marked: 2 (0.9 + 0.7) / (2 + 0.9 + 0.7 + 0.4)."""
+    maps = np.array([[[0.9, 0.7, 0.4, 0.0]]], np.float32)
+    mask, shown = np.array([[[True, True, False, False]]]), np.ones(1, np.float32)
+    assert expected_dice(maps, mask, shown) == pytest.approx(3.2 / 4.0)
+    assert expected_dice(maps, np.zeros_like(mask), np.full(1, 0.3, np.float32)) == pytest.approx(0.7)
+    assert expected_dice(np.round(maps), mask, shown) == 1.0
+
+
+def test_signs_are_greater_where_a_mask_is_better() -> None:
+    good = np.zeros((6, 1, 12, 12), np.float32)
+    good[1:5, 0, 3:9, 3:9] = 0.99
+    torn = good.copy()
+    torn[2] = np.roll(torn[2], 6, axis=2)
+    torn[torn > 0] = 0.6
+    presence = np.ones((6, 1), np.float32)
+    better, worse = (
+        signs_of(maps, (maps[:, 0] > 0.5).astype(np.uint8), shown, 0.1, p)[0]
+        for maps, shown, p in ((good, presence, 0.5), (torn, 0.7 * presence, 0.01))
+    )
+    assert dict(zip(SIGNS, better >= worse, strict=True)) == dict.fromkeys(SIGNS, True)
+    assert better[0] > worse[0] + 0.2
+
+
+def test_an_empty_mask_has_signs_too() -> None:
+    signs = signs_of(np.zeros((3, 2, 4, 4), np.float32), np.zeros((3, 4, 4), np.uint8), np.zeros((3, 2)), 0.1, 1.0)
+    assert np.isfinite(signs).all()
+    assert signs[:, 0].tolist() == [1.0, 1.0]
+
+
+def scans(count: int, seed: int) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Scans of two classes of which one sign tells Dice, up to noise."""
+    rng = np.random.default_rng(seed)
+    signs = rng.random((count, 2, len(SIGNS)))
+    dice = 0.5 + 0.4 * signs[..., 1] - [0.0, 0.2] + rng.normal(0, 0.03, (count, 2))
+    return signs, np.clip(dice, 0, 1), [f"{index}" for index in range(count)]
+
+
+def test_what_tells_dice_is_found() -> None:
+    signs, dice, patients = scans(30, 0)
+    learned = learn_quality(signs, dice, patients)
+    assert learned.weights.argmax() == 1
+    assert learned.weights.min() >= 0
+    for k in range(2):
+        assert np.corrcoef(learned.left_out[:, k], dice[:, k])[0, 1] > 0.8
+
+
+def test_nine_of_ten_scans_keep_the_bound() -> None:
+    kept = []
+    for seed in range(60):
+        signs, dice, patients = scans(40, seed)
+        learned = learn_quality(signs[:20], dice[:20], patients[:20])
+        calibration = Calibration(
+            scans=20, of="masks", weights=tuple(learned.weights), classes=dict(zip("ab", learned.classes, strict=True)),
+            slope=1, offset=0, ece=None,
+        )  # fmt: skip
+        for own, true in zip(signs[20:], dice[20:], strict=True):
+            told = predicted_dice(own, "ab", calibration)
+            kept += [true[k] >= (told[name].at_least or 0) for k, name in enumerate("ab")]
+    assert 0.88 < np.mean(kept) < 0.95
+
+
+def test_too_few_scans_bound_nothing() -> None:
+    signs, dice, patients = scans(8, 0)
+    learned = learn_quality(signs, dice, patients)
+    assert [known.below for known in learned.classes] == [None, None]
+
+
+def test_the_sentence_says_of_what() -> None:
+    signs, dice, patients = scans(20, 0)
+    learned = learn_quality(signs, dice, patients)
+    calibration = Calibration(
+        scans=20, of="scribbles", weights=tuple(learned.weights), classes={"a": learned.classes[0]},
+        slope=1, offset=0, ece=None,
+    )  # fmt: skip
+    told = predicted_dice(signs[0][:1], ["a"], calibration)["a"]
+    bound = f">= {told.at_least:.2f} in nine of ten scans like this, of scribbles"
+    assert f"{told}" == f"predicted Dice {told.value:.2f}, {bound}"
+    assert "not compared with enough scans" in f"{predicted_dice(signs[0][:1], ['a'], None)['a']}"
