@@ -5,26 +5,28 @@
 DIR holds scans with masks that the model was not trained on. Predictions and the
 calibration of doubt are of each patient when he was left out. The bound is tried on
 random splits: learned from three of four patients, kept or not by the rest.
+Intervals are of 95 %, over patients drawn with replacement.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.progress import track
-from scipy.stats import spearmanr
 
 from wsseg.data.slices import patient_of
 from wsseg.inference import doubt
-from wsseg.inference.quality import learn_quality
+from wsseg.inference.quality import learn_quality, rank_correlation
 from wsseg.inference.segmenter import Segmenter
-from wsseg.training.calibrate import Compared, compare
+from wsseg.training.calibrate import Compared, compare, doubt_of
 
 Floats = NDArray[np.float64]
+
+DRAWS = 1000
+"""Of patients, for an interval."""
 
 
 def main() -> None:
@@ -34,47 +36,75 @@ def main() -> None:
     parser.add_argument("--model", default="cldf-glioma-flair")
     parser.add_argument("--splits", type=int, default=200)
     asked = parser.parse_args()
-    found = compare(Segmenter(asked.model, calibrated=False), asked.data)
+    segmenter = Segmenter(asked.model, calibrated=False)
+    report(asked.model, compare(segmenter, asked.data), segmenter.package.labels.names, asked.splits)
+
+
+def report(model: str, found: dict[str, Compared], names: Sequence[str], splits: int) -> None:
+    """Print what scans that were compared with their masks tell."""
     signs, dice = (np.stack([getattr(each, name) for each in found.values()]) for name in ("signs", "dice"))
     patients = [patient_of(case) for case in found]
-    learned = learn_quality(signs, dice, patients)
-    known = np.isfinite(dice)
-    kept, loss = coverage(signs, dice, patients, asked.splits)
-    plain, better = errors_of_doubt(found, patients)
-    print(f"{asked.model}: {len(found)} scans of {len(set(patients))} patients\n\n| what | value |\n|---|---|")
-    for what, values in (("predicted", learned.left_out), ("what probabilities promise", signs[..., 0])):
-        print(f"| rank correlation with Dice, {what} | {spearmanr(values[known], dice[known]).statistic:.3f} |")
-    print(f"| scans that keep the bound, {asked.splits} splits | {kept:.1%} |")
-    print(f"| the bound below Dice, mean | {loss:.3f} |")
-    print(f"| ECE of doubt, plain | {plain:.3f} |\n| ECE of doubt, calibrated | {better:.3f} |")
+    left_out = learn_quality(signs, dice, patients).left_out
+    print(f"{model}: {len(found)} scans of {len(set(patients))} patients\n\n| what | value | 95 % |\n|---|---|---|")
+    for what, values in (("predicted", left_out), ("what probabilities promise", signs[..., 0])):
+        _row(f"rank correlation with Dice, {what}", _ranked(values, dice), patients)
+        if len(names) > 1:
+            _row(f"the same, means over classes, {what}", _ranked(values.mean(axis=1), dice.mean(axis=1)), patients)
+            for k, name in enumerate(names):
+                _row(f"the same, {name}, {what}", _ranked(values[:, k], dice[:, k]), patients)
+    kept, below = coverage(signs, dice, patients, splits)
+    print(f"| scans that keep the bound, {splits} splits | {kept.mean():.1%} | {_ends(kept, '.0%')} of a split |")
+    print(f"| the bound below Dice, mean | {below.mean():.3f} | |")
+    counts = sum((each.counts for each in found.values()), doubt.NONE)
+    print(f"| ECE of doubt, plain | {doubt.calibration_error(counts):.3f} | |")
+    print(
+        f"| ECE of doubt, calibrated on other patients | {doubt.calibration_error(doubt_of(found, patients)):.3f} | |"
+    )
 
 
-def coverage(signs: Floats, dice: Floats, patients: Sequence[str], splits: int) -> tuple[float, float]:
-    """Part of the classes of scans that keep a bound learned elsewhere, and how far it lies below their Dice."""
+def _ranked(values: Floats, dice: Floats) -> Callable[[NDArray[np.intp]], float]:
+    """Of chosen scans the rank correlation of predicted and true Dice; NaN where there is none."""
+
+    def of(chosen: NDArray[np.intp]) -> float:
+        found = rank_correlation(values[chosen].ravel(), dice[chosen].ravel())
+        return np.nan if found is None else found
+
+    return of
+
+
+def _row(what: str, figure: Callable[[NDArray[np.intp]], float], patients: Sequence[str]) -> None:
+    rng, owner = np.random.default_rng(0), np.array(patients)
+    names = np.unique(owner)
+    draws = [
+        figure(np.concatenate([np.flatnonzero(owner == name) for name in rng.choice(names, len(names))]))
+        for _ in range(DRAWS)
+    ]
+    print(f"| {what} | {figure(np.arange(len(owner))):.2f} | {_ends(np.array(draws), '.2f')} |")
+
+
+def _ends(values: Floats, form: str) -> str:
+    low, high = np.nanpercentile(values, [2.5, 97.5])
+    return f"{low:{form}} to {high:{form}}"
+
+
+def coverage(signs: Floats, dice: Floats, patients: Sequence[str], splits: int) -> tuple[Floats, Floats]:
+    """Of each split the part of scans that keep a bound learned elsewhere, and how far below Dice it lies."""
     rng, names = np.random.default_rng(0), np.array(sorted(set(patients)))
     kept, below = [], []
-    for _ in track(range(splits), "splitting", transient=True):
+    for _ in range(splits):
         own = np.isin(patients, rng.permutation(names)[: round(0.75 * len(names))])
         learned = learn_quality(signs[own], dice[own], [p for p, inside in zip(patients, own, strict=True) if inside])
+        excess = []
         for k, known in enumerate(learned.classes):
             if known.below is None:
                 continue
             predicted = np.clip(known.dice + (signs[~own, k] - known.signs) @ learned.weights, 0, 1)
-            excess = dice[~own, k] - np.clip(predicted - known.below, 0, predicted)
-            kept += list(excess[np.isfinite(excess)] >= 0)
-            below += list(excess[np.isfinite(excess)])
-    return float(np.mean(kept)), float(np.mean(below))
-
-
-def errors_of_doubt(found: dict[str, Compared], patients: Sequence[str]) -> tuple[float, float]:
-    """Expected calibration error, mean over scans: of plain doubt, and calibrated on the other patients."""
-    plain, better = [], []
-    for each, patient in zip(found.values(), patients, strict=True):
-        others = (one.counts for one, whose in zip(found.values(), patients, strict=True) if whose != patient)
-        levels = doubt.calibrated(*doubt.fit(sum(others, doubt.NONE)))
-        plain.append(doubt.calibration_error(each.counts, doubt.PLAIN))
-        better.append(doubt.calibration_error(each.counts, levels))
-    return float(np.mean(plain)), float(np.mean(better))
+            excess += list(dice[~own, k] - np.clip(predicted - known.below, 0, predicted))
+        known_excess = np.array(excess)[np.isfinite(excess)]
+        kept.append(float((known_excess >= 0).mean()) if len(known_excess) else np.nan)
+        below.append(float(known_excess.mean()) if len(known_excess) else np.nan)
+    kept_, below_ = np.array(kept), np.array(below)
+    return kept_[np.isfinite(kept_)], below_[np.isfinite(below_)]
 
 
 if __name__ == "__main__":

@@ -85,7 +85,7 @@ def test_segment_writes_mask_preview_and_facts(published: str, scan: Path, phant
     with table.open() as file:
         listed = [int(row["tumor"]) for row in csv.DictReader(file) if row["case"] == told["case"]]
     assert told["presence"]["tumor"] == [float(state) for state in listed]
-    assert 0 <= told["predicted_dice"]["tumor"]["value"] <= 1
+    assert told["predicted_dice"] == {}
     doubt = read_volume(tmp_path / "doubt.nii.gz")
     assert doubt.voxels.shape == source.shape
     assert doubt.voxels.max() <= 100

@@ -15,7 +15,7 @@ from conftest import metadata_of
 from wsseg.cli.measure import measure
 from wsseg.errors import WssegError
 from wsseg.images.volume import SliceGrid, Volume
-from wsseg.inference.quality import PredictedDice
+from wsseg.inference.quality import SIGNS, PredictedDice
 from wsseg.inference.result import Segmentation
 from wsseg.models.package import ModelPackage
 
@@ -37,9 +37,9 @@ class Bright:
         parts: dict[str, Any] = {
             "presence": np.ones((2, 3), np.float32),
             "uncertainty": mask,
-            "signs": np.zeros((2, 7)),
+            "signs": np.zeros((2, len(SIGNS))),
         }
-        parts["predicted_dice"] = {name: PredictedDice(0.9) for name in self.package.labels.names}
+        parts["predicted_dice"] = {name: PredictedDice(0.9, None, "masks") for name in self.package.labels.names}
         return Segmentation(mask, self.package.labels, **parts, grid=SliceGrid.of(scan))
 
 

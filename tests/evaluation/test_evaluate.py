@@ -22,7 +22,7 @@ from wsseg.evaluation.metrics import VolumeScore, dice_of, hd95_of, score_slices
 from wsseg.evaluation.pixel_labels import check_pixel_labels, label_quality
 from wsseg.images.folder import scan_files
 from wsseg.images.volume import SliceGrid, Volume
-from wsseg.inference.quality import PredictedDice
+from wsseg.inference.quality import SIGNS
 from wsseg.inference.result import Segmentation
 from wsseg.inference.segmenter import Segmenter
 from wsseg.labels.space import LabelSpace
@@ -42,9 +42,7 @@ def _square(top: int, left: int, side: int = 10) -> np.ndarray:
 
 def _result(scan: Volume, mask: np.ndarray, presence: np.ndarray) -> Segmentation:
     doubt = scan.like(np.zeros(scan.voxels.shape, np.uint8))
-    return Segmentation(
-        scan.like(mask), TUMOR, presence, doubt, {"tumor": PredictedDice(1.0)}, np.zeros((1, 7)), SliceGrid.of(scan)
-    )
+    return Segmentation(scan.like(mask), TUMOR, presence, doubt, {}, np.ones((1, len(SIGNS))), SliceGrid.of(scan))
 
 
 def test_dice_by_hand() -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from wsseg.inference import doubt
-from wsseg.inference.doubt import LEVELS, PLAIN, Counts
+from wsseg.inference.doubt import LEVELS, Counts, retold
 
 
 def counts(error: np.ndarray) -> Counts:
@@ -16,8 +16,8 @@ def test_right_doubt_is_left_as_it_is() -> None:
     right = counts(np.arange(LEVELS) / 200)
     slope, offset = doubt.fit(right)
     assert (slope, offset) == (pytest.approx(1, abs=0.05), pytest.approx(0, abs=0.05))
-    assert doubt.calibration_error(right, PLAIN) == pytest.approx(0, abs=1e-9)
-    assert np.abs(doubt.calibrated(slope, offset).astype(int) - PLAIN).max() <= 2
+    assert doubt.calibration_error(right) == pytest.approx(0, abs=1e-9)
+    assert np.abs(doubt.calibrated(slope, offset).astype(int) - np.arange(LEVELS)).max() <= 2
 
 
 def test_overconfidence_is_taken_back() -> None:
@@ -25,7 +25,7 @@ def test_overconfidence_is_taken_back() -> None:
     wrong = counts(np.minimum(0.5, 3 * np.arange(LEVELS) / 200))
     told = doubt.calibrated(*doubt.fit(wrong))
     assert told[20] > 40
-    assert doubt.calibration_error(wrong, told) < 0.3 * doubt.calibration_error(wrong, PLAIN)
+    assert doubt.calibration_error(retold(wrong, told)) < 0.3 * doubt.calibration_error(wrong)
     assert told[0] == 0
     assert (np.diff(told.astype(int)) >= 0).all()
 
@@ -36,3 +36,10 @@ def test_what_nobody_takes_for_anything_is_not_counted() -> None:
     assert found.voxels.sum() == 3
     assert (found.voxels[0], found.right[0]) == (2, 1)
     assert (found.voxels[40], found.right[40]) == (1, 0)
+
+
+def test_the_reliability_diagram_holds_every_voxel() -> None:
+    levels = doubt.reliability(counts(np.arange(LEVELS) / 200))
+    assert sum(level.voxels for level in levels) == 1000 * LEVELS
+    assert [level.right for level in levels] == pytest.approx([level.stated for level in levels])
+    assert levels[0].stated < levels[-1].stated

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from wsseg.inference.quality import SIGNS, expected_dice, learn_quality, predicted_dice, signs_of
+from wsseg.inference.quality import SIGNS, PredictedDice, expected_dice, learn_quality, predicted_dice, signs_of
 from wsseg.models.calibration import Calibration
 
 
@@ -61,10 +61,10 @@ def test_nine_of_ten_scans_keep_the_bound() -> None:
         learned = learn_quality(signs[:20], dice[:20], patients[:20])
         calibration = Calibration(
             scans=20, of="masks", weights=tuple(learned.weights), classes=dict(zip("ab", learned.classes, strict=True)),
-            slope=1, offset=0, ece=None,
+            slope=1, offset=0, doubt=None,
         )  # fmt: skip
         for own, true in zip(signs[20:], dice[20:], strict=True):
-            told = predicted_dice(own, "ab", calibration)
+            told = predicted_dice(own, "ab", calibration, foreign=False)
             kept += [true[k] >= (told[name].at_least or 0) for k, name in enumerate("ab")]
     assert 0.88 < np.mean(kept) < 0.95
 
@@ -80,9 +80,20 @@ def test_the_sentence_says_of_what() -> None:
     learned = learn_quality(signs, dice, patients)
     calibration = Calibration(
         scans=20, of="scribbles", weights=tuple(learned.weights), classes={"a": learned.classes[0]},
-        slope=1, offset=0, ece=None,
+        slope=1, offset=0, doubt=None,
     )  # fmt: skip
-    told = predicted_dice(signs[0][:1], ["a"], calibration)["a"]
+    told = predicted_dice(signs[0][:1], ["a"], calibration, foreign=False)["a"]
     bound = f">= {told.at_least:.2f} in nine of ten scans like this, of scribbles"
     assert f"{told}" == f"predicted Dice {told.value:.2f}, {bound}"
-    assert "not compared with enough scans" in f"{predicted_dice(signs[0][:1], ['a'], None)['a']}"
+    assert "too few scans for a bound" in f"{PredictedDice(0.5, None, 'masks')}"
+
+
+def test_nothing_is_said_of_what_is_not_known() -> None:
+    signs, dice, patients = scans(20, 0)
+    learned = learn_quality(signs, dice, patients)
+    calibration = Calibration(
+        scans=20, of="masks", weights=tuple(learned.weights), classes=dict(zip("ab", learned.classes, strict=True)),
+        slope=1, offset=0, doubt=None,
+    )  # fmt: skip
+    assert predicted_dice(signs[0], "ab", None, foreign=False) == {}
+    assert predicted_dice(signs[0], "ab", calibration, foreign=True) == {}

@@ -12,7 +12,7 @@ from wsseg.errors import WssegError
 from wsseg.images.folder import scan_files
 from wsseg.images.scan import read_scan
 from wsseg.inference.segmenter import Segmenter
-from wsseg.models.calibration import CALIBRATION, read_calibration, write_calibration
+from wsseg.models.calibration import CALIBRATION, CALIBRATION_CARD, read_calibration, write_calibration
 from wsseg.models.package import ModelPackage
 from wsseg.training.calibrate import calibration_of, compare
 
@@ -39,10 +39,11 @@ def test_masks_are_compared_with_masks_and_the_rest_follows(package: ModelPackag
     assert found is not None
     assert (found.scans, found.of) == (SCANS, "masks")
     assert found.classes["tumor"].below is not None
-    assert found.ece is not None
-    assert found.ece[1] <= found.ece[0] + 0.01
+    assert found.doubt is not None
+    assert found.doubt.calibrated <= found.doubt.plain
     write_calibration(package.folder, found)
     assert read_calibration(package.folder) == found
+    assert "Reliability diagram" in (package.folder / CALIBRATION_CARD).read_text()
     told = Segmenter(package.folder, "cpu")(read_scan(next(iter(scan_files(heads).values()))))
     dice = told.predicted_dice["tumor"]
     assert dice.at_least is not None
@@ -55,14 +56,14 @@ def test_without_masks_slices_said_to_show_a_class_are_compared(
     package: ModelPackage, heads: Path, tmp_path: Path
 ) -> None:
     for file in heads.iterdir():
-        if "_label" not in file.name:
+        if "_label." not in file.name:
             shutil.copy(file, tmp_path)
     compared = compare(Segmenter(package.folder, "cpu", calibrated=False), tmp_path, list(scan_files(tmp_path))[:3])
     assert {each.of for each in compared.values()} == {"presence"}
     assert all(0 <= dice <= 1 or np.isnan(dice) for each in compared.values() for dice in each.dice)
     found = calibration_of(compared, ["tumor"])
     assert found is not None
-    assert (found.of, found.ece, found.slope) == ("presence", None, 1.0)
+    assert (found.of, found.doubt, found.slope) == ("presence", None, 1.0)
     assert found.classes["tumor"].below is None
 
 

@@ -96,6 +96,8 @@ def segment(
         )
     if result.fits and result.fits.doubtful:
         errors.print(f"this scan does not fit {model}, {result.fits}", style="yellow", markup=False, soft_wrap=True)
+    for sentence in result.told():
+        errors.print(sentence, highlight=False, markup=False, soft_wrap=True)
     printed.print(f"{out}", highlight=False, soft_wrap=True)
 
 

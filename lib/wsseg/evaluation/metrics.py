@@ -27,7 +27,7 @@ class SliceScore:
 
 @dataclass(frozen=True)
 class VolumeScore:
-    """One class of one scan under one seed; ``predicted`` is its Dice as the model predicts it."""
+    """One class of one scan under one seed; ``predicted`` is its Dice as the model, else its probabilities, have it."""
 
     seed: int
     case: str
@@ -55,10 +55,10 @@ def score_slices(case: Case, result: Segmentation, seed: int) -> list[SliceScore
 def score_volume(case: Case, result: Segmentation, seed: int, seconds: float) -> list[VolumeScore]:
     """3-D Dice and HD95 of every class; 1 and 0 mm where neither mask nor reference shows it."""
     scores = []
-    for name, value in result.labels.values().items():
+    for (name, value), signs in zip(result.labels.values().items(), result.signs, strict=True):
         found, truth = result.mask.voxels == value, case.reference == value
         distance = hd95_of(found, truth, list(case.scan.spacing))
-        predicted = result.predicted_dice[name].value
+        predicted = result.predicted_dice[name].value if result.predicted_dice else float(signs[0])
         scores.append(VolumeScore(seed, case.name, name, dice_of(found, truth), distance, predicted, seconds))
     return scores
 

@@ -14,16 +14,12 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import expit, log_expit, logit
 
-from wsseg.models.calibration import Calibration
+from wsseg.models.calibration import Calibration, Level
 
 Floats = NDArray[np.float64]
 
 LEVELS = 101
 """Doubt comes in whole percents."""
-
-
-PLAIN = np.arange(LEVELS, dtype=np.uint8)
-"""Doubt as the model has it."""
 
 
 @dataclass(frozen=True)
@@ -78,18 +74,31 @@ def calibrated(slope: float, offset: float) -> NDArray[np.uint8]:
     return doubt
 
 
-def calibration_error(counts: Counts, doubt: NDArray[np.uint8]) -> float:
-    """ECE: how far the probability to be right lies from the part that is, mean over voxels, by levels of doubt.
+def retold(counts: Counts, doubt: NDArray[np.uint8]) -> Counts:
+    """The same voxels by the doubt that is told instead.
 
     Args:
         counts: by the model's own doubt.
-        doubt: (LEVELS,) that is told instead.
+        doubt: (LEVELS,) for each of it.
     """
-    told, right = np.zeros(LEVELS), np.zeros(LEVELS)
-    np.add.at(told, doubt, counts.voxels)
-    np.add.at(right, doubt, counts.right)
+    voxels, right = (np.bincount(doubt, part, LEVELS).astype(float) for part in (counts.voxels, counts.right))
+    return Counts(voxels, right)
+
+
+def reliability(counts: Counts) -> tuple[Level, ...]:
+    """Voxels in ten parts of the doubts there are, the most doubtful first."""
+    levels = []
+    for part in np.array_split(np.arange(LEVELS)[::-1], 10):
+        if voxels := counts.voxels[part].sum():
+            stated = float((1 - part / 200) @ counts.voxels[part] / voxels)
+            levels.append(Level(stated=stated, right=float(counts.right[part].sum() / voxels), voxels=int(voxels)))
+    return tuple(levels)
+
+
+def calibration_error(counts: Counts) -> float:
+    """ECE: how far the probability to be right lies from the part that is, mean over voxels, by levels of doubt."""
     stated = 1 - np.arange(LEVELS) / 200
-    return float(np.abs(stated * told - right).sum() / max(1.0, told.sum()))
+    return float(np.abs(stated * counts.voxels - counts.right).sum() / max(1.0, counts.voxels.sum()))
 
 
 def _stated() -> Floats:

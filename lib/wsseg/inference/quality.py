@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.optimize import nnls
+from scipy.stats import spearmanr
 
 from wsseg.models.calibration import Calibration, ClassCalibration
 
@@ -94,17 +95,18 @@ class PredictedDice:
 
     Attributes:
         value: in [0, 1].
-        at_least: what it exceeds in nine of ten scans like this one; None where that is not known.
-        of: what it is the agreement with, as in "masks"; "" where it was never compared with anything.
+        at_least: what it exceeds in nine of ten scans like this one; None where the
+            model was compared with too few scans to say.
+        of: what it is the agreement with, as in "masks".
     """
 
     value: float
-    at_least: float | None = None
-    of: str = ""
+    at_least: float | None
+    of: str
 
     def __str__(self) -> str:
         if self.at_least is None:
-            return f"predicted Dice {self.value:.2f}, not compared with enough scans to say how sure that is"
+            return f"predicted Dice {self.value:.2f}, compared with {self.of} of too few scans for a bound"
         return f"predicted Dice {self.value:.2f}, >= {self.at_least:.2f} in nine of ten scans like this, of {self.of}"
 
     def facts(self) -> dict[str, Any]:
@@ -113,16 +115,19 @@ class PredictedDice:
         return {"value": round(self.value, 4), "at_least": at_least, "of": self.of, "sentence": f"{self}"}
 
 
-def predicted_dice(signs: Floats, names: Sequence[str], calibration: Calibration | None) -> dict[str, PredictedDice]:
-    """The predicted Dice of each class; uncalibrated the Dice that the probabilities promise.
+def predicted_dice(
+    signs: Floats, names: Sequence[str], calibration: Calibration | None, foreign: bool
+) -> dict[str, PredictedDice]:
+    """The predicted Dice of each class; none where nothing is known of scans like this.
 
     Args:
         signs: (classes, signs) of the mask.
         names: of the classes.
         calibration: of the model.
+        foreign: the scan is unlike those that the calibration is from.
     """
-    if calibration is None:
-        return {name: PredictedDice(float(own[0])) for name, own in zip(names, signs, strict=True)}
+    if calibration is None or foreign:
+        return {}
     found = {}
     for name, own in zip(names, signs, strict=True):
         known = calibration.classes[name]
@@ -173,7 +178,12 @@ def learn_quality(signs: Floats, dice: Floats, patients: Sequence[str]) -> Learn
     weights, mean, usual = _regression(signs, dice)
     below = [_bound(column) for column in (left_out - dice).T]
     classes = [
-        ClassCalibration(dice=float(usual[k]), signs=tuple(map(float, mean[k])), below=below[k])
+        ClassCalibration(
+            dice=float(usual[k]),
+            signs=tuple(map(float, mean[k])),
+            below=below[k],
+            ranked=rank_correlation(left_out[:, k], dice[:, k]),
+        )
         for k in range(dice.shape[1])
     ]
     return Learned(weights, classes, left_out)
@@ -199,3 +209,11 @@ def _bound(excess: Floats) -> float | None:
     known = np.sort(excess[np.isfinite(excess)])
     rank = int(np.ceil((len(known) + 1) * COVERED))
     return float(known[rank - 1]) if rank <= len(known) else None
+
+
+def rank_correlation(predicted: Floats, dice: Floats) -> float | None:
+    """Spearman's, where both are known; None of fewer than three or where all are alike."""
+    known = np.isfinite(predicted) & np.isfinite(dice)
+    if known.sum() < 3 or not np.ptp(predicted[known]) or not np.ptp(dice[known]):
+        return None
+    return float(spearmanr(predicted[known], dice[known]).statistic)

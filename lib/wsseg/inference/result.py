@@ -36,7 +36,8 @@ class Segmentation:
             cannot decide, 0 where it has no doubt: 1 - |2 p - 1|, p of the most
             probable class times that of the slice showing it. 0 on slices that
             are decided to show none: their doubt is in ``presence``.
-        predicted_dice: of each class: how good its mask is expected to be.
+        predicted_dice: of each class: how good its mask is expected to be; empty
+            where the model was not calibrated or the scan does not fit it.
         signs: (classes, signs) by which that is told.
         grid: how the scan was cut into slices.
         fits: whether the scan is of the kind that the model was trained on;
@@ -54,8 +55,10 @@ class Segmentation:
 
     @property
     def remark(self) -> str:
-        """What whoever opens the mask should know; empty where nothing is doubtful."""
-        return f"does not fit the model, {self.fits}" if self.fits and self.fits.doubtful else ""
+        """What whoever opens the mask should know: how good it is, or that the scan does not fit; else empty."""
+        if self.fits and self.fits.doubtful:
+            return f"does not fit the model, {self.fits}"
+        return "; ".join(self.told())
 
     def segments(self, package: ModelPackage) -> Segments:
         """What a file of the mask is to say of itself."""
@@ -74,10 +77,19 @@ class Segmentation:
             **self._sizes(),
         }
 
+    def told(self) -> list[str]:
+        """Sentences of how good the mask of each class is."""
+        return [f"{name}: {dice}" for name, dice in self.predicted_dice.items()]
+
     @property
-    def mean_predicted_dice(self) -> float:
-        """Over classes."""
-        return float(np.mean([dice.value for dice in self.predicted_dice.values()]))
+    def mean_predicted_dice(self) -> float | None:
+        """Over classes; None where it is not predicted."""
+        return float(np.mean([dice.value for dice in self.predicted_dice.values()])) if self.predicted_dice else None
+
+    @property
+    def promised(self) -> float:
+        """Dice if the probabilities were right, mean over classes: it ranks scans where nothing better is known."""
+        return float(self.signs[:, 0].mean())
 
     def look_at(self) -> list[int]:
         """Slices worth looking at, as stored, the worst first; at most :data:`SLICES`.

@@ -63,8 +63,8 @@ class Segmenter:
     Args:
         model: a name as ``wsseg models`` lists it, or a package's folder.
         device: "cpu", "cuda", "cuda:1"; by default a GPU where there is one.
-        calibrated: heed the package's calibration; without it predicted Dice and
-            doubt are what the model's probabilities say.
+        calibrated: heed the package's calibration; without it Dice is not
+            predicted, and doubt is what the model's probabilities say.
 
     Raises:
         WssegError: unknown model, damaged package, no such device.
@@ -175,7 +175,7 @@ class Segmenter:
             self.package.labels,
             _stored(stack, predicted.presence),
             scan.like(stack.grid.join(doubt)),
-            predicted_dice(signs, self.package.labels.names, self._calibration),
+            predicted_dice(signs, self.package.labels.names, self._calibration, _is_foreign(seen.fits)),
             signs,
             stack.grid,
             seen.fits,
@@ -279,3 +279,7 @@ def _refined(stack: Stack, maps: NDArray[np.float32], recipe: Recipe) -> NDArray
         maps = np.stack(planes, axis=1)
     outside = stack.depth_mm() <= recipe.rim_mm if recipe.rim_mm else stack.air
     return np.where(outside[:, None], 0, maps)
+
+
+def _is_foreign(fits: Fits | None) -> bool:
+    return fits is not None and fits.doubtful

@@ -18,13 +18,15 @@ class Summary:
 
     Attributes:
         sizes: millilitres of each class; of a picture the percentage of its area.
-        predicted_dice: mean over classes, in [0, 1].
+        predicted_dice: mean over classes, in [0, 1]; None where it is not predicted.
+        promised: the same if the probabilities were right.
         fits: the p-value of the scan to be of the kind that the model was
             trained on; None where the model does not know.
     """
 
     sizes: dict[str, float]
-    predicted_dice: float
+    predicted_dice: float | None
+    promised: float
     fits: float | None
 
     @classmethod
@@ -32,13 +34,20 @@ class Summary:
         """The summary of a result."""
         facts = result.facts()
         sizes = facts["area_percent"] if result.mask.picture else facts["millilitres"]
-        return cls(sizes, round(result.mean_predicted_dice, 4), facts["fits"]["p"] if facts["fits"] else None)
+        predicted = result.mean_predicted_dice
+        return cls(
+            sizes,
+            None if predicted is None else round(predicted, 4),
+            round(result.promised, 4),
+            facts["fits"]["p"] if facts["fits"] else None,
+        )
 
     @property
     def certainty(self) -> float:
         """How far the mask may be believed, in [0, 1]; the lowest are looked at first, foreign scans above all."""
         doubted = self.fits is not None and self.fits < LEVEL
-        return self.predicted_dice * (self.fits or 0.0) if doubted else self.predicted_dice
+        dice = self.promised if self.predicted_dice is None else self.predicted_dice
+        return dice * (self.fits or 0.0) if doubted else dice
 
     def row(self) -> dict[str, float | None]:
         """What stands under :func:`columns_of`, in their order."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from wsseg.inference import doubt
 from wsseg.inference.quality import learn_quality
 from wsseg.inference.segmenter import Segmenter
 from wsseg.labels.space import UNKNOWN, YES
-from wsseg.models.calibration import Calibration
+from wsseg.models.calibration import Calibration, DoubtQuality
 
 OF = (MASKS.name, "drawn pixels", PRESENCE.name)
 """What masks are compared with, the best first."""
@@ -124,15 +124,14 @@ def calibration_of(compared: Mapping[str, Compared], names: Collection[str]) -> 
     if not compared:
         return None
     signs, dice = (np.stack([getattr(each, name) for each in compared.values()]) for name in ("signs", "dice"))
-    learned = learn_quality(signs, dice, [patient_of(case) for case in compared])
+    patients = [patient_of(case) for case in compared]
+    learned = learn_quality(signs, dice, patients)
     counts = sum((each.counts for each in compared.values()), doubt.NONE)
-    known = bool(counts.voxels.sum())
-    slope, offset = doubt.fit(counts) if known else (1.0, 0.0)
-    plain, better = (
-        doubt.calibration_error(counts, levels) for levels in (doubt.PLAIN, doubt.calibrated(slope, offset))
-    )
+    told, (slope, offset) = doubt_of(compared, patients), doubt.fit(counts)
+    plain, better = doubt.calibration_error(counts), doubt.calibration_error(told)
     if better >= plain:
-        slope, offset, better = 1.0, 0.0, plain
+        told, slope, offset, better = counts, 1.0, 0.0, plain
+    quality = DoubtQuality(plain=plain, calibrated=better, levels=doubt.reliability(told))
     return Calibration(
         scans=len(compared),
         of=next(iter(compared.values())).of,
@@ -140,5 +139,17 @@ def calibration_of(compared: Mapping[str, Compared], names: Collection[str]) -> 
         classes=dict(zip(names, learned.classes, strict=True)),
         slope=slope,
         offset=offset,
-        ece=(plain, better) if known else None,
+        doubt=quality if counts.voxels.any() else None,
     )
+
+
+def doubt_of(compared: Mapping[str, Compared], patients: Sequence[str]) -> doubt.Counts:
+    """Voxels of all scans by doubt that was calibrated on the other patients."""
+    own: dict[str, doubt.Counts] = {}
+    for each, patient in zip(compared.values(), patients, strict=True):
+        own[patient] = own.get(patient, doubt.NONE) + each.counts
+    told = doubt.NONE
+    for patient, counts in own.items():
+        others = sum((theirs for name, theirs in own.items() if name != patient), doubt.NONE)
+        told += doubt.retold(counts, doubt.calibrated(*doubt.fit(others)))
+    return told
