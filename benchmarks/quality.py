@@ -2,8 +2,8 @@
 
     python benchmarks/quality.py --data DIR [--model NAME] [--splits 200]
 
-DIR holds scans with masks that the model was not trained on. Predictions and the
-calibration of doubt are of each patient when he was left out. The bound is tried on
+DIR holds scans with masks that the model was not trained on. Weights of
+predictions and the calibration of doubt are from the other patients. The bound is tried on
 random splits: learned from three of four patients, kept or not by the rest.
 Intervals are of 95 %, over patients drawn with replacement.
 """
@@ -44,14 +44,13 @@ def report(model: str, found: dict[str, Compared], names: Sequence[str], splits:
     """Print what scans that were compared with their masks tell."""
     signs, dice = (np.stack([getattr(each, name) for each in found.values()]) for name in ("signs", "dice"))
     patients = [patient_of(case) for case in found]
-    left_out = learn_quality(signs, dice, patients).left_out
+    order = learn_quality(signs, dice, patients).order
     print(f"{model}: {len(found)} scans of {len(set(patients))} patients\n\n| what | value | 95 % |\n|---|---|---|")
-    for what, values in (("predicted", left_out), ("what probabilities promise", signs[..., 0])):
-        _row(f"rank correlation with Dice, {what}", _ranked(values, dice), patients)
+    for what, values in (("predicted", order), ("what probabilities promise", signs[..., 0])):
+        for k, name in enumerate(names):
+            _row(f"rank correlation with Dice, {name}, {what}", _ranked(values[:, k], dice[:, k]), patients)
         if len(names) > 1:
             _row(f"the same, means over classes, {what}", _ranked(values.mean(axis=1), dice.mean(axis=1)), patients)
-            for k, name in enumerate(names):
-                _row(f"the same, {name}, {what}", _ranked(values[:, k], dice[:, k]), patients)
     kept, below = coverage(signs, dice, patients, splits)
     print(f"| scans that keep the bound, {splits} splits | {kept.mean():.1%} | {_ends(kept, '.0%')} of a split |")
     print(f"| the bound below Dice, mean | {below.mean():.3f} | |")
@@ -66,7 +65,7 @@ def _ranked(values: Floats, dice: Floats) -> Callable[[NDArray[np.intp]], float]
     """Of chosen scans the rank correlation of predicted and true Dice; NaN where there is none."""
 
     def of(chosen: NDArray[np.intp]) -> float:
-        found = rank_correlation(values[chosen].ravel(), dice[chosen].ravel())
+        found = rank_correlation(values[chosen], dice[chosen])
         return np.nan if found is None else found
 
     return of

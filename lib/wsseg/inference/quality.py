@@ -152,11 +152,15 @@ class Learned:
         weights: (signs,).
         classes: in order.
         left_out: (scans, classes), predicted for each scan when it was left out.
+        order: (scans, classes), the same with the means of all scans, which are the
+            same for each and rank none: without a scan its own Dice would lower
+            what is predicted for the better ones.
     """
 
     weights: Floats
     classes: list[ClassCalibration]
     left_out: Floats
+    order: Floats
 
 
 def learn_quality(signs: Floats, dice: Floats, patients: Sequence[str]) -> Learned:
@@ -168,25 +172,26 @@ def learn_quality(signs: Floats, dice: Floats, patients: Sequence[str]) -> Learn
         patients: whose scans they are.
     """
     owner = np.array(patients)
-    left_out = np.full(dice.shape, np.nan)
+    weights, mean, usual = _regression(signs, dice)
+    left_out, order = (np.full(dice.shape, np.nan) for _ in range(2))
     for patient in dict.fromkeys(patients):
         own = owner == patient
         if own.all():
             break
-        weights, mean, usual = _regression(signs[~own], dice[~own])
-        left_out[own] = np.clip(usual + (signs[own] - mean) @ weights, 0, 1)
-    weights, mean, usual = _regression(signs, dice)
+        theirs, their_mean, their_usual = _regression(signs[~own], dice[~own])
+        left_out[own] = np.clip(their_usual + (signs[own] - their_mean) @ theirs, 0, 1)
+        order[own] = usual + (signs[own] - mean) @ theirs
     below = [_bound(column) for column in (left_out - dice).T]
     classes = [
         ClassCalibration(
             dice=float(usual[k]),
             signs=tuple(map(float, mean[k])),
             below=below[k],
-            ranked=rank_correlation(left_out[:, k], dice[:, k]),
+            ranked=rank_correlation(order[:, k], dice[:, k]),
         )
         for k in range(dice.shape[1])
     ]
-    return Learned(weights, classes, left_out)
+    return Learned(weights, classes, left_out, order)
 
 
 def _regression(signs: Floats, dice: Floats) -> tuple[Floats, Floats, Floats]:

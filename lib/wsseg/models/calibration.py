@@ -29,8 +29,8 @@ class ClassCalibration(Strict):
         signs: means of the signs of a good mask, in their order.
         below: how far Dice may lie below what is predicted in nine of ten scans;
             None where there were too few to say.
-        ranked: rank correlation of Dice as predicted for scans that were left out
-            with their Dice; None where they are too few or alike.
+        ranked: rank correlation of predicted with true Dice, by weights that were
+            learned from other patients; None where scans are too few or alike.
     """
 
     dice: _Part
