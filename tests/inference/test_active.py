@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -14,6 +16,7 @@ from wsseg.inference.active import (
     by_both,
     by_doubt,
     by_novelty,
+    by_poor_mask,
     choose,
     disagreement,
     uncertainty,
@@ -104,3 +107,9 @@ def test_look_says_what_the_segmentation_says(make_package: MakePackage, method:
     assert thorough.areas is not None
     assert thorough.areas.shape == quick.presence.shape
     assert np.array_equal(thorough.features, quick.features)
+
+
+def test_of_contradictory_masks_the_one_of_least_certainty_comes_first() -> None:
+    torn = summary([0.9, 0.1], areas=[0.0, 0.5])
+    scans = {name: replace(torn, certainty=value) for name, value in (("a", 0.9), ("b", 0.3), ("c", 0.6))}
+    assert choose(scans, [], by_poor_mask(disagreement), 3) == ["b", "c", "a"]

@@ -33,12 +33,15 @@ class ScanSummary:
             marks; None where none was made.
         fits: whether the scan is of the kind that the model was trained on; None
             where that is not known.
+        certainty: how far the mask may be believed, in [0, 1], by its predicted
+            Dice and by ``fits``; None where no mask was made.
     """
 
     presence: Floats
     features: Floats
     areas: Floats | None = None
     fits: Fits | None = None
+    certainty: float | None = None
 
 
 Doubt = Callable[[ScanSummary], Floats]
@@ -105,6 +108,17 @@ def by_both(doubt: Doubt) -> Score:
     """Doubt times novelty: doubtful scans, but not the same doubt again and again."""
     doubtful = by_doubt(doubt)
     return lambda candidates, labelled: doubtful(candidates, labelled) * by_novelty(candidates, labelled)
+
+
+def by_poor_mask(doubt: Doubt) -> Score:
+    """Doubt times what certainty of the mask lacks of 1: contradictions in masks that are expected to be bad."""
+    doubtful = by_doubt(doubt)
+
+    def score(candidates: Sequence[ScanSummary], labelled: Sequence[ScanSummary]) -> Floats:
+        lacking = np.array([1.0 if each.certainty is None else 1 - each.certainty for each in candidates])
+        return doubtful(candidates, labelled) * lacking
+
+    return score
 
 
 def choose(

@@ -25,6 +25,7 @@ from wsseg.inference.look import look_at
 from wsseg.inference.quality import predicted_dice, signs_of
 from wsseg.inference.refine import guided_filter
 from wsseg.inference.result import Segmentation
+from wsseg.inference.summary import Summary
 from wsseg.labels.drawn.render import Rendered
 from wsseg.labels.space import NO, Presence
 from wsseg.methods.base import Prediction
@@ -208,18 +209,19 @@ class Segmenter:
             scan: as for a call.
             mask: also tell what part of each slice is marked.
         """
+        if mask or not isinstance(self._method, ImageLabelMethod):
+            seen = self.see(scan)
+            stack, predicted = seen.stack, seen.predicted
+            areas = _stored(stack, (predicted.probabilities > 0.5).float().mean(dim=(2, 3)))
+            certainty = Summary.of(self.decide(seen)).certainty
+            presence = _stored(stack, predicted.presence)
+            return ScanSummary(presence, scan_features(stack.images), areas, seen.fits, certainty)
         check_scan(scan, "scan")
         stack = prepare(scan, View.of(self.package.recipe))
-        areas = None
-        if mask or not isinstance(self._method, ImageLabelMethod):
-            predicted = self._predict(stack, Prompt(), 0, lambda part: None)
-            presence = predicted.presence
-            areas = _stored(stack, (predicted.probabilities > 0.5).float().mean(dim=(2, 3)))
-        else:
-            images = stack.images.to(self.device)
-            with torch.no_grad():
-                presence = self._method.presence_probability(images, self._chunk(images))
-        return ScanSummary(_stored(stack, presence), scan_features(stack.images), areas, self._fits(scan, stack))
+        images = stack.images.to(self.device)
+        with torch.no_grad():
+            presence = _stored(stack, self._method.presence_probability(images, self._chunk(images)))
+        return ScanSummary(presence, scan_features(stack.images), fits=self._fits(scan, stack))
 
     def _given(self, stack: Stack, presence: Presence) -> torch.Tensor:
         expected = (len(self.package.labels), stack.images.shape[0])
