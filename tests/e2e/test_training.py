@@ -272,10 +272,10 @@ def test_nothing_acknowledged_is_lost_by_kills_and_training_goes_on(site: Site, 
     def getting_on() -> bool:
         return site.ask("GET", "/annotate/api/train")["phase"] in ("training", "publishing", "done")
 
-    time.sleep(chance.uniform(0, 2))
+    time.sleep(chance.uniform(0, 1))
     site.kill_trainer()
     site.until(lambda: site.lock.pid() is not None)
-    time.sleep(chance.uniform(0, 3))
+    time.sleep(chance.uniform(0, 1))
     site.kill()
     pid = site.lock.pid()
     assert pid is not None, "the trainer outlives its server"
