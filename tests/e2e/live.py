@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import os
 import signal
 import socket
 import subprocess
@@ -27,6 +29,49 @@ STOP_SECONDS = 30
 
 SERVE = (sys.executable, "-m", "wsseg.cli", "serve")
 PLAIN = (sys.executable, "-m", "monailabel.main", "start_server", "--host", "127.0.0.1")
+
+
+_FORKS = multiprocessing.get_context("forkserver")
+_FORKS.set_forkserver_preload(["monai.apps", "wsseg.methods.registry"])
+
+
+class _Serve:
+    """``wsseg serve`` in a fork of a process that has imported the libraries, which takes longest of a start.
+
+    What reads the environment, as MONAI Label's settings do, is imported by the fork itself. ``test_serve.py`` and
+    ``test_training.py`` start servers from nothing.
+    """
+
+    def __init__(self, arguments: tuple[str, ...], log: Path) -> None:
+        self._process = _FORKS.Process(target=_serve, args=(arguments, dict(os.environ), log))
+        self._process.start()
+
+    def poll(self) -> int | None:
+        return self._process.exitcode
+
+    def wait(self, seconds: float | None = None) -> int | None:
+        self._process.join(seconds)
+        return self._process.exitcode
+
+    def send_signal(self, number: int) -> None:
+        os.kill(self._process.pid or 0, number)
+
+    def kill(self) -> None:
+        self._process.kill()
+
+
+def _serve(arguments: tuple[str, ...], environment: dict[str, str], log: Path) -> None:
+    """What a shell does for a command."""
+    from wsseg.cli import main
+
+    with log.open("wb") as out:
+        os.dup2(out.fileno(), 1)
+        os.dup2(out.fileno(), 2)
+    os.chdir(log.parent)
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.argv = ["wsseg", "serve", *arguments]
+    main()
 
 
 @dataclass(frozen=True)
@@ -87,10 +132,13 @@ def running(command: tuple[str, ...], log: Path) -> Iterator[Server]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    with log.open("wb") as out:
-        process = subprocess.Popen(
-            (*command, "--port", str(port)), stdout=out, stderr=subprocess.STDOUT, cwd=log.parent
-        )
+    command = (*command, "--port", str(port))
+    process: _Serve | subprocess.Popen[bytes]
+    if command[: len(SERVE)] == SERVE:
+        process = _Serve(command[len(SERVE) :], log)
+    else:
+        with log.open("wb") as out:
+            process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, cwd=log.parent)
     server = Server(f"http://127.0.0.1:{port}", port, log)
     try:
         _wait(server, process)
@@ -103,14 +151,14 @@ def running(command: tuple[str, ...], log: Path) -> Iterator[Server]:
             process.wait()
 
 
-def _wait(server: Server, process: subprocess.Popen[bytes]) -> None:
+def _wait(server: Server, process: _Serve | subprocess.Popen[bytes]) -> None:
     end = time.monotonic() + START_SECONDS
     while time.monotonic() < end and process.poll() is None:
         try:
             if server.ask("/info/").status in (200, 401):  # the latter where a token is needed
                 return
         except (URLError, ConnectionError):
-            time.sleep(0.2)
+            time.sleep(0.05)
     pytest.fail(f"the server does not answer:\n{server.log.read_text()[-3000:]}")
 
 

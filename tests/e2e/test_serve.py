@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -93,7 +94,8 @@ def test_demo_study_starts_offline_and_is_segmented(
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     monkeypatch.setenv("no_proxy", HOST)
     shipped = set(bundled("apps/wsseg").iterdir())
-    with running(SERVE, tmp_path / "log") as server:
+    program = str(Path(sys.executable).with_name("wsseg"))
+    with running((program, "serve"), tmp_path / "log") as server:
         info = server.ask("/info/").json
         assert published in info["models"]
         assert info["datastore"]["total"] == 1
