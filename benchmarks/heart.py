@@ -106,7 +106,7 @@ def _by_group(hearts: Sequence[Heart], names: Sequence[str]) -> str:
         told = [f"{np.mean([score.hd95_mm for score in scores]):.1f}", str(poor)]
         told.append(f"{np.mean([score.seconds for score in scores]):.1f}")
         lines.append(
-            f"| {group} | {len(own)} | {' | '.join(f'{d:.3f}' for d in classes)} | {dice} | {' | '.join(told)} |"
+            f"| {group} | {len(own)} | {' | '.join(classes)} | {dice} | {' | '.join(told)} |"
         )
     return "\n".join(lines) + "\n"
 

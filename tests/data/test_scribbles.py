@@ -35,7 +35,7 @@ def _strokes() -> np.ndarray:
     strokes = np.zeros((40, 60, 3), np.uint8)
     strokes[18:22, 30, 1] = 1
     strokes[10:14, 30, 1] = 2
-    strokes[2:38, 20, 1] = 255
+    strokes[2:30, 20, 1] = 255
     return strokes
 
 
@@ -46,7 +46,7 @@ def test_strokes_lie_where_they_were_drawn(folder: Path) -> None:
     assert data.images.shape == (3, 1, 32, 32)
     assert data.targets.presence.tolist() == [[0, 0], [1, 1], [0, 0]], "absent beyond the strokes"
     drawn = [int((plane > 0).sum()) for plane in data.targets.pixels]
-    assert sorted(drawn) == [0, 0, 4 + 4 + 5 * 32], "background two pixels to either side of its stroke"
+    assert sorted(drawn) == [0, 0, 4 + 4 + 5 * 26 + 3 + 1], "background two pixels around its stroke"
     plane = data.targets.pixels[int(np.argmax(drawn))]
     assert [int((plane == value).sum()) for value in (1, 2)] == [4, 4]
     wide = load_slices(folder, HEART, View(64, pixel_mm=2.0), (SCRIBBLES,))
@@ -59,7 +59,20 @@ def test_background_beside_its_stroke_gives_way_to_what_was_drawn(folder: Path) 
     write_nifti(folder / "a_scribble.nii.gz", strokes, np.diag([2.0, 2.0, 8.0, 1.0]))
     pixels = load_slices(folder, HEART, View(64, pixel_mm=2.0), (SCRIBBLES,)).targets.pixels
     assert int((pixels == 1).sum()) == 8
-    assert int((pixels == 255).sum()) > 150
+    assert int((pixels == 255).sum()) > 120
+
+
+def test_what_a_fence_of_background_parts_from_all_that_is_drawn_is_background(folder: Path) -> None:
+    strokes, affine, view = _strokes(), np.diag([2.0, 2.0, 8.0, 1.0]), View(64, pixel_mm=2.0)
+    strokes[30:38, 20, 1] = 255
+    write_nifti(folder / "a_scribble.nii.gz", strokes, affine)
+    (plane,) = (p for p in load_slices(folder, HEART, view, (SCRIBBLES,)).targets.pixels if p.any())
+    assert int((plane == 255).sum()) > 22 * 40, "the fence reaches from border to border"
+    strokes[28:32, 20, 1] = 0
+    strokes[20, 5, 1] = 1
+    write_nifti(folder / "a_scribble.nii.gz", strokes, affine)
+    (plane,) = (p for p in load_slices(folder, HEART, view, (SCRIBBLES,)).targets.pixels if p.any())
+    assert int((plane == 255).sum()) < 5 * 40, "something is drawn behind it"
 
 
 def test_batches_hold_slices_with_strokes_only(folder: Path) -> None:
@@ -109,3 +122,17 @@ def test_a_mask_is_counted_as_a_mask_and_a_stroke_as_a_stroke(folder: Path) -> N
     assert data.cases == ("a", "b")
     assert MASKS.bears(data.targets).tolist() == [False] * 3 + [True] * 3
     assert int(SCRIBBLES.bears(data.targets).sum()) == 1
+
+
+def test_a_square_without_a_class_is_not_said_to_show_it(folder: Path) -> None:
+    rows = [f"b,{index},1,1" for index in range(3)]
+    (folder / "image_labels.csv").write_text("\n".join(["case,slice,cavity,wall", *rows]) + "\n")
+    data = load_slices(folder, HEART, View(64, pixel_mm=2.0), (PRESENCE, SCRIBBLES))
+
+    def said_alone(seen: Variety) -> bool:
+        targets = data.batch(0, 0, range(40), seen).targets
+        drawn = torch.stack([(targets.pixels == k).flatten(1).any(dim=1) for k in (1, 2)], dim=1)
+        return bool(((targets.presence == 1) & ~drawn).any())
+
+    assert said_alone(Variety())
+    assert not said_alone(Variety(crop=16))

@@ -156,8 +156,20 @@ class _ScribbleKind(_MarkedKind):
         return f"{folder}: no scan has a _scribble file beside it"
 
     def _meant(self, drawn: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        thick = np.stack([ndimage.binary_dilation(plane, _AROUND) for plane in drawn == BACKGROUND])
-        return np.where(thick & (drawn == 0), np.uint8(BACKGROUND), drawn)
+        return np.stack([_fenced(plane) for plane in drawn])
+
+
+def _fenced(drawn: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Strokes (rows, columns) with what they say of the rest: beside background, and behind it.
+
+    Who draws background has drawn every class that there is: what a fence of
+    background parts from all that is drawn holds none.
+    """
+    thick = ndimage.binary_dilation(drawn == BACKGROUND, _AROUND) & (drawn == 0)
+    found = np.where(thick, np.uint8(BACKGROUND), drawn)
+    pieces, _ = ndimage.label(found != BACKGROUND)
+    inside = np.unique(pieces[(drawn > 0) & (drawn != BACKGROUND)])
+    return np.where(np.isin(pieces, inside) | (inside.size == 0), found, np.uint8(BACKGROUND))
 
 
 class _CorrectionKind(_MarkedKind):

@@ -124,16 +124,18 @@ class LabelledSlices:
             seen = self.images[self._with_neighbours(chosen, variety.neighbours)].flatten(1, 2)
         heights = self._heights(chosen) if variety.placed else None
         images, targets = augment(seen, self.targets.at(chosen), augmentations, variety, heights)
+        if (variety.crop or seen.shape[-1]) < seen.shape[-1]:
+            targets = targets.seen_in_part()
         noise = np.stack([rng.standard_normal(images.shape[1:], np.float32) for rng in draws])
         uniform = np.stack([rng.random(4, np.float32) for rng in draws])
         return Batch(images, targets, torch.from_numpy(noise), torch.from_numpy(uniform), done)
 
     def _aimed(self, augmentation: Augmentation, row: int, rng: np.random.Generator, variety: Variety) -> Augmentation:
-        """Aimed at a labelled pixel or into a box of the slice, each class alike; anywhere without one."""
+        """Aimed at a labelled pixel or into a box of the slice, classes and background alike; anywhere without one."""
         pixels, boxes = self.targets.pixels[row], self.targets.boxes[row]
         side = pixels.shape[-1]
         seen = (variety.crop or side) / side
-        places = [pixels == label for label in pixels.unique().tolist() if label not in (0, BACKGROUND)]
+        places = [pixels == label for label in pixels.unique().tolist() if label]
         places += [box > 0 for box in boxes if box.any()]
         if not places:
             down, right = rng.uniform(-1, 1, 2) * (1 - seen)

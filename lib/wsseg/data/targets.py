@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from wsseg.labels.space import BACKGROUND, UNKNOWN
+from wsseg.labels.space import BACKGROUND, UNKNOWN, YES
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,12 @@ class Targets:
     def moved(self, move: Callable[[Tensor], Tensor]) -> Targets:
         """With all maps, each as (slices, planes, size, size), put elsewhere by a function."""
         return self._each(lambda tensor: _map(tensor, move) if tensor.ndim > 2 else tensor, self.texts)
+
+    def seen_in_part(self) -> Targets:
+        """Those of parts of the slices: a class that is on a slice need not be in its part, unless it is drawn there."""
+        classes = torch.arange(1, self.presence.shape[1] + 1)[:, None, None]
+        drawn = (self.pixels[:, None] == classes).flatten(2).any(dim=2) | (self.boxes > 0).flatten(2).any(dim=2)
+        return replace(self, presence=torch.where((self.presence == YES) & ~drawn, UNKNOWN, self.presence))
 
     def in_squares(self, side: int) -> Targets:
         """Those of a picture, which is one slice, for each of the squares that cover it."""

@@ -21,13 +21,14 @@ and a term against pixels that look unlike what was drawn on their slice.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Annotated
 
 import torch
 from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
+from torch.optim.swa_utils import update_bn
 
 from wsseg.data.augment import PLACES, Variety, places
 from wsseg.data.kinds import KINDS
@@ -110,6 +111,10 @@ class Union(Method[UnionSettings]):
     def stages(self) -> Sequence[Stage]:
         settings = self.settings
         return [Stage("labels", self.network, settings.steps, settings.rate, settings.batch)]
+
+    def recalibrate(self, batches: Iterable[Batch]) -> None:
+        """Means and variances of the averaged network's batch normalisation."""
+        update_bn((batch.images for batch in batches), self.network)
 
     def losses(self, stage: Stage, batch: Batch) -> dict[str, Tensor]:
         logits, targets = self.network(batch.images).float(), batch.targets

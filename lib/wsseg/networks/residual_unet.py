@@ -9,9 +9,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-GROUPS = 8
-"""Of group normalisation (Wu and He 2018): small batches have no statistics of their own."""
-
 FINISH = 8
 """Channels of the finish at full resolution, where every channel costs most."""
 
@@ -25,13 +22,11 @@ class ResidualUNet(nn.Module):
     Args:
         channels: of the input.
         outputs: channels of the answer.
-        widths: channels of the levels, the finest first; each a multiple of 8 and above it.
+        widths: channels of the levels, the finest first.
     """
 
     def __init__(self, channels: int, outputs: int, widths: Sequence[int]) -> None:
         super().__init__()
-        if any(width % GROUPS or width <= GROUPS for width in widths):
-            raise ValueError(f"widths {list(widths)}: multiples of {GROUPS} above it are possible")
         self.stem = nn.Conv2d(channels, widths[0], 4, stride=2, padding=1)
         self.first = ResidualBlock(widths[0], widths[0])
         self.down = nn.ModuleList(ResidualBlock(fine, coarse, stride=2) for fine, coarse in pairwise(widths))
@@ -58,14 +53,18 @@ class ResidualUNet(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """Two 3 x 3 convolutions beside a shortcut; at the start of training the shortcut alone."""
+    """Two 3 x 3 convolutions beside a shortcut; at the start of training the shortcut alone.
+
+    Normalised by batches and not by groups: a group's statistics are of what is seen, and
+    networks that learn from squares look at whole slices later.
+    """
 
     def __init__(self, channels: int, outputs: int, stride: int = 1) -> None:
         super().__init__()
         self.first = nn.Conv2d(channels, outputs, 3, stride, padding=1, bias=False)
-        self.norm = nn.GroupNorm(GROUPS, outputs)
+        self.norm = nn.BatchNorm2d(outputs)
         self.second = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
-        self.last_norm = nn.GroupNorm(GROUPS, outputs)
+        self.last_norm = nn.BatchNorm2d(outputs)
         nn.init.zeros_(self.last_norm.weight)
         alike = channels == outputs and stride == 1
         self.shortcut = nn.Identity() if alike else nn.Conv2d(channels, outputs, 1, stride, bias=False)

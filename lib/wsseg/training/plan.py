@@ -122,7 +122,7 @@ def _seen(scan: CutScan, targets: Targets) -> _Seen:
     window = stack.box.height * stack.spacing[0]
     drawn = ((targets.pixels > 0) & (targets.pixels != BACKGROUND)) | (targets.boxes > 0).any(dim=1)
     sides = [_side(plane) for plane in drawn if plane.any()]
-    taken = float(np.quantile(sides, 0.9)) * window / _PROBE if sides else window / 2
+    taken = float(np.quantile(sides, 0.9)) * window / _PROBE if sides else window
     medians = (stack.native + 1) / 2 * _PROBE_BRIGHT
     tissue = medians[stack.tissue] if stack.tissue.any() else medians.ravel()
     return _Seen(window, float(min(stack.spacing)), taken, float(np.quantile(tissue, BRIGHTEST)))
