@@ -105,9 +105,7 @@ def _by_group(hearts: Sequence[Heart], names: Sequence[str]) -> str:
         poor = len({score.case for score in scores if score.dice < 0.5})
         told = [f"{np.mean([score.hd95_mm for score in scores]):.1f}", str(poor)]
         told.append(f"{np.mean([score.seconds for score in scores]):.1f}")
-        lines.append(
-            f"| {group} | {len(own)} | {' | '.join(classes)} | {dice} | {' | '.join(told)} |"
-        )
+        lines.append(f"| {group} | {len(own)} | {' | '.join(classes)} | {dice} | {' | '.join(told)} |")
     return "\n".join(lines) + "\n"
 
 

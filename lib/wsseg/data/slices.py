@@ -23,7 +23,7 @@ from wsseg.errors import WssegError
 from wsseg.images.folder import scan_files
 from wsseg.images.formats import read_grid
 from wsseg.images.scan import read_scan
-from wsseg.labels.space import BACKGROUND, LabelSpace
+from wsseg.labels.space import LabelSpace
 
 ELSEWHERE = 0.2
 """Part of the samples that may be any slice, where the others show what is learned."""

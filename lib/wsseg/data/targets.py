@@ -87,7 +87,7 @@ class Targets:
         return self._each(lambda tensor: _map(tensor, move) if tensor.ndim > 2 else tensor, self.texts)
 
     def seen_in_part(self) -> Targets:
-        """Those of parts of the slices: a class that is on a slice need not be in its part, unless it is drawn there."""
+        """Those of parts of the slices: a class on a slice need not be in its part, unless it is drawn there."""
         classes = torch.arange(1, self.presence.shape[1] + 1)[:, None, None]
         drawn = (self.pixels[:, None] == classes).flatten(2).any(dim=2) | (self.boxes > 0).flatten(2).any(dim=2)
         return replace(self, presence=torch.where((self.presence == YES) & ~drawn, UNKNOWN, self.presence))
