@@ -20,7 +20,7 @@ from wsseg.archive.destination import FolderDestination, open_destination
 from wsseg.data.phantom import make_phantom
 from wsseg.errors import WssegError
 from wsseg.server.compute import Compute
-from wsseg.server.node import forward, node
+from wsseg.server.node import bounded, forward, node
 from wsseg.server.node.forward import Forwarder
 from wsseg.server.node.inbox import WHY, Inbox
 from wsseg.server.node.node import NOT_UNDERSTOOD, SUCCESS, Node
@@ -118,6 +118,38 @@ def test_fifty_associations_at_once_and_broken_ones_among_them(
     assert [number for number in range(50) if taken[number]] == [n for n in range(50) if n % 5 in (0, 4)]
     assert {folder.name for folder in inbox.whole()} == {f"1.2.4.{n}" for n in range(50) if taken[n]}
     assert send(station, [copy(100)]) == [SUCCESS], "the node is up"
+
+
+@pytest.mark.parametrize("kind", [1, 4])
+@pytest.mark.parametrize("length", [bounded.LONGEST + 1, 0xFFFFFFFF])
+def test_a_message_that_announces_gigabytes_is_not_read(station: Node, kind: int, length: int) -> None:
+    with socket.create_connection(("127.0.0.1", station.port)) as caller:
+        caller.settimeout(SECONDS / 4)
+        caller.sendall(bytes([kind, 0]) + length.to_bytes(4, "big"))
+        assert hung_up(caller)
+    assert send(station, []) == [], "the node is up"
+
+
+def test_a_message_that_trickles_is_waited_for_once(station: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bounded, "SECONDS", 1.0)
+    began = time.monotonic()
+    with socket.create_connection(("127.0.0.1", station.port)) as caller:
+        caller.settimeout(0.2)
+        caller.sendall(b"\x01\x00\x00\x00\x10\x00")
+        while not hung_up(caller) and time.monotonic() - began < SECONDS / 4:
+            caller.send(b"\x00")  # each byte well within the time that one may take
+    assert time.monotonic() - began < SECONDS / 4
+    assert send(station, []) == [], "the node is up"
+
+
+def hung_up(caller: socket.socket) -> bool:
+    """Whether the other side closes within the caller's patience."""
+    try:
+        return caller.recv(1) == b""
+    except TimeoutError:
+        return False
+    except ConnectionError:
+        return True
 
 
 @pytest.fixture

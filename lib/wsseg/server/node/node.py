@@ -12,6 +12,7 @@ from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts
 from pynetdicom.sop_class import Verification
 
 from wsseg.errors import FullError, WssegError
+from wsseg.server.node.bounded import bound
 from wsseg.server.node.inbox import Inbox
 from wsseg.server.node.settings import NodeSettings
 
@@ -59,6 +60,7 @@ class Node:
             if kind is not None and "Image Storage" in UID(kind).name:
                 entity.add_supported_context(kind, ALL_TRANSFER_SYNTAXES)
         handlers: list[Any] = [
+            (evt.EVT_CONN_OPEN, bound),
             (evt.EVT_C_STORE, self._store),
             (evt.EVT_PDU_RECV, self._weigh),
             (evt.EVT_DIMSE_RECV, lambda event: self._sent.pop(event.assoc, None)),
