@@ -9,7 +9,7 @@ from wsseg.errors import WssegError
 from wsseg.images.nifti import write_nifti
 from wsseg.labels.space import LabelSpace
 from wsseg.training.new import planned_package
-from wsseg.training.plan import HOUNSFIELD, plan_for
+from wsseg.training.plan import HOUNSFIELD, NOT_DRAWN, plan_for
 
 
 def _folder(path: Path, spacing: float, box: tuple[int, int, int, int], label: str) -> Path:
@@ -50,3 +50,15 @@ def test_scans_without_labels_are_refused(tmp_path: Path) -> None:
     (_folder(tmp_path, 2.0, (40, 40, 80, 80), "liver") / "boxes.csv").unlink()
     with pytest.raises(WssegError, match="no scan has a label"):
         plan_for(tmp_path, LabelSpace(("liver",)), "CT")
+
+
+def test_presence_alone_is_learned_from_whole_slices_and_people_are_warned(tmp_path: Path) -> None:
+    folder = _folder(tmp_path, 2.0, (40, 40, 80, 80), "liver")
+    drawn = plan_for(folder, LabelSpace(("liver",)), "CT")
+    (folder / "boxes.csv").unlink()
+    rows = [f"{case},{index},{int(index == 2)}" for case in ("a", "b") for index in range(6)]
+    (folder / "image_labels.csv").write_text("\n".join(["case,slice,liver", *rows]) + "\n")
+    plan = plan_for(folder, LabelSpace(("liver",)), "CT")
+    assert plan.crop == plan.size, "a square need not show what the slice does"
+    assert NOT_DRAWN in plan.reasons
+    assert NOT_DRAWN not in drawn.reasons

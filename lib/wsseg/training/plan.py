@@ -37,6 +37,11 @@ LARGEST = 320
 BRIGHTEST = 0.998
 """Quantile of the tissue's intensity that is shown as white."""
 
+NOT_DRAWN = (
+    "nothing is drawn on the scans: from presence alone this learner marks nothing yet, add strokes, points or boxes"
+    " on a few slices, or make the model with --learn-from presence, which trains for hours"
+)
+
 _PROBE, _PROBE_BRIGHT = 128, 20.0
 
 
@@ -93,6 +98,7 @@ def plan_for(folder: Path, labels: LabelSpace, modality: str) -> Plan:
         if windows
         else f"white is {bright:g} times the median of the tissue",
         "left and right may change places" if mirrored else "left and right stay: classes may differ by side",
+        *((NOT_DRAWN,) if taken == window else ()),
     )
     return Plan(size, crop, bright, windows, mirrored, reasons)
 
