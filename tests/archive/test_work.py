@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from wsseg.archive.listing import Listing
 from wsseg.archive.series import Series
 from wsseg.archive.work import TRIES, Campaign, Counts, Outcome, Work
 from wsseg.errors import NotFoundError, UnavailableError, WssegError
+from wsseg.labels import schema as labels
 from wsseg.labels.database import Database
 from wsseg.labels.project import Project
 from wsseg.labels.store import LabelStore
@@ -24,10 +26,19 @@ __all__ = ["archive_stub"]
 CAMPAIGN = Campaign("http://archive", "small", "0.1", "http://archive")
 
 
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    made = Database(f"sqlite:///{tmp_path / 'labels.sqlite3'}", readonly=False)
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    """An empty one, and empty again afterwards."""
+    url = f"sqlite:///{tmp_path / 'labels.sqlite3'}"
+    if request.param == "postgresql":
+        url = os.environ.get("WSSEG_TEST_POSTGRESQL", "")
+        if not url:
+            pytest.skip("no PostgreSQL server, set WSSEG_TEST_POSTGRESQL to the URL of an empty database")
+    made = Database(url, readonly=False)
     yield made
+    with made.writing() as connection:
+        schema.schema.drop_all(connection)
+        labels.schema.drop_all(connection)
     made.close()
 
 
@@ -101,6 +112,30 @@ def test_the_tables_lie_beside_labels(tmp_path: Path) -> None:
     with pytest.raises(WssegError, match="archive work is of format 2"):
         Work(database, CAMPAIGN)
     database.close()
+
+
+def test_tables_without_times_are_brought_over(database: Database, work: Work) -> None:
+    """As the first commit that had them made them."""
+    add(work, "1.1")
+    with database.writing() as connection:
+        connection.execute(sa.DDL("DROP INDEX archive_series_by_time"))
+        connection.execute(sa.DDL("ALTER TABLE archive_series DROP COLUMN finished"))
+    again = Work(database, CAMPAIGN)
+    (claim,) = again.claim(1, "a")
+    again.note([Outcome(claim.id, 1.0)])
+    with database.reading() as connection:
+        assert connection.scalar(sa.select(schema.series.c.finished)) is not None
+        found = sa.inspect(connection).get_indexes("archive_series")
+    assert "archive_series_by_time" in {index["name"] for index in found}
+
+
+@pytest.mark.parametrize("odd", ["\0", "\udc80"])
+def test_a_failure_may_quote_anything(database: Database, work: Work, odd: str) -> None:
+    add(work, "1.1")
+    (claim,) = work.claim(1, "a")
+    work.note([Outcome(claim.id, 1.0, error=f"no class {odd}")])
+    with database.reading() as connection:
+        assert connection.scalar(sa.select(schema.series.c.error)) == "no class ?"
 
 
 def test_another_version_takes_what_the_one_before_was_least_sure_of(database: Database, work: Work) -> None:

@@ -59,3 +59,16 @@ series = sa.Table(
     sa.Index("archive_series_by_quality", "campaign", "quality"),
     sa.Index("archive_series_by_time", "campaign", "finished"),
 )
+
+
+def bring_over(connection: sa.Connection) -> None:
+    """Give tables made before series had a time at which they were finished that column and its index.
+
+    What was finished before then keeps none; who wrote such tables goes on using them.
+    """
+    if series.c.finished.name in {column["name"] for column in sa.inspect(connection).get_columns(series.name)}:
+        return
+    kind = series.c.finished.type.compile(connection.dialect)
+    connection.execute(sa.DDL(f"ALTER TABLE {series.name} ADD COLUMN {series.c.finished.name} {kind}"))
+    for index in series.indexes:
+        index.create(connection, checkfirst=True)

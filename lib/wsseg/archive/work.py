@@ -236,7 +236,8 @@ class Work:
             taken = sa.select(*row, sa.literal(State.WAITING), sa.literal(0)).where(series.c.id.in_(doubtful))
             into = ["campaign", "uid", "study", "images", "state", "tries"]
             again = sa.insert(series).from_select(into, taken.where(series.c.uid.not_in(known)))
-            return connection.execute(again).rowcount
+            # Without the option it is -1 on PostgreSQL.
+            return connection.execute(again, execution_options={"preserve_rowcount": True}).rowcount
 
     def _earlier(self, connection: sa.Connection) -> int:
         """The campaign of another version before this one."""
@@ -265,17 +266,23 @@ def _failure(outcome: Outcome) -> dict[str, object]:
     """The state that follows a failure."""
     tries = series.c.tries + 1
     again = sa.case((tries < TRIES, State.WAITING), else_=State.FAILED) if outcome.passing else State.FAILED
-    return {"state": again, "tries": tries, "error": outcome.error}
+    return {"state": again, "tries": tries, "error": _storable(outcome.error)}
+
+
+def _storable(text: str) -> str:
+    """A text that may quote what stands in a file, without what a database refuses: NUL, halves of characters."""
+    return text.encode(errors="replace").decode().replace("\0", "?")
 
 
 def make_tables(database: Database) -> None:
-    """Make what is missing; older versions of wsseg go on using the labels beside it.
+    """Make what is missing, in older tables too; older versions of wsseg go on using the labels beside them.
 
     Raises:
         WssegError: there are tables of another version.
     """
     with database.writing() as connection:
         schema.schema.create_all(connection)
+        schema.bring_over(connection)
         found = connection.scalar(sa.select(schema.store.c.format))
         if found is None:
             connection.execute(sa.insert(schema.store).values(format=schema.FORMAT))
