@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsseg.data.slices import patient_of
-from wsseg.inference import doubt
-from wsseg.inference.quality import learn_quality, rank_correlation
+from wsseg.inference.quality import doubt
+from wsseg.inference.quality.dice import learn_quality, rank_correlation
 from wsseg.inference.segmenter import Segmenter
 from wsseg.training.calibrate import Compared, compare, doubt_of
 

@@ -15,7 +15,7 @@ from conftest import metadata_of
 from wsseg.cli.measure import measure
 from wsseg.errors import WssegError
 from wsseg.images.volume import SliceGrid, Volume
-from wsseg.inference.quality import SIGNS, PredictedDice
+from wsseg.inference.quality.dice import SIGNS, PredictedDice
 from wsseg.inference.result import Segmentation
 from wsseg.models.package import ModelPackage
 

@@ -22,7 +22,7 @@ from wsseg.evaluation.metrics import VolumeScore, dice_of, hd95_of, score_slices
 from wsseg.evaluation.pixel_labels import check_pixel_labels, label_quality
 from wsseg.images.folder import scan_files
 from wsseg.images.volume import SliceGrid, Volume
-from wsseg.inference.quality import SIGNS
+from wsseg.inference.quality.dice import SIGNS
 from wsseg.inference.result import Segmentation
 from wsseg.inference.segmenter import Segmenter
 from wsseg.labels.space import LabelSpace

@@ -13,7 +13,7 @@ from wsseg.archive.work import Claim, Outcome
 from wsseg.errors import FullError, UnavailableError, WssegError, naming
 from wsseg.images.dicom.series import read_series
 from wsseg.images.scan import check_scan
-from wsseg.inference.headers import check_header
+from wsseg.inference.quality.headers import check_header
 from wsseg.inference.segmenter import Segmenter
 from wsseg.inference.summary import Summary
 

@@ -36,7 +36,7 @@ def describe(
 
 def _describe(package: ModelPackage, data: Path) -> None:
     with errors.status("loading"):
-        from wsseg.inference.fits import LEAST_PATIENTS
+        from wsseg.inference.quality.fits import LEAST_PATIENTS
         from wsseg.methods.registry import load_method
         from wsseg.models.domain import DOMAIN, write_domain
         from wsseg.training import describe as of_training

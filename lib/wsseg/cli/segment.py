@@ -60,7 +60,7 @@ def segment(
         from wsseg.images.formats import check_extension, check_hangs, write_mask
         from wsseg.images.scan import read_any, write_any
         from wsseg.images.volume import SliceGrid
-        from wsseg.inference.headers import check_header
+        from wsseg.inference.quality.headers import check_header
         from wsseg.inference.segmenter import Segmenter
 
     if uncertainty is not None:

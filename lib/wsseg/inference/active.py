@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from wsseg.inference.fits import Fits
+from wsseg.inference.quality.fits import Fits
 
 Floats = NDArray[np.floating]
 

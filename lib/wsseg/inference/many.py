@@ -12,7 +12,7 @@ from wsseg.errors import FullError, WssegError
 from wsseg.files import held, make_folder
 from wsseg.images.listing import Source
 from wsseg.images.scan import Scan, write_any
-from wsseg.inference.headers import check_header
+from wsseg.inference.quality.headers import check_header
 from wsseg.inference.result import Segmentation
 from wsseg.inference.results import Outcome, Results, sentence_of
 from wsseg.inference.segmenter import Segmenter

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from wsseg.images.segments import Segments
 from wsseg.images.volume import SliceGrid, Volume
-from wsseg.inference.fits import Fits
 from wsseg.inference.measure import volumes_ml
-from wsseg.inference.quality import PredictedDice
+from wsseg.inference.quality.dice import PredictedDice
+from wsseg.inference.quality.fits import Fits
 from wsseg.labels.space import LabelSpace
 from wsseg.models.package import ModelPackage
 

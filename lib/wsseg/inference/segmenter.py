@@ -19,10 +19,10 @@ from wsseg.images.volume import Volume
 from wsseg.inference.active import ScanSummary, scan_features
 from wsseg.inference.constraints import Constraints
 from wsseg.inference.device import pick_device, slices_per_pass, with_less_memory
-from wsseg.inference.doubt import calibrated_doubt
-from wsseg.inference.fits import ASPECTS, Fits, judge
-from wsseg.inference.look import look_at
-from wsseg.inference.quality import predicted_dice, signs_of
+from wsseg.inference.quality.dice import predicted_dice, signs_of
+from wsseg.inference.quality.doubt import calibrated_doubt
+from wsseg.inference.quality.fits import ASPECTS, Fits, judge
+from wsseg.inference.quality.look import look_at
 from wsseg.inference.refine import guided_filter
 from wsseg.inference.result import Segmentation
 from wsseg.inference.summary import Summary

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from wsseg.inference.fits import LEVEL
+from wsseg.inference.quality.fits import LEVEL
 from wsseg.inference.result import Segmentation
 from wsseg.models.package import Recipe
 

@@ -20,8 +20,8 @@ from wsseg.data.targets import Targets
 from wsseg.evaluation.metrics import dice_of
 from wsseg.images.folder import scan_files
 from wsseg.images.scan import read_scan
-from wsseg.inference import doubt
-from wsseg.inference.quality import learn_quality
+from wsseg.inference.quality import doubt
+from wsseg.inference.quality.dice import learn_quality
 from wsseg.inference.segmenter import Segmenter
 from wsseg.labels.space import UNKNOWN, YES
 from wsseg.models.calibration import Calibration, DoubtQuality

@@ -9,8 +9,8 @@ from wsseg.data.preprocess import View, prepare
 from wsseg.data.slices import patient_of
 from wsseg.images.folder import scan_files
 from wsseg.images.scan import read_scan
-from wsseg.inference.fits import LEAST_PATIENTS, Measures, learn_domain, seen_in
-from wsseg.inference.look import look_at
+from wsseg.inference.quality.fits import LEAST_PATIENTS, Measures, learn_domain, seen_in
+from wsseg.inference.quality.look import look_at
 from wsseg.methods.base import Method
 from wsseg.models.domain import Domain
 from wsseg.models.package import Recipe

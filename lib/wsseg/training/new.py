@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from wsseg.errors import WssegError
-from wsseg.inference.headers import regions
+from wsseg.inference.quality.headers import regions
 from wsseg.labels.space import Code, Label, LabelSpace
 from wsseg.models.card import model_card
 from wsseg.models.package import Metadata, ModelPackage, Recipe, read_package, write_package

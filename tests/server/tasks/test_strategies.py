@@ -21,7 +21,7 @@ from wsseg.images.nifti import write_nifti
 from wsseg.images.scan import read_scan
 from wsseg.images.volume import Volume
 from wsseg.inference.active import SLICES
-from wsseg.inference.fits import Fits
+from wsseg.inference.quality.fits import Fits
 from wsseg.inference.segmenter import Segmenter
 from wsseg.labels.database import Database
 from wsseg.labels.project import Project

@@ -13,7 +13,7 @@ from wsseg.archive.destination import Destination, deliver
 from wsseg.errors import FullError, UnavailableError, WssegError
 from wsseg.images.dicom.series import read_series
 from wsseg.images.scan import check_scan
-from wsseg.inference.headers import check_header
+from wsseg.inference.quality.headers import check_header
 from wsseg.models.shelf import find_package
 from wsseg.server.compute import Compute, devices
 from wsseg.server.node.inbox import Inbox

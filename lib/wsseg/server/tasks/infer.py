@@ -20,7 +20,7 @@ from wsseg.images.nrrd import NRRD, write_nrrd_mask
 from wsseg.images.scan import SEG, Scan, read_any, write_any
 from wsseg.images.segments import Segments
 from wsseg.images.volume import SliceGrid, Volume
-from wsseg.inference.headers import check_header
+from wsseg.inference.quality.headers import check_header
 from wsseg.inference.result import Segmentation
 from wsseg.labels.space import UNKNOWN, Presence
 from wsseg.labels.values import Mark

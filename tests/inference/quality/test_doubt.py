@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from wsseg.inference import doubt
-from wsseg.inference.doubt import LEVELS, Counts, retold
+from wsseg.inference.quality import doubt
+from wsseg.inference.quality.doubt import LEVELS, Counts, retold
 
 
 def counts(error: np.ndarray) -> Counts:

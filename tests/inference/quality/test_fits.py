@@ -12,8 +12,8 @@ from wsseg.errors import WssegError
 from wsseg.images.folder import scan_files
 from wsseg.images.scan import read_scan
 from wsseg.images.volume import SliceGrid, Volume
-from wsseg.inference.fits import ASPECTS, LEVEL, judge, learn_domain, p_value
-from wsseg.inference.look import THIRDS, TILES, Aspect, Look, lopsided
+from wsseg.inference.quality.fits import ASPECTS, LEVEL, judge, learn_domain, p_value
+from wsseg.inference.quality.look import THIRDS, TILES, Aspect, Look, lopsided
 from wsseg.inference.segmenter import Segmenter
 from wsseg.methods.registry import load_method
 from wsseg.models.domain import DOMAIN, Extents, read_domain, write_domain

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from wsseg.inference.quality import SIGNS, PredictedDice, expected_dice, learn_quality, predicted_dice, signs_of
+from wsseg.inference.quality.dice import SIGNS, PredictedDice, expected_dice, learn_quality, predicted_dice, signs_of
 from wsseg.models.calibration import Calibration
 
 

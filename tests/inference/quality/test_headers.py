@@ -5,7 +5,7 @@ from pydicom import Dataset
 
 from conftest import MakePackage
 from wsseg.errors import WssegError
-from wsseg.inference.headers import check_header, regions
+from wsseg.inference.quality.headers import check_header, regions
 from wsseg.models.package import ModelPackage
 
 

@@ -1,6 +1,6 @@
 """Whether a scan is of the kind that a model was trained on.
 
-Each aspect of a :data:`~wsseg.inference.look.Look` is a normal distribution of the
+Each aspect of a :data:`~wsseg.inference.quality.look.Look` is a normal distribution of the
 training scans (probabilistic PCA, Tipping and Bishop 1999), and what counts is the
 aspect in which a scan lies farthest out (Mahalanobis distance, as in Lee et al.
 2018, arXiv 1807.03888). How far is too far is asked of training scans that were
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from wsseg.images.volume import SliceGrid, Volume
-from wsseg.inference.look import TURNS, Aspect, Look
+from wsseg.inference.quality.look import TURNS, Aspect, Look
 from wsseg.models.domain import Cloud, Domain, Extents, Floats, Range
 
 ASPECTS = tuple(aspect.name.lower() for aspect in Aspect)
