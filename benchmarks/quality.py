@@ -21,7 +21,7 @@ from wsseg.data.slices import patient_of
 from wsseg.inference.quality import doubt
 from wsseg.inference.quality.dice import learn_quality, rank_correlation
 from wsseg.inference.segmenter import Segmenter
-from wsseg.training.calibrate import Compared, compare, doubt_of
+from wsseg.training.assessment.calibrate import Compared, compare, doubt_of
 
 Floats = NDArray[np.float64]
 

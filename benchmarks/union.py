@@ -43,8 +43,8 @@ from wsseg.images.formats import read_grid
 from wsseg.inference.segmenter import Segmenter
 from wsseg.labels.space import LabelSpace
 from wsseg.labels.tables import PRESENCE_FILE
-from wsseg.training.new import planned_package
-from wsseg.training.plan import plan_for
+from wsseg.training.planning.new import planned_package
+from wsseg.training.planning.plan import plan_for
 from wsseg.training.run import train_package
 from wsseg.training.settings import TrainSettings
 

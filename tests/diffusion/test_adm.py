@@ -19,7 +19,7 @@ from wsseg.errors import NotFoundError, WssegError
 from wsseg.methods.prompt import Pass, Prompt
 from wsseg.methods.registry import adopt_parents, create_method, load_method, stored_weights
 from wsseg.models.package import Parent, read_package
-from wsseg.training.backbone import import_adm
+from wsseg.training.planning.backbone import import_adm
 
 WIDTH = 32  # one head where the published width has eight, and two in the deepest levels
 Weights = dict[str, Tensor]

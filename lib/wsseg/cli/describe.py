@@ -39,7 +39,7 @@ def _describe(package: ModelPackage, data: Path) -> None:
         from wsseg.inference.quality.fits import LEAST_PATIENTS
         from wsseg.methods.registry import load_method
         from wsseg.models.domain import DOMAIN, write_domain
-        from wsseg.training import describe as of_training
+        from wsseg.training.assessment import describe as of_training
 
     with bar("reading scans") as progress:
         domain = of_training.describe(load_method(package), package.recipe, data, progress=progress)
@@ -55,7 +55,7 @@ def _calibrate(package: ModelPackage, held_out: Path) -> None:
     with errors.status("loading"):
         from wsseg.inference.segmenter import Segmenter
         from wsseg.models.calibration import CALIBRATION, write_calibration
-        from wsseg.training.calibrate import calibration_of, compare
+        from wsseg.training.assessment.calibrate import calibration_of, compare
 
     with bar("segmenting") as progress:
         compared = compare(Segmenter(package.folder, calibrated=False), held_out, progress=progress)

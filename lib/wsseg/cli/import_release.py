@@ -22,7 +22,7 @@ def import_release(
         from wsseg.data.importers import IMPORTERS
 
     if format == "adm":
-        from wsseg.training.backbone import import_adm
+        from wsseg.training.planning.backbone import import_adm
 
         printed.print(f"{import_adm(source, out).folder}", highlight=False, soft_wrap=True)
         return

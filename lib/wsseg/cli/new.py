@@ -27,14 +27,14 @@ def new(
     ] = "presence",
 ) -> None:
     """Make an untrained model for a new task; `wsseg serve` then offers to label for it and to train it."""
-    from wsseg.training.new import new_package, planned_package
+    from wsseg.training.planning.new import new_package, planned_package
 
     names = [label.strip() for label in labels.split(",") if label.strip()]
     if data is None:
         package = new_package(name, names, modality, home() / "models", learn_from, body_part)
     else:
         from wsseg.labels.space import LabelSpace
-        from wsseg.training.plan import plan_for
+        from wsseg.training.planning.plan import plan_for
 
         plan = plan_for(data, LabelSpace(tuple(names)), modality)
         package = planned_package(name, names, modality, home() / "models", plan, body_part)

@@ -31,12 +31,12 @@ from wsseg.models.domain import write_domain
 from wsseg.models.package import LICENCE, Metadata, ModelPackage, read_package, write_package
 from wsseg.models.record import SCRATCH, LabelQuality, StageRecord, TrainingRecord
 from wsseg.models.shelf import find_package, parent_licences, publish
+from wsseg.training.assessment.calibrate import calibration_of, compare
+from wsseg.training.assessment.describe import describe
+from wsseg.training.assessment.pieces import in_one_piece
 from wsseg.training.best import held_back_score
-from wsseg.training.calibrate import calibration_of, compare
 from wsseg.training.checkpoint import CHECKPOINT, LABELS
-from wsseg.training.describe import describe
 from wsseg.training.loop import Outcome, train
-from wsseg.training.pieces import in_one_piece
 from wsseg.training.progress import Phase, Report, TrainingProgress, Wish, preparing
 from wsseg.training.settings import TrainSettings
 

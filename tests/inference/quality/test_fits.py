@@ -18,7 +18,7 @@ from wsseg.inference.segmenter import Segmenter
 from wsseg.methods.registry import load_method
 from wsseg.models.domain import DOMAIN, Extents, read_domain, write_domain
 from wsseg.models.package import ModelPackage
-from wsseg.training.describe import describe
+from wsseg.training.assessment.describe import describe
 
 SCANS = 24
 

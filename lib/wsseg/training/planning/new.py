@@ -13,7 +13,7 @@ from wsseg.labels.space import Code, Label, LabelSpace
 from wsseg.models.card import model_card
 from wsseg.models.package import Metadata, ModelPackage, Recipe, read_package, write_package
 from wsseg.models.shelf import package_names, parent_licences, publish
-from wsseg.training.plan import Plan
+from wsseg.training.planning.plan import Plan
 
 VERSION = "0.0.0"
 
@@ -42,7 +42,7 @@ def planned_package(
     """Write a package without weights that learns from whatever labels there are, and sees scans as planned for them.
 
     Args:
-        plan: what :func:`wsseg.training.plan.plan_for` has chosen; the rest as for :func:`new_package`.
+        plan: what :func:`wsseg.training.planning.plan.plan_for` has chosen; the rest as for :func:`new_package`.
     """
     settings = {"channels": max(1, len(plan.windows)), "crop": plan.crop, "mirrored": plan.mirrored}
     method = {

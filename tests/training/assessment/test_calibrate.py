@@ -14,7 +14,7 @@ from wsseg.images.scan import read_scan
 from wsseg.inference.segmenter import Segmenter
 from wsseg.models.calibration import CALIBRATION, CALIBRATION_CARD, read_calibration, write_calibration
 from wsseg.models.package import ModelPackage
-from wsseg.training.calibrate import calibration_of, compare
+from wsseg.training.assessment.calibrate import calibration_of, compare
 
 SCANS = 10
 

@@ -8,7 +8,7 @@ from wsseg.errors import WssegError
 from wsseg.files import home
 from wsseg.methods.registry import adopt_parents, create_method
 from wsseg.models.shelf import find_package
-from wsseg.training.new import new_package
+from wsseg.training.planning.new import new_package
 
 
 @pytest.mark.parametrize(

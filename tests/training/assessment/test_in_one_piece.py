@@ -9,7 +9,7 @@ from wsseg.data.slices import LabelledSlices
 from wsseg.data.targets import Targets
 from wsseg.methods.base import Prediction
 from wsseg.methods.union import Union, UnionSettings
-from wsseg.training.pieces import in_one_piece
+from wsseg.training.assessment.pieces import in_one_piece
 
 
 def _data(second: bool) -> LabelledSlices:

@@ -8,8 +8,8 @@ import pytest
 from wsseg.errors import WssegError
 from wsseg.images.nifti import write_nifti
 from wsseg.labels.space import LabelSpace
-from wsseg.training.new import planned_package
-from wsseg.training.plan import HOUNSFIELD, NOT_DRAWN, plan_for
+from wsseg.training.planning.new import planned_package
+from wsseg.training.planning.plan import HOUNSFIELD, NOT_DRAWN, plan_for
 
 
 def _folder(path: Path, spacing: float, box: tuple[int, int, int, int], label: str) -> Path:
