@@ -40,7 +40,7 @@ import requests
 import torch
 from playwright.sync_api import Page, sync_playwright
 
-from wsseg.images.nifti import write_nifti
+from wsseg.images.formats.nifti import write_nifti
 from wsseg.labels.space import Code, Label
 from wsseg.methods.registry import stored_weights
 from wsseg.methods.union import Union, UnionSettings

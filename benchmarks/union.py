@@ -39,7 +39,7 @@ from wsseg.evaluation.cases import load_cases
 from wsseg.evaluation.metrics import dice_of
 from wsseg.files import make_folder, whole_file
 from wsseg.images.folder import scan_files
-from wsseg.images.formats import read_grid
+from wsseg.images.formats.table import read_grid
 from wsseg.inference.segmenter import Segmenter
 from wsseg.labels.space import LabelSpace
 from wsseg.labels.tables import PRESENCE_FILE

@@ -7,8 +7,8 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from wsseg.images.nifti import NIFTI
-from wsseg.images.nrrd import NRRD
+from wsseg.images.formats.nifti import NIFTI
+from wsseg.images.formats.nrrd import NRRD
 
 VOLUMES = (*NIFTI, *NRRD)
 """Endings of files of volumes."""

@@ -35,7 +35,7 @@ _FACE = {
     "read_scan": "images.scan",
     "segment": "inference.segmenter",
     "segment_file": "inference.segmenter",
-    "write_mask": "images.formats",
+    "write_mask": "images.formats.table",
 }
 
 __all__ = sorted(_FACE)

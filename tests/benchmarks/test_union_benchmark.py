@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from conftest import REPOSITORY
-from wsseg.images.nifti import write_nifti
+from wsseg.images.formats.nifti import write_nifti
 
 
 @pytest.fixture

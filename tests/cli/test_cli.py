@@ -24,7 +24,7 @@ from conftest import tissue
 from pictures import wrong_pictures
 from wsseg.cli import main
 from wsseg.images.folder import scan_files
-from wsseg.images.formats import read_volume
+from wsseg.images.formats.table import read_volume
 from wsseg.labels.space import LabelSpace
 from wsseg.labels.tables import PRESENCE_FILE, read_presence
 from wsseg.models.package import ModelPackage, read_package

@@ -11,7 +11,7 @@ from conftest import small_package
 from wsseg.data.phantom import write_phantom_data
 from wsseg.files import home
 from wsseg.images.folder import scan_files
-from wsseg.images.nifti import write_nifti
+from wsseg.images.formats.nifti import write_nifti
 from wsseg.images.scan import read_scan
 from wsseg.models.shelf import publish
 

@@ -20,7 +20,7 @@ from wsseg.data.kinds import PRESENCE
 from wsseg.data.preprocess import View
 from wsseg.data.slices import load_slices
 from wsseg.errors import WssegError
-from wsseg.images.formats import read_volume
+from wsseg.images.formats.table import read_volume
 from wsseg.labels.space import LabelSpace
 from wsseg.labels.tables import PRESENCE_FILE, read_presence
 

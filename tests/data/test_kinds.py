@@ -18,7 +18,7 @@ from wsseg.data.preprocess import View
 from wsseg.data.slices import check_folder, load_slices
 from wsseg.data.targets import Targets
 from wsseg.errors import WssegError
-from wsseg.images.nifti import write_nifti
+from wsseg.images.formats.nifti import write_nifti
 from wsseg.images.volume import Volume
 from wsseg.labels.space import LabelSpace
 

@@ -13,7 +13,7 @@ from wsseg.data.phantom import make_phantom, write_demo_study, write_phantom_dat
 from wsseg.data.preprocess import View, prepare
 from wsseg.data.slices import load_slices
 from wsseg.images.folder import reference_of, scan_files
-from wsseg.images.formats import read_volume
+from wsseg.images.formats.table import read_volume
 from wsseg.images.scan import read_scan
 from wsseg.images.volume import SliceGrid, Volume
 from wsseg.labels.space import LabelSpace

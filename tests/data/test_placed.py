@@ -13,7 +13,7 @@ from wsseg.data.label_kind import LabelKind
 from wsseg.data.preprocess import View
 from wsseg.data.slices import LabelledSlices, load_slices
 from wsseg.errors import WssegError
-from wsseg.images.nifti import write_nifti
+from wsseg.images.formats.nifti import write_nifti
 from wsseg.labels.space import LabelSpace
 
 ORGANS = LabelSpace(("liver", "spleen"))

@@ -13,7 +13,7 @@ from wsseg.data.kinds import MASKS, PRESENCE, SCRIBBLES
 from wsseg.data.preprocess import View
 from wsseg.data.slices import load_slices
 from wsseg.errors import WssegError
-from wsseg.images.nifti import write_nifti
+from wsseg.images.formats.nifti import write_nifti
 from wsseg.labels.space import LabelSpace
 
 HEART = LabelSpace(("cavity", "wall"))

@@ -20,7 +20,7 @@ from orthanc import as_itk, write_patient
 from pydicom import Dataset, dcmread, dcmwrite
 
 from wsseg.archive import client
-from wsseg.images.formats import read_volume
+from wsseg.images.formats.table import read_volume
 from wsseg.server.studies.pacs import outbox
 
 JSON = "application/dicom+json"

@@ -21,8 +21,8 @@ from live import SERVE, Server, running, write_scan
 from PIL import Image
 
 from wsseg.data.phantom import make_phantom
-from wsseg.images.formats import read_volume
-from wsseg.images.nifti import write_nifti
+from wsseg.images.formats.nifti import write_nifti
+from wsseg.images.formats.table import read_volume
 
 API = "/annotate/api"
 SLICES = 8

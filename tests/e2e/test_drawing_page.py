@@ -17,7 +17,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from conftest import small_package
 from wsseg.data.phantom import make_phantom
-from wsseg.images.nifti import write_nifti
+from wsseg.images.formats.nifti import write_nifti
 from wsseg.models.shelf import publish
 
 MODEL = "desk"

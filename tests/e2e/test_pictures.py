@@ -20,7 +20,7 @@ from PIL import Image
 from playwright.sync_api import expect
 
 from conftest import PINK, small_package, tissue
-from wsseg.images.formats import read_volume
+from wsseg.images.formats.table import read_volume
 from wsseg.models.package import METADATA, WEIGHTS, ModelPackage, Parent, read_package
 from wsseg.models.shelf import publish
 

@@ -18,8 +18,8 @@ from conftest import small_package
 from wsseg.data.phantom import make_phantom
 from wsseg.evaluation.metrics import dice_of
 from wsseg.files import home
-from wsseg.images.formats import read_volume
-from wsseg.images.nifti import write_nifti
+from wsseg.images.formats.nifti import write_nifti
+from wsseg.images.formats.table import read_volume
 from wsseg.images.volume import Volume
 from wsseg.models.shelf import publish
 

@@ -16,7 +16,7 @@ from formats import SERIES
 from live import write_series
 from PIL import Image
 
-from wsseg.images.nrrd import write_nrrd_mask
+from wsseg.images.formats.nrrd import write_nrrd_mask
 from wsseg.images.volume import Volume
 
 SHAPE = (24, 20, 6)

@@ -19,7 +19,7 @@ from live import SERVE, Server, running, write_scan
 
 from conftest import small_package
 from wsseg.errors import WssegError
-from wsseg.images.formats import is_picture, read_volume
+from wsseg.images.formats.table import is_picture, read_volume
 from wsseg.images.scan import read_any
 from wsseg.images.volume import Volume
 from wsseg.models.shelf import publish

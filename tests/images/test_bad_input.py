@@ -20,7 +20,7 @@ from PIL import Image
 
 from volumes import VOLUMES, noise, save
 from wsseg.errors import NotFoundError, WssegError
-from wsseg.images.formats import read_volume, write_mask
+from wsseg.images.formats.table import read_volume, write_mask
 from wsseg.images.scan import read_scan
 from wsseg.images.volume import SliceGrid, Volume
 

@@ -14,9 +14,9 @@ import SimpleITK as sitk  # noqa: N813
 from PIL import Image
 
 from wsseg.errors import WssegError
-from wsseg.images.formats import read_grid, read_volume, write_mask
+from wsseg.images.formats.nifti import read_nifti
+from wsseg.images.formats.table import read_grid, read_volume, write_mask
 from wsseg.images.limits import MAX_SCAN_GB
-from wsseg.images.nifti import read_nifti
 from wsseg.images.scan import read_scan
 
 VOXELS = np.random.default_rng(0).integers(0, 500, (8, 9, 5)).astype(np.int16)

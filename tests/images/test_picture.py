@@ -12,9 +12,9 @@ from PIL import Image, ImageFile
 from pictures import MASK, PICTURE, saved, wrong_pictures
 from wsseg.errors import WssegError
 from wsseg.evaluation.preview import contact_sheet
-from wsseg.images.formats import case_name, read_grid, read_volume, write_mask
+from wsseg.images.formats.picture import PICTURES, write_png
+from wsseg.images.formats.table import case_name, read_grid, read_volume, write_mask
 from wsseg.images.on_grid import classes_of
-from wsseg.images.picture import PICTURES, write_png
 from wsseg.images.volume import UPRIGHT, SliceGrid, Volume, hung
 
 

@@ -36,7 +36,7 @@ from dicom_series import (
 from wsseg.errors import WssegError
 from wsseg.images.dicom.seg import write_seg
 from wsseg.images.dicom.series import read_series
-from wsseg.images.formats import read_volume, write_mask
+from wsseg.images.formats.table import read_volume, write_mask
 from wsseg.images.volume import Volume
 from wsseg.labels.space import Code, Label
 from wsseg.models.package import Metadata, ModelPackage, Recipe, read_package, write_package

@@ -15,7 +15,7 @@ from scipy.spatial.transform import Rotation
 
 from volumes import VOLUMES, noise, save
 from wsseg.errors import WssegError
-from wsseg.images.formats import case_name, read_volume, write_mask
+from wsseg.images.formats.table import case_name, read_volume, write_mask
 from wsseg.images.scan import read_scan
 from wsseg.images.volume import SliceGrid, Volume
 

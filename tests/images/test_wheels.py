@@ -17,7 +17,7 @@ import skimage
 from pydicom import dcmread
 
 from wsseg.errors import WssegError
-from wsseg.images.formats import EXTENSIONS, read_volume
+from wsseg.images.formats.table import EXTENSIONS, read_volume
 from wsseg.images.scan import Scan, read_any, write_any
 from wsseg.images.segments import Segments
 from wsseg.labels.space import Code, Label

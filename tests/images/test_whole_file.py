@@ -14,7 +14,7 @@ import pytest
 from volumes import VOLUMES, noise
 from wsseg.errors import WssegError
 from wsseg.files import whole_file
-from wsseg.images.formats import write_mask
+from wsseg.images.formats.table import write_mask
 from wsseg.images.volume import Volume
 
 
@@ -95,9 +95,9 @@ from pathlib import Path
 from resource import RLIM_INFINITY, RLIMIT_FSIZE, setrlimit
 import numpy as np
 from wsseg.errors import WssegError
-from wsseg.images.formats import write_mask
-from wsseg.images.nifti import NIFTI
-from wsseg.images.nrrd import NRRD
+from wsseg.images.formats.table import write_mask
+from wsseg.images.formats.nifti import NIFTI
+from wsseg.images.formats.nrrd import NRRD
 from wsseg.images.volume import Volume
 for edge in (3, 16, 64):
     mask = Volume(np.random.default_rng(0).integers(0, 255, (edge, edge, edge)), np.eye(4))

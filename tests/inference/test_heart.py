@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from wsseg.data.preprocess import scale_intensity
 from wsseg.evaluation.metrics import dice_of
-from wsseg.images.formats import read_volume
+from wsseg.images.formats.table import read_volume
 from wsseg.images.scan import read_scan
 from wsseg.inference.segmenter import Segmenter
 

@@ -16,7 +16,7 @@ from wsseg.cli import main
 from wsseg.data.phantom import make_phantom
 from wsseg.errors import WssegError
 from wsseg.images.folder import scan_files
-from wsseg.images.formats import read_volume
+from wsseg.images.formats.table import read_volume
 from wsseg.images.listing import find_scans
 from wsseg.inference.many import ManyProgress, segment_many
 from wsseg.inference.results import FILE

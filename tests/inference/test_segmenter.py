@@ -15,7 +15,7 @@ from wsseg.data.slices import load_slices
 from wsseg.errors import WssegError
 from wsseg.evaluation.metrics import dice_of
 from wsseg.images.folder import scan_files
-from wsseg.images.formats import read_volume
+from wsseg.images.formats.table import read_volume
 from wsseg.images.scan import read_scan
 from wsseg.images.volume import Volume
 from wsseg.inference.device import pick_device, with_less_memory

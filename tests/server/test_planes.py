@@ -8,7 +8,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from wsseg.images.nifti import read_nifti, read_nifti_planes, write_nifti
+from wsseg.images.formats.nifti import read_nifti, read_nifti_planes, write_nifti
 from wsseg.images.volume import Volume
 from wsseg.server.pictures.planes import Planes
 from wsseg.server.pictures.voxels import Voxels

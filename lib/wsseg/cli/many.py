@@ -21,7 +21,7 @@ SOME_FAILED = 1
 
 def is_many(scan: Path, out: Path) -> bool:
     """Whether a folder or a table is to be segmented into a folder."""
-    from wsseg.images.formats import MASKS
+    from wsseg.images.formats.table import MASKS
     from wsseg.images.listing import TABLE
     from wsseg.images.scan import SEG
 

@@ -57,7 +57,7 @@ def segment(
         return
     refuse_given({"--match": match}, "chooses among many scans, OUT is the mask of one")
     with errors.status("loading"):
-        from wsseg.images.formats import check_extension, check_hangs, write_mask
+        from wsseg.images.formats.table import check_extension, check_hangs, write_mask
         from wsseg.images.scan import read_any, write_any
         from wsseg.images.volume import SliceGrid
         from wsseg.inference.quality.headers import check_header

@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from wsseg.data.importers.release import save_presence
 from wsseg.files import make_folder
-from wsseg.images.nifti import write_nifti
+from wsseg.images.formats.nifti import write_nifti
 from wsseg.images.volume import Volume
 from wsseg.labels.space import LabelSpace, presence_of_mask
 from wsseg.labels.tables import ListedPresence

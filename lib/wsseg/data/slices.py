@@ -21,7 +21,7 @@ from wsseg.data.preprocess import View, prepare
 from wsseg.data.targets import Targets, squares
 from wsseg.errors import WssegError
 from wsseg.images.folder import scan_files
-from wsseg.images.formats import read_grid
+from wsseg.images.formats.table import read_grid
 from wsseg.images.scan import read_scan
 from wsseg.labels.space import LabelSpace
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from wsseg.errors import NotFoundError, WssegError
-from wsseg.images.formats import EXTENSIONS, case_name
+from wsseg.images.formats.table import EXTENSIONS, case_name
 
 
 def scan_files(folder: Path) -> dict[str, Path]:

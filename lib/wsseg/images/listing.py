@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from wsseg.errors import NotFoundError, WssegError
 from wsseg.images.folder import is_scan
-from wsseg.images.formats import MASKS, case_name, is_picture
+from wsseg.images.formats.table import MASKS, case_name, is_picture
 from wsseg.images.scan import SEG, Scan, read_any
 
 TABLE = ".csv"

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsseg.errors import WssegError
-from wsseg.images.formats import is_picture, read_volume
+from wsseg.images.formats.table import is_picture, read_volume
 from wsseg.images.volume import Volume
 
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from wsseg.errors import WssegError
-from wsseg.images.formats import MASKS, case_name, check_hangs, read_volume, write_mask
-from wsseg.images.nifti import NIFTI, read_nifti_frames
+from wsseg.images.formats.nifti import NIFTI, read_nifti_frames
+from wsseg.images.formats.table import MASKS, case_name, check_hangs, read_volume, write_mask
 from wsseg.images.segments import Segments
 from wsseg.images.volume import Volume
 
@@ -48,7 +48,7 @@ class Scan:
 
 
 def read_scan(path: Path) -> Volume:
-    """:func:`~wsseg.images.formats.read_volume`, and the voxels checked as a scan to be segmented."""
+    """:func:`~wsseg.images.formats.table.read_volume`, and the voxels checked as a scan to be segmented."""
     volume = read_volume(path)
     check_scan(volume, path)
     return volume

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from wsseg.data.preprocess import Stack, View, prepare
 from wsseg.errors import WssegError
-from wsseg.images.formats import write_mask
+from wsseg.images.formats.table import write_mask
 from wsseg.images.pieces import likely_pieces
 from wsseg.images.scan import check_scan, read_scan
 from wsseg.images.volume import Volume

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from wsseg.errors import NotFoundError, WssegError
 from wsseg.files import make_folder, whole_file
 from wsseg.images.folder import drawn_beside
-from wsseg.images.formats import read_grid, write_mask
+from wsseg.images.formats.table import read_grid, write_mask
 from wsseg.images.on_grid import read_drawn
 from wsseg.images.volume import Volume
 from wsseg.labels.drawn.render import DRAWN, drawing_of, drawn_on

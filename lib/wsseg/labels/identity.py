@@ -14,7 +14,7 @@ import numpy as np
 
 from wsseg.errors import FullError, WssegError
 from wsseg.files import home, make_folder
-from wsseg.images.formats import read_grid, read_volume
+from wsseg.images.formats.table import read_grid, read_volume
 from wsseg.images.volume import SliceGrid, Volume
 
 CACHE = "contents.sqlite3"
@@ -51,7 +51,7 @@ class ScanIdentity:
 
         Args:
             name: of it.
-            file: see :func:`wsseg.images.formats.read_volume`.
+            file: see :func:`wsseg.images.formats.table.read_volume`.
             default_axis: of slices where spacing does not tell, see :class:`SliceGrid`.
 
         Raises:

@@ -14,7 +14,7 @@ import pytest
 import requests
 from live import SERVE, Server, running, write_scan
 
-from wsseg.images.nifti import write_nifti
+from wsseg.images.formats.nifti import write_nifti
 
 ROOM = 600_000
 """Bytes of the disk."""

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from wsseg.errors import WssegError
-from wsseg.images.nifti import write_nifti
+from wsseg.images.formats.nifti import write_nifti
 from wsseg.images.volume import Volume
 from wsseg.labels.drawn.drawing import Drawing, Tool
 from wsseg.labels.drawn.render import render

@@ -20,7 +20,7 @@ from conftest import metadata_of, small_package
 from wsseg.errors import NotFoundError, WssegError
 from wsseg.files import home
 from wsseg.images.folder import scan_files
-from wsseg.images.formats import write_mask
+from wsseg.images.formats.table import write_mask
 from wsseg.images.scan import read_scan
 from wsseg.labels.tables import PRESENCE_FILE
 from wsseg.methods.registry import method_class

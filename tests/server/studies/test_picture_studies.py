@@ -16,7 +16,7 @@ from wsseg.data.preprocess import View
 from wsseg.data.slices import load_slices
 from wsseg.errors import UnavailableError, WssegError
 from wsseg.files import home
-from wsseg.images.formats import read_volume
+from wsseg.images.formats.table import read_volume
 from wsseg.images.volume import Volume
 from wsseg.labels.identity import ScanIdentity
 from wsseg.labels.project import Project

@@ -16,8 +16,8 @@ from wsseg.data.kinds import KINDS
 from wsseg.data.phantom import make_phantom
 from wsseg.errors import NotFoundError, WssegError
 from wsseg.images.folder import scan_files
-from wsseg.images.formats import read_volume
-from wsseg.images.nifti import write_nifti
+from wsseg.images.formats.nifti import write_nifti
+from wsseg.images.formats.table import read_volume
 from wsseg.labels.drawn.drawing import Drawing, Tool
 from wsseg.labels.engine import open_store
 from wsseg.labels.identity import ScanIdentity

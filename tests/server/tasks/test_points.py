@@ -12,8 +12,8 @@ from conftest import small_package
 from wsseg.data.phantom import make_phantom
 from wsseg.errors import WssegError
 from wsseg.files import home
-from wsseg.images.formats import read_volume
-from wsseg.images.nifti import write_nifti
+from wsseg.images.formats.nifti import write_nifti
+from wsseg.images.formats.table import read_volume
 from wsseg.labels.project import Project
 from wsseg.labels.store import LabelStore
 from wsseg.models.package import ModelPackage

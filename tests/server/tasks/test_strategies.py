@@ -16,8 +16,8 @@ from wsseg.data.phantom import make_phantom
 from wsseg.data.preprocess import Stack
 from wsseg.errors import NotFoundError
 from wsseg.files import home
-from wsseg.images.formats import write_mask
-from wsseg.images.nifti import write_nifti
+from wsseg.images.formats.nifti import write_nifti
+from wsseg.images.formats.table import write_mask
 from wsseg.images.scan import read_scan
 from wsseg.images.volume import Volume
 from wsseg.inference.active import SLICES

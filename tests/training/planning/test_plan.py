@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from wsseg.errors import WssegError
-from wsseg.images.nifti import write_nifti
+from wsseg.images.formats.nifti import write_nifti
 from wsseg.labels.space import LabelSpace
 from wsseg.training.planning.new import planned_package
 from wsseg.training.planning.plan import HOUNSFIELD, NOT_DRAWN, plan_for

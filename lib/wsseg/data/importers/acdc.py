@@ -10,8 +10,8 @@ import numpy as np
 from wsseg.data.importers.release import Progress, case_folders, each, list_folder, nifti_of, read_mask
 from wsseg.errors import WssegError
 from wsseg.files import make_folder
-from wsseg.images.formats import case_name
-from wsseg.images.nifti import NIFTI, read_nifti, write_nifti
+from wsseg.images.formats.nifti import NIFTI, read_nifti, write_nifti
+from wsseg.images.formats.table import case_name
 from wsseg.images.scan import check_scan
 from wsseg.labels.space import LabelSpace
 

@@ -18,7 +18,7 @@ from wsseg.data.importers.release import (
 )
 from wsseg.errors import NotFoundError
 from wsseg.files import make_folder
-from wsseg.images.nifti import write_nifti
+from wsseg.images.formats.nifti import write_nifti
 from wsseg.images.scan import read_scan
 from wsseg.labels.space import NO, UNKNOWN, YES, LabelSpace, Presence
 from wsseg.labels.tables import ListedPresence

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from wsseg.data.importers.release import Progress, case_folders, each, presence_there, save_presence
 from wsseg.errors import NotFoundError, WssegError
 from wsseg.files import make_folder
-from wsseg.images.nifti import write_nifti
-from wsseg.images.picture import read_picture
+from wsseg.images.formats.nifti import write_nifti
+from wsseg.images.formats.picture import read_picture
 from wsseg.labels.space import LabelSpace, presence_of_mask
 from wsseg.labels.tables import ListedPresence
 

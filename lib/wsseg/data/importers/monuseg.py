@@ -13,7 +13,7 @@ from skimage.draw import polygon
 from wsseg.data.importers.release import Progress, each, list_folder
 from wsseg.errors import NotFoundError, WssegError
 from wsseg.files import make_folder, whole_file
-from wsseg.images.picture import PICTURES, read_picture
+from wsseg.images.formats.picture import PICTURES, read_picture
 from wsseg.labels.space import LabelSpace
 
 LABELS = LabelSpace(("nucleus",))

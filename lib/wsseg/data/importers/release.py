@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from wsseg.errors import NotFoundError, WssegError
 from wsseg.files import whole_file
-from wsseg.images.nifti import NIFTI, read_nifti
+from wsseg.images.formats.nifti import NIFTI, read_nifti
 from wsseg.images.volume import Volume
 from wsseg.labels.space import LabelSpace
 from wsseg.labels.tables import PRESENCE_FILE, ListedPresence, read_presence, write_presence

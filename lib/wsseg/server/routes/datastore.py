@@ -13,7 +13,7 @@ from monailabel.utils.others.generic import file_checksum
 from starlette.background import BackgroundTask
 
 from wsseg.errors import NotFoundError, UnavailableError, WssegError
-from wsseg.images.formats import case_name
+from wsseg.images.formats.table import case_name
 from wsseg.images.scan import read_scan
 from wsseg.server.app import WssegApp
 from wsseg.server.routes.dependencies import ADMIN, ANNOTATOR, USER, App, AsAnnotator, annotator

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from wsseg.errors import WssegError
-from wsseg.images.formats import EXTENSIONS, case_name
+from wsseg.images.formats.table import EXTENSIONS, case_name
 
 logger = logging.getLogger(__name__)
 

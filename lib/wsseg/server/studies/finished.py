@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsseg.errors import WssegError
-from wsseg.images.formats import check_extension
+from wsseg.images.formats.table import check_extension
 from wsseg.images.on_grid import classes_of, read_drawn
 from wsseg.images.volume import Volume
 from wsseg.labels.space import LabelSpace

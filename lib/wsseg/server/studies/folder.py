@@ -11,7 +11,7 @@ from pathlib import Path
 from wsseg.errors import ConflictError, NotFoundError, WssegError, naming
 from wsseg.files import draft, put
 from wsseg.images.folder import is_scan
-from wsseg.images.formats import EXTENSIONS
+from wsseg.images.formats.table import EXTENSIONS
 from wsseg.server.studies.case_files import CaseFiles, extension_of, refuse_link
 from wsseg.server.studies.index import Info, Known, Record
 from wsseg.server.studies.store import LABELS, ScanStore, is_name, seconds

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from wsseg.errors import UnavailableError, WssegError
 from wsseg.files import make_folder, whole_file
-from wsseg.images.formats import case_name, write_mask
+from wsseg.images.formats.table import case_name, write_mask
 from wsseg.labels.drawn.render import drawn_on
 from wsseg.labels.identity import ScanIdentity
 from wsseg.labels.marks import BOX_FILE, POINT_FILE, BoxMark, PointMark, write_boxes, write_points

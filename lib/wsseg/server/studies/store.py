@@ -15,7 +15,7 @@ from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
 
 from wsseg.errors import NotFoundError, UnavailableError, WssegError, naming
 from wsseg.files import PART, draft, is_plain, make_folder, put, sweep
-from wsseg.images.formats import EXTENSIONS
+from wsseg.images.formats.table import EXTENSIONS
 from wsseg.server.studies.case_files import CaseFiles, extension_of, refuse_link
 from wsseg.server.studies.index import Index, Info, Known, Listed, Record
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from wsseg.errors import NotFoundError, WssegError, naming
 from wsseg.files import is_plain
-from wsseg.images.formats import read_grid
+from wsseg.images.formats.table import read_grid
 from wsseg.images.volume import SliceGrid, Volume
 from wsseg.labels.identity import ScanIdentity, content_of
 from wsseg.models.package import ModelPackage, Recipe

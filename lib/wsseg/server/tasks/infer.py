@@ -15,8 +15,8 @@ import numpy as np
 from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
 
 from wsseg.errors import WssegError
-from wsseg.images.nifti import nifti_bytes
-from wsseg.images.nrrd import NRRD, write_nrrd_mask
+from wsseg.images.formats.nifti import nifti_bytes
+from wsseg.images.formats.nrrd import NRRD, write_nrrd_mask
 from wsseg.images.scan import SEG, Scan, read_any, write_any
 from wsseg.images.segments import Segments
 from wsseg.images.volume import SliceGrid, Volume

@@ -13,7 +13,7 @@ from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
 
 from wsseg.errors import WssegError
 from wsseg.files import is_plain
-from wsseg.images.formats import MASKS
+from wsseg.images.formats.table import MASKS
 from wsseg.images.scan import SEG
 from wsseg.labels.values import LONGEST_TEXT
 from wsseg.server.compute import devices

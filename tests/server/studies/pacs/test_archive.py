@@ -17,7 +17,7 @@ from stub import Stub, archive_stub, series_files
 from wsseg.archive.client import Pacs
 from wsseg.errors import NotFoundError, UnavailableError, WssegError
 from wsseg.images.dicom import seg as writer
-from wsseg.images.formats import read_grid
+from wsseg.images.formats.table import read_grid
 from wsseg.server.studies.pacs.archive import Archive
 from wsseg.server.studies.pacs.cache import cache_folder
 from wsseg.server.studies.store import KeptError

@@ -12,7 +12,7 @@ from fastapi.responses import Response
 from numpy.typing import NDArray
 
 from wsseg.errors import WssegError, naming
-from wsseg.images.nifti import NIFTI, read_nifti_planes
+from wsseg.images.formats.nifti import NIFTI, read_nifti_planes
 from wsseg.server.pictures.planes import MOST_AT_ONCE, Planes
 from wsseg.server.pictures.sprites import Sprite
 from wsseg.server.pictures.voxels import Voxels

@@ -19,7 +19,7 @@ from wsseg import __version__
 from wsseg.archive.client import Pacs
 from wsseg.archive.series import Series, is_uid
 from wsseg.errors import NotFoundError, UnavailableError, WssegError
-from wsseg.images.formats import read_grid
+from wsseg.images.formats.table import read_grid
 from wsseg.images.on_grid import read_drawn
 from wsseg.images.volume import Volume
 from wsseg.labels.space import Code, Label

@@ -16,7 +16,7 @@ from wsseg.archive.client import Pacs
 from wsseg.archive.series import Series
 from wsseg.errors import naming
 from wsseg.files import held, home, make_folder, sweep, unwritable
-from wsseg.images.nifti import write_nifti
+from wsseg.images.formats.nifti import write_nifti
 from wsseg.server.studies.index import LOCK, LOCK_SECONDS
 
 logger = logging.getLogger(__name__)

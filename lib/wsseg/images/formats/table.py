@@ -8,9 +8,9 @@ from pathlib import Path
 
 from wsseg.errors import NotFoundError, WssegError
 from wsseg.files import whole_file
-from wsseg.images.nifti import NIFTI, read_nifti, read_nifti_grid, write_nifti_mask
-from wsseg.images.nrrd import NRRD, read_nrrd, read_nrrd_grid, write_nrrd_mask
-from wsseg.images.picture import PICTURES, read_pixels, read_pixels_grid, write_png
+from wsseg.images.formats.nifti import NIFTI, read_nifti, read_nifti_grid, write_nifti_mask
+from wsseg.images.formats.nrrd import NRRD, read_nrrd, read_nrrd_grid, write_nrrd_mask
+from wsseg.images.formats.picture import PICTURES, read_pixels, read_pixels_grid, write_png
 from wsseg.images.volume import Volume
 
 

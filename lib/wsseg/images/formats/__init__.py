@@ -1,0 +1,1 @@
+"""NIfTI, NRRD and pictures, in and out, and the one table of them."""
