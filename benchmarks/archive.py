@@ -33,7 +33,7 @@ from wsseg.archive.cluster import Handler, HandlerPlugin, Place, connected
 from wsseg.archive.listing import Listing
 from wsseg.archive.run import Run, RunProgress
 from wsseg.archive.work import Campaign, Counts, Outcome, Work
-from wsseg.labels.database import Database
+from wsseg.labels.database.connection import Database
 
 ROOT = "1.2.826.0.1.3680043.10.9999"
 """Of the UIDs of series that are nowhere."""

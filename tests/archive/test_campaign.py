@@ -18,7 +18,7 @@ from wsseg.archive.listing import Listing
 from wsseg.archive.run import Run, RunProgress
 from wsseg.archive.work import TRIES, Campaign, Claim, Counts, Outcome, Work
 from wsseg.errors import UnavailableError, WssegError
-from wsseg.labels.database import Database
+from wsseg.labels.database.connection import Database
 
 __all__ = ["archive_stub"]
 

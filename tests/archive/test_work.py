@@ -16,10 +16,10 @@ from wsseg.archive.listing import Listing
 from wsseg.archive.series import Series
 from wsseg.archive.work import TRIES, Campaign, Counts, Outcome, Work
 from wsseg.errors import NotFoundError, UnavailableError, WssegError
-from wsseg.labels import schema as labels
-from wsseg.labels.database import Database
+from wsseg.labels.database import schema as labels
+from wsseg.labels.database.connection import Database
+from wsseg.labels.database.store import LabelStore
 from wsseg.labels.project import Project
-from wsseg.labels.store import LabelStore
 
 __all__ = ["archive_stub"]
 

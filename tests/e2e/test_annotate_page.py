@@ -19,10 +19,10 @@ from playwright.sync_api import Browser, Locator, Page, Route, expect
 from conftest import small_package
 from wsseg.data.phantom import make_phantom
 from wsseg.images.formats.nifti import write_nifti
+from wsseg.labels.database.store import LabelStore
 from wsseg.labels.identity import ScanIdentity
 from wsseg.labels.project import Project
 from wsseg.labels.space import BACKGROUND, LabelSpace
-from wsseg.labels.store import LabelStore
 from wsseg.models.shelf import publish
 
 MODEL = "page"

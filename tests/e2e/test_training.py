@@ -25,10 +25,10 @@ from monailabel.client.client import MONAILabelClientException
 from conftest import small_package
 from wsseg.data.phantom import write_phantom_data
 from wsseg.files import home
+from wsseg.labels.database.store import LabelStore
 from wsseg.labels.identity import ScanIdentity
 from wsseg.labels.project import Project
 from wsseg.labels.space import LabelSpace
-from wsseg.labels.store import LabelStore
 from wsseg.labels.tables import read_presence
 from wsseg.models.package import WEIGHTS
 from wsseg.models.shelf import publish

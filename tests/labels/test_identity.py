@@ -16,12 +16,12 @@ import numpy as np
 import pytest
 
 from wsseg.errors import WssegError
+from wsseg.labels.database.store import FILE as DATABASE
+from wsseg.labels.database.store import LabelStore
 from wsseg.labels.exchange import Files, export_labels, import_labels
 from wsseg.labels.identity import ScanIdentity, content_of, hash_of
 from wsseg.labels.project import FILE, Project
 from wsseg.labels.space import LabelSpace
-from wsseg.labels.store import FILE as DATABASE
-from wsseg.labels.store import LabelStore
 from wsseg.labels.values import Mark, pack_voxels
 
 TUMOR = LabelSpace(("tumor",))
@@ -196,7 +196,7 @@ class TestEarlierVersions:
         old_database(tmp_path, marks)
         code = (
             "import sys; from pathlib import Path; from wsseg.labels.project import Project; "
-            "from wsseg.labels.store import LabelStore; print('go', flush=True); "
+            "from wsseg.labels.database.store import LabelStore; print('go', flush=True); "
             "LabelStore.at(Path(sys.argv[1]), Project('one', 'file:///one'))"
         )
         for delay in (0.0, 0.05, 0.1, 0.2, 0.4):

@@ -11,7 +11,7 @@ from conftest import small_package
 from wsseg.data.phantom import write_phantom_data
 from wsseg.files import home
 from wsseg.images.folder import scan_files
-from wsseg.labels.engine import open_store
+from wsseg.labels.database.engine import open_store
 from wsseg.labels.identity import ScanIdentity
 from wsseg.labels.project import project_of
 from wsseg.labels.values import Mark

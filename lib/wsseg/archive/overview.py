@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from wsseg.archive.schema import campaigns, series
 from wsseg.archive.work import Campaign, Counts, State, make_tables
 from wsseg.errors import NotFoundError
-from wsseg.labels.database import Database
+from wsseg.labels.database.connection import Database
 
 LATELY = 3600.0
 """Seconds over which the pace is taken."""

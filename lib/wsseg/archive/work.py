@@ -15,7 +15,7 @@ from wsseg.archive import schema
 from wsseg.archive.schema import campaigns, series
 from wsseg.archive.series import Series
 from wsseg.errors import NotFoundError, WssegError
-from wsseg.labels.database import Database
+from wsseg.labels.database.connection import Database
 
 LEASE = 60.0
 """Seconds for which a claim holds unless it is renewed: how long the work of a killed process waits."""

@@ -53,7 +53,7 @@ def archive(
         from wsseg.archive.listing import Listing
         from wsseg.archive.run import LostError, Run
         from wsseg.archive.work import Campaign, Work
-        from wsseg.labels.engine import open_database
+        from wsseg.labels.database.engine import open_database
         from wsseg.labels.project import Project
 
     package = find_package(model)

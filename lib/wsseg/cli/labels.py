@@ -33,7 +33,7 @@ def import_labels(
 ) -> None:
     """Take weak labels from files into the server's database; what fits no scan is left out and named."""
     from wsseg.images.folder import scan_files
-    from wsseg.labels.engine import open_store
+    from wsseg.labels.database.engine import open_store
     from wsseg.labels.exchange import Files
     from wsseg.labels.exchange import import_labels as take
     from wsseg.labels.project import Project
@@ -64,7 +64,7 @@ def export_labels(
 ) -> None:
     """Write weak labels into files, as `import` and `wsseg train` read them."""
     from wsseg.images.folder import scan_files
-    from wsseg.labels.engine import open_store
+    from wsseg.labels.database.engine import open_store
     from wsseg.labels.exchange import Files
     from wsseg.labels.exchange import export_labels as write
     from wsseg.labels.project import Project

@@ -17,6 +17,7 @@ from wsseg.images.folder import drawn_beside
 from wsseg.images.formats.table import read_grid, write_mask
 from wsseg.images.on_grid import read_drawn
 from wsseg.images.volume import Volume
+from wsseg.labels.database.store import LabelStore
 from wsseg.labels.drawn.render import DRAWN, drawing_of, drawn_on
 from wsseg.labels.identity import ScanIdentity, content_of
 from wsseg.labels.marks import (
@@ -30,7 +31,6 @@ from wsseg.labels.marks import (
     write_points,
 )
 from wsseg.labels.space import UNKNOWN, LabelSpace, Presence
-from wsseg.labels.store import LabelStore
 from wsseg.labels.tables import PRESENCE_FILE, ListedPresence, read_presence, write_presence
 from wsseg.labels.values import CORRECTIONS, check_name
 

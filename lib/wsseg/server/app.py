@@ -22,7 +22,7 @@ from monailabel.interfaces.tasks.train import TrainTask
 from wsseg.archive.overview import Overview
 from wsseg.errors import NotFoundError, UnavailableError, WssegError, naming
 from wsseg.images.scan import SEG
-from wsseg.labels.engine import open_database, open_store
+from wsseg.labels.database.engine import open_database, open_store
 from wsseg.labels.project import is_archive, project_of
 from wsseg.models.package import WEIGHTS, ModelPackage
 from wsseg.models.shelf import find_package, package_names, publications

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from wsseg.errors import NotFoundError, WssegError
 from wsseg.files import home
-from wsseg.labels.engine import open_store
+from wsseg.labels.database.engine import open_store
 from wsseg.labels.project import project_of
 from wsseg.models.shelf import bundled
 from wsseg.server.defaults import DEFAULT_MAX_UPLOAD_MB

@@ -14,6 +14,7 @@ import pytest
 from wsseg.errors import WssegError
 from wsseg.images.formats.nifti import write_nifti
 from wsseg.images.volume import Volume
+from wsseg.labels.database.store import LabelStore
 from wsseg.labels.drawn.drawing import Drawing, Tool
 from wsseg.labels.drawn.render import render
 from wsseg.labels.exchange import Files, export_labels, import_labels
@@ -21,7 +22,6 @@ from wsseg.labels.identity import ScanIdentity
 from wsseg.labels.marks import BoxMark, PointMark, read_boxes, read_points
 from wsseg.labels.project import Project
 from wsseg.labels.space import LabelSpace
-from wsseg.labels.store import LabelStore
 
 HEART = LabelSpace(("RV", "LV"))
 GRID = Volume(np.zeros((20, 30, 4)), np.diag([1.0, 2.0, 5.0, 1.0]))
@@ -35,7 +35,7 @@ from wsseg.labels.drawn.drawing import Drawing, Tool
 from wsseg.labels.identity import ScanIdentity
 from wsseg.labels.project import Project
 from wsseg.labels.space import LabelSpace
-from wsseg.labels.store import LabelStore
+from wsseg.labels.database.store import LabelStore
 home, who = Path(sys.argv[1]), sys.argv[2]
 labels, scan = LabelSpace(("RV", "LV")), ScanIdentity("a", "a", (20, 30, 4), 2)
 store = LabelStore.at(home, Project("one", "file:///one"))

@@ -14,7 +14,7 @@ from wsseg.archive.overview import BARS, Overview
 from wsseg.archive.series import Series
 from wsseg.archive.work import Campaign, Outcome, Work
 from wsseg.errors import UnavailableError
-from wsseg.labels.database import Database
+from wsseg.labels.database.connection import Database
 from wsseg.server.operations import metrics, routes
 from wsseg.server.operations.archives import serve_archive_page
 from wsseg.server.routes.dependencies import served

@@ -18,9 +18,9 @@ from wsseg.errors import UnavailableError, WssegError
 from wsseg.files import home
 from wsseg.images.formats.table import read_volume
 from wsseg.images.volume import Volume
+from wsseg.labels.database.store import LabelStore
 from wsseg.labels.identity import ScanIdentity
 from wsseg.labels.project import Project
-from wsseg.labels.store import LabelStore
 from wsseg.labels.values import Mark
 from wsseg.models.package import METADATA, ModelPackage, Parent, read_package
 from wsseg.models.shelf import publish

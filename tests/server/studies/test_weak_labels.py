@@ -18,13 +18,13 @@ from wsseg.errors import NotFoundError, WssegError
 from wsseg.images.folder import scan_files
 from wsseg.images.formats.nifti import write_nifti
 from wsseg.images.formats.table import read_volume
+from wsseg.labels.database.engine import open_store
+from wsseg.labels.database.store import LabelStore
 from wsseg.labels.drawn.drawing import Drawing, Tool
-from wsseg.labels.engine import open_store
 from wsseg.labels.identity import ScanIdentity
 from wsseg.labels.marks import BoxMark
 from wsseg.labels.project import Project
 from wsseg.labels.space import LabelSpace
-from wsseg.labels.store import LabelStore
 from wsseg.labels.tables import read_presence
 from wsseg.labels.values import Mark
 from wsseg.models.package import ModelPackage

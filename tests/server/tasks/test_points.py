@@ -14,8 +14,8 @@ from wsseg.errors import WssegError
 from wsseg.files import home
 from wsseg.images.formats.nifti import write_nifti
 from wsseg.images.formats.table import read_volume
+from wsseg.labels.database.store import LabelStore
 from wsseg.labels.project import Project
-from wsseg.labels.store import LabelStore
 from wsseg.models.package import ModelPackage
 from wsseg.models.shelf import find_package, publish
 from wsseg.server.compute import Compute

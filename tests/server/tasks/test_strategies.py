@@ -23,10 +23,10 @@ from wsseg.images.volume import Volume
 from wsseg.inference.active import SLICES
 from wsseg.inference.quality.fits import Fits
 from wsseg.inference.segmenter import Segmenter
-from wsseg.labels.database import Database
+from wsseg.labels.database.connection import Database
+from wsseg.labels.database.store import LabelStore, address_in
 from wsseg.labels.project import Project
 from wsseg.labels.space import LabelSpace
-from wsseg.labels.store import LabelStore, address_in
 from wsseg.labels.values import Mark
 from wsseg.models.package import WEIGHTS, ModelPackage, write_package
 from wsseg.models.shelf import find_package, publish

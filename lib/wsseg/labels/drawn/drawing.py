@@ -11,8 +11,8 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from wsseg.errors import WssegError
+from wsseg.labels.database.schema import About
 from wsseg.labels.identity import ScanIdentity
-from wsseg.labels.schema import About
 from wsseg.labels.space import LabelSpace
 
 BACKGROUND_NAME = "background"

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from wsseg.data.kinds import TEXT
 from wsseg.errors import UnavailableError, WssegError
+from wsseg.labels.database.store import LabelStore
 from wsseg.labels.drawn.drawing import Drawing, check_drawings
 from wsseg.labels.drawn.render import Rendered, drawn_on
 from wsseg.labels.identity import ScanIdentity, content_of
 from wsseg.labels.space import NO, UNKNOWN, YES, LabelSpace
-from wsseg.labels.store import LabelStore
 from wsseg.labels.values import Mark, Summary, WeakLabels
 from wsseg.methods.registry import method_class
 from wsseg.models.package import ModelPackage

@@ -23,13 +23,13 @@ from numpy.typing import NDArray
 
 from wsseg.errors import WssegError
 from wsseg.files import make_folder
-from wsseg.labels import rows
-from wsseg.labels.database import Database
+from wsseg.labels.database import rows
+from wsseg.labels.database.connection import Database
+from wsseg.labels.database.schema import WHOLE, About
 from wsseg.labels.drawn.drawing import KIND
 from wsseg.labels.drawn.kept import Drawings, held
 from wsseg.labels.identity import ScanIdentity
 from wsseg.labels.project import Project
-from wsseg.labels.schema import WHOLE, About
 from wsseg.labels.space import LabelSpace, Presence
 from wsseg.labels.values import (
     CORRECTIONS,

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 
 from wsseg.files import home, make_folder
-from wsseg.labels.database import Database
+from wsseg.labels.database.connection import Database
+from wsseg.labels.database.store import LabelStore, address_in
 from wsseg.labels.project import Project
-from wsseg.labels.store import LabelStore, address_in
 
 URL = "WSSEG_LABELS"
 """The environment's variable that names a database which several servers share."""

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError, ProgrammingError, SQLAlchemyError
 
 from wsseg.errors import NotFoundError, UnavailableError, WssegError
-from wsseg.labels.schema import FORMAT, bring_over, schema, store
+from wsseg.labels.database.schema import FORMAT, bring_over, schema, store
 
 _BUSY_MS = 30_000
 

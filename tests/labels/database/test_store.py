@@ -20,10 +20,10 @@ import pytest
 import sqlalchemy as sa
 
 from wsseg.errors import NotFoundError, UnavailableError, WssegError
+from wsseg.labels.database.store import FILE, LabelStore
 from wsseg.labels.identity import ScanIdentity
 from wsseg.labels.project import Project
 from wsseg.labels.space import LabelSpace
-from wsseg.labels.store import FILE, LabelStore
 from wsseg.labels.values import Mark
 
 TUMOR = LabelSpace(("tumor",))
@@ -45,7 +45,7 @@ from pathlib import Path
 from wsseg.labels.identity import ScanIdentity
 from wsseg.labels.project import Project
 from wsseg.labels.space import LabelSpace
-from wsseg.labels.store import LabelStore
+from wsseg.labels.database.store import LabelStore
 from wsseg.labels.values import Mark
 home, case, first, count = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 store, scan = LabelStore.at(home, Project("one", "file:///one")), ScanIdentity(case, case, (1, 1, 99999))

@@ -1,0 +1,1 @@
+"""Weak labels in SQLite or PostgreSQL: nothing is overwritten, and every write is one transaction."""
