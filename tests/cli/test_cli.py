@@ -1,18 +1,10 @@
-"""The command line as other people's scripts see it: exit codes, files, one line of error.
-
-A process of its own imports for seconds, so only :func:`process` starts one.
-"""
+"""The command line as other people's scripts see it: exit codes, files, one line of error."""
 
 from __future__ import annotations
 
 import csv
-import io
 import json
-import subprocess
-import sys
-import warnings
 from collections.abc import Sequence
-from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import nibabel as nib
@@ -20,40 +12,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from command import Done, process, wsseg
 from conftest import tissue
 from pictures import wrong_pictures
-from wsseg.cli import main
 from wsseg.images.folder import scan_files
 from wsseg.images.formats.table import read_volume
 from wsseg.labels.space import LabelSpace
 from wsseg.labels.tables import PRESENCE_FILE, read_presence
 from wsseg.models.package import ModelPackage, read_package
 from wsseg.models.record import SCRATCH
-
-Done = subprocess.CompletedProcess[str]
-
-SILENT = (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning)
-"""What Python says nothing of, unless it is told to."""
-
-
-def process(*arguments: object) -> Done:
-    """The program as a shell starts it."""
-    command = [sys.executable, "-m", "wsseg.cli", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, encoding="utf-8", timeout=300)
-
-
-def wsseg(*arguments: object, check: bool = True) -> Done:
-    """The program in this process, its warnings among its errors as there."""
-    out, errors = io.StringIO(), io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings(record=True) as told:
-        patch.setattr(sys, "argv", ["wsseg", *map(str, arguments)])
-        for kind in SILENT:
-            warnings.simplefilter("ignore", kind)
-        with redirect_stdout(out), redirect_stderr(errors), pytest.raises(SystemExit) as end:
-            main()
-    said = errors.getvalue() + "".join(f"{warning.message}\n" for warning in told)
-    assert not check or end.value.code == 0, said
-    return subprocess.CompletedProcess(sys.argv, int(end.value.code or 0), out.getvalue(), said)
 
 
 @pytest.fixture

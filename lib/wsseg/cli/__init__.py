@@ -11,8 +11,10 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from wsseg import __version__
-from wsseg.cli import archive, describe, evaluate, import_release, labels, measure, models, new, segment, serve, train
+from wsseg.cli import import_release, labels, serve
 from wsseg.cli.common import errors, printed
+from wsseg.cli.models import describe, new, shelf, train
+from wsseg.cli.scans import archive, evaluate, measure, segment
 from wsseg.errors import WssegError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
@@ -32,8 +34,8 @@ app.command()(describe.describe)
 app.command()(evaluate.evaluate)
 app.command()(measure.measure)
 app.command()(new.new)
-app.command()(models.rollback)
-app.command("models")(models.list_models)
+app.command()(shelf.rollback)
+app.command("models")(shelf.list_models)
 _labels.command("import")(labels.import_labels)
 _labels.command("export")(labels.export_labels)
 

@@ -11,8 +11,8 @@ import typer
 from rich.logging import RichHandler
 
 from wsseg.cli.common import MaxScanGb, allow, errors, printed
-from wsseg.cli.many import SOME_FAILED
 from wsseg.cli.progress import LongBar
+from wsseg.cli.scans.many import SOME_FAILED
 from wsseg.errors import WssegError
 from wsseg.models.package import Recipe
 from wsseg.models.shelf import find_package

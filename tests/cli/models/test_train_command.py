@@ -8,8 +8,8 @@ import signal
 import pytest
 from rich.console import Console
 
+from wsseg.cli.models.training import CtrlC, TrainingBar
 from wsseg.cli.progress import EVERY
-from wsseg.cli.training import CtrlC, TrainingBar
 from wsseg.training.progress import Phase, TrainingProgress, Wish
 
 
@@ -18,7 +18,7 @@ class _Clock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1000.0
-        monkeypatch.setattr("wsseg.cli.training.time.monotonic", lambda: self.now)
+        monkeypatch.setattr("wsseg.cli.models.training.time.monotonic", lambda: self.now)
 
 
 def _at(step: int, seconds: float) -> TrainingProgress:

@@ -9,8 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from wsseg.cli.common import MaxScanGb, allow, errors, printed, write_json
-from wsseg.cli.many import is_many, refuse_given, segment_all
 from wsseg.cli.progress import bar
+from wsseg.cli.scans.many import is_many, refuse_given, segment_all
 from wsseg.errors import WssegError
 from wsseg.labels.tables import presence_of
 from wsseg.models.shelf import DEFAULT_MODEL, find_package

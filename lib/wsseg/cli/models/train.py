@@ -41,7 +41,7 @@ def train(
     best weights so far are published, from the first minute on.
     """
     with errors.status("loading"):
-        from wsseg.cli.training import CtrlC, TrainingBar
+        from wsseg.cli.models.training import CtrlC, TrainingBar
         from wsseg.data.kinds import kinds_named
         from wsseg.training.run import train_package
         from wsseg.training.settings import TrainSettings

@@ -12,7 +12,7 @@ from pydicom import dcmread
 
 from cine import write_cine
 from conftest import metadata_of
-from wsseg.cli.measure import measure
+from wsseg.cli.scans.measure import measure
 from wsseg.errors import WssegError
 from wsseg.images.volume import SliceGrid, Volume
 from wsseg.inference.quality.dice import SIGNS, PredictedDice

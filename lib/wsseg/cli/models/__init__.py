@@ -1,0 +1,1 @@
+"""Commands on models: made, trained, described, listed."""

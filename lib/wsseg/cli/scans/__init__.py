@@ -1,0 +1,1 @@
+"""Commands on scans: segmented, measured, evaluated."""
