@@ -19,7 +19,7 @@ from typing import Any
 from rich.progress import Progress
 from torch import Tensor
 
-from wsseg.data.kinds import PRESENCE
+from wsseg.data.kinds.registry import PRESENCE
 from wsseg.data.preprocess import View
 from wsseg.data.slices import LabelledSlices, load_slices
 from wsseg.evaluation.evaluate import evaluate

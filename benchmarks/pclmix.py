@@ -31,7 +31,7 @@ import numpy as np
 from common import interval
 from rich.progress import Progress
 
-from wsseg.data.kinds import SCRIBBLES
+from wsseg.data.kinds.registry import SCRIBBLES
 from wsseg.data.preprocess import View
 from wsseg.data.slices import held_back_cases, load_slices
 from wsseg.evaluation.evaluate import evaluate

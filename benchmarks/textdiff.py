@@ -33,7 +33,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from wsseg.data.augment import Variety, stained_tissue
-from wsseg.data.kinds import MASKS
+from wsseg.data.kinds.registry import MASKS
 from wsseg.data.preprocess import Stack, View, prepare
 from wsseg.data.slices import Batch, LabelledSlices, load_slices
 from wsseg.data.targets import Targets

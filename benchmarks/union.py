@@ -34,7 +34,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.progress import Progress
 
-from wsseg.data.kinds import KINDS, kinds_named
+from wsseg.data.kinds.registry import KINDS, kinds_named
 from wsseg.evaluation.cases import load_cases
 from wsseg.evaluation.metrics import dice_of
 from wsseg.files import make_folder, whole_file

@@ -16,7 +16,7 @@ from PIL import Image
 from wsseg.data.importers import IMPORTERS
 from wsseg.data.importers.brats import tumour_presence
 from wsseg.data.importers.monuseg import fill, read_outlines
-from wsseg.data.kinds import PRESENCE
+from wsseg.data.kinds.registry import PRESENCE
 from wsseg.data.preprocess import View
 from wsseg.data.slices import load_slices
 from wsseg.errors import WssegError

@@ -8,7 +8,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from wsseg.data.kinds import PRESENCE
+from wsseg.data.kinds.registry import PRESENCE
 from wsseg.data.phantom import make_phantom, write_demo_study, write_phantom_data
 from wsseg.data.preprocess import View, prepare
 from wsseg.data.slices import load_slices

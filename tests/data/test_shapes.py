@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from wsseg.data.kinds import MASKS, TEXT
+from wsseg.data.kinds.registry import MASKS, TEXT
 from wsseg.data.preprocess import View
 from wsseg.data.shapes import KINDS, NUMBERS, make_shapes, write_shapes
 from wsseg.data.slices import load_slices

@@ -10,7 +10,7 @@ from PIL import Image
 
 from conftest import tissue
 from wsseg.data.augment import USUAL
-from wsseg.data.kinds import MASKS, PRESENCE, TEXT
+from wsseg.data.kinds.registry import MASKS, PRESENCE, TEXT
 from wsseg.data.preprocess import View
 from wsseg.data.slices import LabelledSlices, load_slices
 from wsseg.errors import NotFoundError, WssegError

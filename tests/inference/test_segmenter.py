@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from conftest import MakePackage, tissue
-from wsseg.data.kinds import MASKS, PRESENCE
+from wsseg.data.kinds.registry import MASKS, PRESENCE
 from wsseg.data.preprocess import View, prepare
 from wsseg.data.slices import load_slices
 from wsseg.errors import WssegError

@@ -3,7 +3,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from wsseg.data.placed import band_of
+from wsseg.data.kinds.placed import band_of
 from wsseg.losses.box import box_loss
 
 

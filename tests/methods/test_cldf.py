@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from conftest import SMALL_CLDF, MakePackage
-from wsseg.data.kinds import PRESENCE
+from wsseg.data.kinds.registry import PRESENCE
 from wsseg.data.slices import Batch, LabelledSlices
 from wsseg.data.targets import Targets
 from wsseg.methods.cldf import CLDF, CLDFSettings

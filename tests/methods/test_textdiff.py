@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from wsseg.data.kinds import MASKS
+from wsseg.data.kinds.registry import MASKS
 from wsseg.data.preprocess import View
 from wsseg.data.slices import Batch, load_slices
 from wsseg.data.targets import Targets

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from wsseg.data.augment import places
-from wsseg.data.placed import band_of
+from wsseg.data.kinds.placed import band_of
 from wsseg.data.slices import Batch
 from wsseg.data.targets import Targets
 from wsseg.methods.prompt import Pass, Prompt

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from conftest import SMALL_UNION
-from wsseg.data.kinds import MASKS
+from wsseg.data.kinds.registry import MASKS
 from wsseg.data.preprocess import View
 from wsseg.data.slices import LabelledSlices, load_slices
 from wsseg.labels.space import LabelSpace

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from conftest import SMALL_CAM, SMALL_PCLMIX, small_package
-from wsseg.data.kinds import PRESENCE, SCRIBBLES
+from wsseg.data.kinds.registry import PRESENCE, SCRIBBLES
 from wsseg.data.preprocess import View
 from wsseg.data.slices import LabelledSlices, held_back_cases, load_slices
 from wsseg.labels.space import LabelSpace

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from conftest import SMALL_CAM, SMALL_CDM, SMALL_CLDF, MakePackage, small_package
-from wsseg.data.kinds import PRESENCE
+from wsseg.data.kinds.registry import PRESENCE
 from wsseg.data.preprocess import View
 from wsseg.data.slices import LabelledSlices, load_slices
 from wsseg.errors import WssegError

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from wsseg.data.augment import USUAL, Augmentation, Variety, augment
-from wsseg.data.kinds import KINDS, Kinds
-from wsseg.data.label_kind import CutScan, LabelKind
+from wsseg.data.kinds.base import CutScan, LabelKind
+from wsseg.data.kinds.registry import KINDS, Kinds
 from wsseg.data.preprocess import View, prepare
 from wsseg.data.targets import Targets, squares
 from wsseg.errors import WssegError

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wsseg.data.kinds import PRESENCE
+from wsseg.data.kinds.registry import PRESENCE
 from wsseg.data.preprocess import View, prepare
 from wsseg.data.slices import load_slices
 from wsseg.evaluation.cases import Case, load_cases

@@ -14,8 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from wsseg.data.augment import USUAL, Variety
-from wsseg.data.kinds import PRESENCE
-from wsseg.data.label_kind import LabelKind
+from wsseg.data.kinds.base import LabelKind
+from wsseg.data.kinds.registry import PRESENCE
 from wsseg.data.preprocess import BRIGHT
 from wsseg.data.slices import Batch, LabelledSlices
 from wsseg.methods.prompt import Pass, Prompt

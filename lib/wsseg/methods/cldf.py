@@ -16,7 +16,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 from torch.nn import functional
 
-from wsseg.data.kinds import CORRECTIONS, SCRIBBLES
+from wsseg.data.kinds.registry import CORRECTIONS, SCRIBBLES
 from wsseg.data.slices import Batch, LabelledSlices
 from wsseg.data.targets import first_said
 from wsseg.diffusion.derivative import Contrast, class_gradient, difference

@@ -40,7 +40,7 @@ from torch.nn import functional
 from torch.optim.swa_utils import update_bn
 
 from wsseg.data.augment import Variety
-from wsseg.data.kinds import CORRECTIONS, SCRIBBLES
+from wsseg.data.kinds.registry import CORRECTIONS, SCRIBBLES
 from wsseg.data.slices import Batch, LabelledSlices, neighbouring
 from wsseg.errors import WssegError
 from wsseg.losses.gated_crf import gated_crf

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from wsseg.data.kinds import PRESENCE, TEXT
-from wsseg.data.label_kind import LabelKind
+from wsseg.data.kinds.base import LabelKind
+from wsseg.data.kinds.registry import PRESENCE, TEXT
 from wsseg.labels.space import NO, UNKNOWN
 
 Progress = Callable[[float], None]

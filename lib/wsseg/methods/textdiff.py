@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from wsseg.data.augment import stained_tissue
-from wsseg.data.kinds import MASKS, PRESENCE, TEXT
+from wsseg.data.kinds.registry import MASKS, PRESENCE, TEXT
 from wsseg.data.slices import Batch
 from wsseg.diffusion.adm import ADM
 from wsseg.diffusion.features import FeatureTaps, noised_features

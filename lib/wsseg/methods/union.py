@@ -31,7 +31,7 @@ from torch.nn import functional
 from torch.optim.swa_utils import update_bn
 
 from wsseg.data.augment import PLACES, Variety, places
-from wsseg.data.kinds import KINDS
+from wsseg.data.kinds.registry import KINDS
 from wsseg.data.slices import Batch, neighbouring
 from wsseg.losses.absence import absence_loss, other_side_loss, pooled_presence_loss
 from wsseg.losses.box import box_loss

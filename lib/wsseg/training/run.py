@@ -13,7 +13,7 @@ import torch
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 
-from wsseg.data.kinds import PRESENCE, Kinds
+from wsseg.data.kinds.registry import PRESENCE, Kinds
 from wsseg.data.preprocess import View
 from wsseg.data.slices import LabelledSlices, held_back_cases, load_slices
 from wsseg.errors import WssegError

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from wsseg.data.kinds import PRESENCE, TEXT
-from wsseg.data.label_kind import CutScan
+from wsseg.data.kinds.base import CutScan
+from wsseg.data.kinds.registry import PRESENCE, TEXT
 from wsseg.data.phantom import LABELS, make_phantom, write_phantom_data
 from wsseg.data.preprocess import View, prepare
 from wsseg.data.sentences.entailed import halves_of

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from conftest import MakePackage, small_package, tissue
-from wsseg.data.kinds import MASKS, TEXT
+from wsseg.data.kinds.registry import MASKS, TEXT
 from wsseg.data.preprocess import View
 from wsseg.data.slices import load_slices
 from wsseg.errors import UnavailableError, WssegError

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from conftest import MakePackage
-from wsseg.data.kinds import KINDS
+from wsseg.data.kinds.registry import KINDS
 from wsseg.data.phantom import make_phantom
 from wsseg.errors import NotFoundError, WssegError
 from wsseg.images.folder import scan_files

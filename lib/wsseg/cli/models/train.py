@@ -42,7 +42,7 @@ def train(
     """
     with errors.status("loading"):
         from wsseg.cli.models.training import CtrlC, TrainingBar
-        from wsseg.data.kinds import kinds_named
+        from wsseg.data.kinds.registry import kinds_named
         from wsseg.training.run import train_package
         from wsseg.training.settings import TrainSettings
 

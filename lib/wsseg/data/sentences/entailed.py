@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from wsseg.data.label_kind import CutScan
+from wsseg.data.kinds.base import CutScan
 from wsseg.data.sentences.report import Report, Said
 from wsseg.data.sentences.words import BOTH, LEFT, RIGHT, SIDES
 from wsseg.data.targets import Targets

@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
-from wsseg.data.kinds import PRESENCE
+from wsseg.data.kinds.registry import PRESENCE
 from wsseg.data.slices import LabelledSlices
 from wsseg.methods.base import Method, Prediction, Settings
 from wsseg.methods.prompt import Pass, Prompt

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wsseg.data.kinds import TEXT
+from wsseg.data.kinds.registry import TEXT
 from wsseg.errors import UnavailableError, WssegError
 from wsseg.labels.database.store import LabelStore
 from wsseg.labels.drawn.drawing import Drawing, check_drawings

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wsseg.data.kinds import KINDS, MASKS, PRESENCE
-from wsseg.data.label_kind import CutScan, LabelKind
+from wsseg.data.kinds.base import CutScan, LabelKind
+from wsseg.data.kinds.registry import KINDS, MASKS, PRESENCE
 from wsseg.data.preprocess import View, prepare
 from wsseg.data.slices import patient_of
 from wsseg.data.targets import Targets

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wsseg.data.kinds import KINDS
-from wsseg.data.label_kind import CutScan
+from wsseg.data.kinds.base import CutScan
+from wsseg.data.kinds.registry import KINDS
 from wsseg.data.preprocess import BRIGHT, View, prepare
 from wsseg.data.sentences.lexicon import side_of
 from wsseg.data.targets import Targets

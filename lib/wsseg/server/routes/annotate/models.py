@@ -7,7 +7,7 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from wsseg.data.kinds import TEXT
+from wsseg.data.kinds.registry import TEXT
 from wsseg.errors import naming
 from wsseg.files import home
 from wsseg.methods.registry import METHODS, method_class

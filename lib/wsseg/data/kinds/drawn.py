@@ -1,16 +1,11 @@
-"""The kinds of labels.
-
-Every kind is one object of :data:`KINDS`. Whoever handles labels looks kinds
-up there and calls them; nothing asks which kind one is.
-"""
+"""What is drawn on a scan as kinds of labels: finished masks, corrections, scribbles."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,62 +13,13 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
-from wsseg.data.coverage import presence_of_marks
-from wsseg.data.label_kind import CutScan, LabelKind
-from wsseg.data.placed import BOXES, POINTS
-from wsseg.data.sentences.entailed import constrained
-from wsseg.data.sentences.lexicon import Lexicon
-from wsseg.data.sentences.report import understand
+from wsseg.data.kinds.base import CutScan, LabelKind
+from wsseg.data.kinds.coverage import presence_of_marks
 from wsseg.data.targets import Targets
-from wsseg.errors import WssegError
 from wsseg.images.folder import correction_of, mask_of, scribble_of
 from wsseg.images.on_grid import check_values, read_drawn, read_mask
 from wsseg.images.volume import Volume
-from wsseg.labels.space import BACKGROUND, NO, YES, LabelSpace
-from wsseg.labels.tables import PRESENCE_FILE, TEXT_FILE, ListedPresence, read_presence, read_texts
-
-
-class _PresenceKind(LabelKind[ListedPresence]):
-    """A class is on a slice, or is not."""
-
-    name, words = "presence", "slices marked present and absent"
-
-    def in_folder(self, folder: Path, scans: Mapping[str, Path], labels: LabelSpace) -> dict[str, ListedPresence]:
-        table = folder / PRESENCE_FILE
-        listed = read_presence(table, labels) if table.exists() else {}
-        return {case: presence for case, presence in listed.items() if case in scans}
-
-    def nothing_in(self, folder: Path) -> str:
-        return f"{folder / PRESENCE_FILE}: is missing, or names none of the folder's scans"
-
-    def stored(self, given: ListedPresence, grid: Volume, labels: LabelSpace) -> Targets:
-        unknown = Targets.unknown(given.states.shape[1], len(labels), (0, 0))
-        return replace(unknown, presence=torch.from_numpy(given.states.T.copy()))
-
-    def targets(self, given: ListedPresence, scan: CutScan, labels: LabelSpace, source: Path) -> Targets:
-        if scan.volume.colour:  # a picture is seen in squares, of which nobody said anything
-            return scan.unknown(labels)
-        axis = scan.stack.grid.stored_axis
-        states = given.of_scan(scan.volume.shape[axis], axis, scan.case, source / PRESENCE_FILE)
-        return replace(scan.unknown(labels), presence=scan.stack.order_presence(states))
-
-    def bears(self, targets: Targets) -> Tensor:
-        return (targets.presence >= 0).any(dim=1)
-
-    def lacking(self, targets: Iterable[Targets], labels: LabelSpace) -> list[str]:
-        presence = torch.cat([each.presence for each in targets])
-        return [
-            f"no slice has {name} marked {word}, both are needed"
-            for column, name in zip(presence.T, labels.names, strict=True)
-            for state, word in ((YES, "present"), (NO, "absent"))
-            if not (column == state).any()
-        ]
-
-    def candidates(self, targets: Targets, bearing: Tensor, sample: int, rng: np.random.Generator) -> Tensor:
-        """Half of the samples show a class, and half do not."""
-        column = targets.presence[:, rng.integers(targets.presence.shape[1])]
-        return torch.nonzero(column == (YES if sample % 2 else NO))[:, 0]
-
+from wsseg.labels.space import BACKGROUND, LabelSpace
 
 OFF = 2
 """Pixels around a stroke of background that are background too: nobody draws it along a border.
@@ -144,7 +90,7 @@ class _MarkedKind(_DrawnKind):
         return found.astype(np.uint8)
 
 
-class _ScribbleKind(_MarkedKind):
+class ScribbleKind(_MarkedKind):
     """A few strokes of each class and of background."""
 
     name, words = "scribbles", "scribbles"
@@ -172,7 +118,7 @@ def _fenced(drawn: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.where(np.isin(pieces, inside) | (inside.size == 0), found, np.uint8(BACKGROUND))
 
 
-class _CorrectionKind(_MarkedKind):
+class CorrectionKind(_MarkedKind):
     """Where a mask was wrong: what is right there, and nothing of what is elsewhere on the slice."""
 
     name, words = "corrections", "corrections"
@@ -188,7 +134,7 @@ class _CorrectionKind(_MarkedKind):
         return presence_of_marks(_marked(pixels, classes), complete=torch.zeros(len(pixels), dtype=torch.bool))
 
 
-class _MaskKind(_DrawnKind):
+class MaskKind(_DrawnKind):
     """A complete mask: what is no class is background."""
 
     name, words = "masks", "a finished mask"
@@ -205,66 +151,3 @@ class _MaskKind(_DrawnKind):
     def pixel_labels(self, file: Path, grid: Volume, labels: LabelSpace) -> NDArray[np.uint8]:
         found = read_mask(file, grid, len(labels))
         return np.where(found == 0, np.uint8(BACKGROUND), found)
-
-
-class _TextKind(LabelKind[str]):
-    """A sentence on a scan: as it stands, for methods that read it, and what is understood of it, for all."""
-
-    name, words, sought = "text", "a sentence", False
-
-    def in_folder(self, folder: Path, scans: Mapping[str, Path], labels: LabelSpace) -> dict[str, str]:
-        table = folder / TEXT_FILE
-        found = read_texts(table) if table.exists() else {}
-        return {case: text for case, text in found.items() if case in scans}
-
-    def nothing_in(self, folder: Path) -> str:
-        return f"{folder / TEXT_FILE}: is missing, or names none of the folder's scans"
-
-    def stored(self, given: str, grid: Volume, labels: LabelSpace) -> Targets:
-        return replace(Targets.unknown(1, len(labels), (0, 0)), texts=(given,))
-
-    def targets(self, given: str, scan: CutScan, labels: LabelSpace, source: Path) -> Targets:
-        unknown = scan.unknown(labels)
-        known = replace(unknown, texts=(given,) * len(unknown.texts))
-        if scan.volume.colour:  # seen in squares, turned any way
-            return known
-        return constrained(known, understand(given, Lexicon(labels)), scan)
-
-    def bears(self, targets: Targets) -> Tensor:
-        return torch.tensor([bool(text) for text in targets.texts])
-
-    def lacking(self, targets: Iterable[Targets], labels: LabelSpace) -> list[str]:
-        told = any(any(each.texts) for each in targets)
-        return ["sentences tell where a class is not, never where it is" if told else "no scan has a sentence"]
-
-    def reading(self, targets: Targets, labels: LabelSpace) -> str:
-        reports = [understand(text, Lexicon(labels)) for text in dict.fromkeys(targets.texts)]
-        understood = {sentence for report in reports for sentence, _ in report.understood}
-        not_understood = list(dict.fromkeys(sentence for report in reports for sentence in report.not_understood))
-        if not understood and not not_understood:
-            return ""
-        first = f', not "{not_understood[0]}"' if not_understood else ""
-        return f"{len(understood)} of {len(understood) + len(not_understood)} different sentences are understood{first}"
-
-
-MASKS, SCRIBBLES, PRESENCE, TEXT = _MaskKind(), _ScribbleKind(), _PresenceKind(), _TextKind()
-CORRECTIONS = _CorrectionKind()
-
-KINDS: dict[str, LabelKind[Any]] = {
-    kind.name: kind for kind in (MASKS, CORRECTIONS, SCRIBBLES, POINTS, BOXES, PRESENCE, TEXT)
-}
-"""All kinds by name, those that say most of a pixel first: where two speak, the first is believed."""
-
-Kinds = Sequence[LabelKind[Any]]
-
-
-def kinds_named(names: Iterable[str]) -> list[LabelKind[Any]]:
-    """Kinds by their names, in the order of :data:`KINDS`.
-
-    Raises:
-        WssegError: there is no such kind.
-    """
-    wanted = set(names)
-    if unknown := wanted - KINDS.keys():
-        raise WssegError(f'label kind "{sorted(unknown)[0]}" is unknown, known are: {", ".join(KINDS)}')
-    return [kind for name, kind in KINDS.items() if name in wanted]

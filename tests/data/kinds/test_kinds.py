@@ -12,8 +12,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from wsseg.data.kinds import KINDS, PRESENCE, kinds_named
-from wsseg.data.label_kind import CutScan, LabelKind
+from wsseg.data.kinds.base import CutScan, LabelKind
+from wsseg.data.kinds.registry import KINDS, PRESENCE, kinds_named
 from wsseg.data.preprocess import View
 from wsseg.data.slices import check_folder, load_slices
 from wsseg.data.targets import Targets

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from wsseg.data.coverage import presence_of_marks
-from wsseg.data.kinds import BOXES, POINTS
-from wsseg.data.label_kind import LabelKind
+from wsseg.data.kinds.base import LabelKind
+from wsseg.data.kinds.coverage import presence_of_marks
+from wsseg.data.kinds.registry import BOXES, POINTS
 from wsseg.data.preprocess import View
 from wsseg.data.slices import LabelledSlices, load_slices
 from wsseg.errors import WssegError

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wsseg.data.coverage import presence_of_marks
-from wsseg.data.label_kind import CutScan, LabelKind
+from wsseg.data.kinds.base import CutScan, ListedKind
+from wsseg.data.kinds.coverage import presence_of_marks
 from wsseg.data.targets import Targets
 from wsseg.errors import WssegError
 from wsseg.images.volume import Volume
@@ -34,26 +34,12 @@ ROUND = 0.6
 """In-plane radius of a finding, in half its extent over slices: organs are longer than wide."""
 
 
-class _PlacedKind(LabelKind[Sequence[Mark]]):
+class _PlacedKind(ListedKind[Sequence[Mark]]):
     """Marks in a table of the data folder."""
-
-    table: str
-
-    @abstractmethod
-    def _read(self, path: Path, labels: LabelSpace) -> dict[str, list[Mark]]:
-        """The marks of a table by case."""
 
     @abstractmethod
     def _placed(self, marks: Sequence[Mark], scan: CutScan, unknown: Targets) -> Targets:
         """What they say, presence apart."""
-
-    def in_folder(self, folder: Path, scans: Mapping[str, Path], labels: LabelSpace) -> dict[str, Sequence[Mark]]:
-        path = folder / self.table
-        found = self._read(path, labels) if path.exists() else {}
-        return {case: marks for case, marks in found.items() if case in scans}
-
-    def nothing_in(self, folder: Path) -> str:
-        return f"{folder / self.table}: is missing, or names none of the folder's scans"
 
     def stored(self, given: Sequence[Mark], grid: Volume, labels: LabelSpace) -> Targets:
         slices = grid.shape[given[0].axis]
@@ -86,7 +72,7 @@ class _PlacedKind(LabelKind[Sequence[Mark]]):
         ]
 
 
-class _BoxKind(_PlacedKind[BoxMark]):
+class BoxKind(_PlacedKind[BoxMark]):
     """A box, somewhat loose, around each piece of a class on a slice."""
 
     name, words, table = "boxes", "boxes", BOX_FILE
@@ -104,7 +90,7 @@ class _BoxKind(_PlacedKind[BoxMark]):
         return targets.boxes.flatten(1).any(dim=1)
 
 
-class _PointKind(_PlacedKind[PointMark]):
+class PointKind(_PlacedKind[PointMark]):
     """A point in each piece of a class on a slice."""
 
     name, words, table = "points", "points", POINT_FILE
@@ -188,6 +174,3 @@ def _radii(marks: Sequence[PointMark], scan: CutScan) -> list[float]:
         off = step * (mark.slice - (max(slices) + min(slices)) / 2) / half
         found.append(float(ROUND * half * np.sqrt(max(0.1, 1 - off**2))))
     return found
-
-
-BOXES, POINTS = _BoxKind(), _PointKind()

@@ -114,3 +114,25 @@ class LabelKind(ABC, Generic[Given]):
         if not len(classes):
             return bearing
         return bearing[shown[:, classes[rng.integers(len(classes))]]]
+
+
+class ListedKind(LabelKind[Given]):
+    """A kind whose labels are rows of one table of the data folder.
+
+    Attributes:
+        table: the table's file name.
+    """
+
+    table: str
+
+    @abstractmethod
+    def _read(self, path: Path, labels: LabelSpace) -> Mapping[str, Given]:
+        """What a table holds, by case."""
+
+    def in_folder(self, folder: Path, scans: Mapping[str, Path], labels: LabelSpace) -> dict[str, Given]:
+        path = folder / self.table
+        found = self._read(path, labels) if path.exists() else {}
+        return {case: given for case, given in found.items() if case in scans}
+
+    def nothing_in(self, folder: Path) -> str:
+        return f"{folder / self.table}: is missing, or names none of the folder's scans"

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from wsseg.data.augment import Variety
-from wsseg.data.kinds import MASKS, PRESENCE, SCRIBBLES
+from wsseg.data.kinds.registry import MASKS, PRESENCE, SCRIBBLES
 from wsseg.data.preprocess import View
 from wsseg.data.slices import load_slices
 from wsseg.errors import WssegError

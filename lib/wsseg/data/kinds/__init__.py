@@ -1,0 +1,1 @@
+"""What people give as labels: one object a kind, and one registry of them."""
