@@ -2,17 +2,17 @@
 
 import * as api from "./api.js";
 import { chips, css } from "./chips.js";
-import { follow } from "./follow.js";
+import { follow } from "./labels/follow.js";
 import { listenToKeys } from "./keys.js";
-import { Labels } from "./labels.js";
-import { Mosaic } from "./mosaic.js";
-import { NextCase } from "./nextcase.js";
+import { Labels } from "./labels/labels.js";
+import { Mosaic } from "./mosaic/mosaic.js";
+import { NextCase } from "./model/nextcase.js";
 import { note, sayEmpty } from "./notes.js";
-import { decoded, Overlay } from "./overlay.js";
-import { Ruler } from "./ruler.js";
+import { decoded, Overlay } from "./model/overlay.js";
+import { Ruler } from "./mosaic/ruler.js";
 import { Scans } from "./scans.js";
 import { Desk } from "./slice/desk.js";
-import { Training } from "./training.js";
+import { Training } from "./model/training.js";
 
 const $ = (id) => document.getElementById(id);
 const TEXT_PAUSE_MS = 800;

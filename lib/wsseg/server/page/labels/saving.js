@@ -1,6 +1,6 @@
 /** Writes on their way to the server: in order, one at a time, tried until they are answered. */
 
-import { Refused, store } from "./api.js";
+import { Refused, store } from "../api.js";
 
 const KEY = "wsseg.unsaved";
 const WAITS_MS = [500, 1000, 2000, 4000, 8000];

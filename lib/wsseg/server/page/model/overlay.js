@@ -1,6 +1,6 @@
 /** What the model says of the scan on screen: its mask over the slices, its probability per slice. */
 
-import * as api from "./api.js";
+import * as api from "../api.js";
 
 export class Overlay {
   /**

@@ -1,6 +1,6 @@
 /** Train, finish and cancel, progress with curves, and the versions of the model. */
 
-import * as api from "./api.js";
+import * as api from "../api.js";
 import { drawCurves } from "./chart.js";
 
 const BUSY = new Set(["preparing", "training", "publishing"]);

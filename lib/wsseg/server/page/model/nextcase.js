@@ -1,7 +1,7 @@
 /** The scan to label next, and why. */
 
-import * as api from "./api.js";
-import { note } from "./notes.js";
+import * as api from "../api.js";
+import { note } from "../notes.js";
 
 const $ = (id) => document.getElementById(id);
 

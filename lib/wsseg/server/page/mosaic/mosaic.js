@@ -1,6 +1,6 @@
 /** All slices of a scan as tiles of one picture: shows states, and turns mouse and keys into marks. */
 
-import { NEXT } from "./labels.js";
+import { NEXT } from "../labels/labels.js";
 
 const WORDS = new Map([[1, "shows"], [0, "does not show"], [null, "unknown"]]);
 const SIGNS = new Map([[1, "✓"], [0, "✕"], [null, ""]]);

@@ -1,6 +1,6 @@
 /** What others draw on the scan on screen, for as long as the page is open. */
 
-import { drawingsOf } from "./api.js";
+import { drawingsOf } from "../api.js";
 
 const EVERY_MS = 4000;
 
