@@ -106,3 +106,22 @@ def visit(browser: Browser, address: str, screenshots: Path) -> Iterator[Visit]:
         made.page.on("pageerror", lambda error: made.errors.append(str(error)))
         made.page.goto(address)
         yield made
+
+
+@contextmanager
+def labelling(browser: Browser, server: str, place: str, tiles: int, pictures: Path) -> Iterator[Visit]:
+    """The annotation page once its slices are there; all it asks for goes to its server and is answered.
+
+    Args:
+        server: its address.
+        place: what stands behind ``#``.
+        tiles: how many slices there are.
+        pictures: folder for them, unless ``WSSEG_SCREENSHOTS`` names another.
+    """
+    screenshots = Path(os.environ.get("WSSEG_SCREENSHOTS", pictures))
+    screenshots.mkdir(parents=True, exist_ok=True)
+    with visit(browser, f"{server}/annotate/#{place}", screenshots) as user:
+        expect(user.page.locator(".tile")).to_have_count(tiles)
+        yield user
+        assert [url for url in user.asked if not url.startswith((server, "data:", "blob:"))] == []
+        assert user.errors == []

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 
 TESTS = Path(__file__).parents[1]
-sys.path[:0] = map(str, (TESTS, TESTS / "e2e"))
+sys.path[:0] = map(str, (TESTS, TESTS / "helpers", TESTS / "e2e"))
 
 from formats import FORMATS  # noqa: E402  (found once the path is set)
 from mutants import damages, original, write  # noqa: E402

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from axe_core_python.sync_playwright import Axe
-from browser import Visit, chromium, visit
+from browser import Visit, chromium, labelling, visit
 from live import SERVE, Server, running
 from playwright.sync_api import Browser, Page, expect
 
@@ -50,12 +49,8 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def user(browser: Browser, server: Server, tmp_path: Path) -> Iterator[Visit]:
-    screenshots = Path(os.environ.get("WSSEG_SCREENSHOTS", tmp_path))
-    with visit(browser, f"{server.url}/annotate/#model={MODEL}&scan=head_0", screenshots) as user:
-        expect(user.page.locator(".tile")).to_have_count(SLICES)
+    with labelling(browser, server.url, f"model={MODEL}&scan=head_0", SLICES, tmp_path) as user:
         yield user
-        assert [url for url in user.asked if not url.startswith((server.url, "data:", "blob:"))] == []
-        assert user.errors == []
 
 
 def drawn(server: Server, scan: str = "head_0") -> list[dict[str, Any]]:

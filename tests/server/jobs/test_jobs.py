@@ -7,7 +7,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -15,22 +14,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from trainers import new_job, small_home
 
-from conftest import metadata_of, small_package
+from conftest import small_package
 from wsseg.errors import NotFoundError, WssegError
 from wsseg.files import home
 from wsseg.images.folder import scan_files
 from wsseg.images.formats.table import write_mask
 from wsseg.images.scan import read_scan
 from wsseg.labels.tables import PRESENCE_FILE
-from wsseg.methods.registry import method_class
-from wsseg.models.package import METADATA, ModelPackage, Parent
+from wsseg.models.package import ModelPackage
 from wsseg.models.shelf import find_package, publish, versions
 from wsseg.server.jobs.job import Trainer
 from wsseg.server.jobs.job_folder import JobFolder, Plan
-from wsseg.server.jobs.jobs import MOST_PROCESSES, BusyError, Jobs, launcher
+from wsseg.server.jobs.jobs import BusyError, Jobs
 from wsseg.server.jobs.lock import TrainerLock
-from wsseg.server.jobs.request import chain
 from wsseg.training.checkpoint import CHECKPOINT, Checkpoint
 from wsseg.training.progress import Phase, TrainingProgress
 from wsseg.training.state import NothingYetError
@@ -39,14 +37,9 @@ SECONDS = 480
 
 
 @pytest.fixture(autouse=True)
-def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A work directory for every test, with a small model in it."""
-    handler = signal.getsignal(signal.SIGTERM)  # a trainer has its own
-    monkeypatch.setenv("WSSEG_HOME", str(tmp_path))
-    small_package(home() / "models" / "tiny" / "0.1", "cam")
-    publish(home() / "models", "tiny", "0.1")
-    yield
-    signal.signal(signal.SIGTERM, handler)
+def own_home(tmp_path: Path) -> Iterator[None]:
+    with small_home(tmp_path):
+        yield
 
 
 @pytest.fixture
@@ -75,14 +68,6 @@ def _until(condition: Callable[[], object]) -> None:
         time.sleep(0.02)
 
 
-def _job(name: str = "tiny", steps: int = 2, parts: list[str] | None = None) -> JobFolder:
-    """A folder as the server leaves it before it starts the trainer."""
-    plan = Plan(name, dict.fromkeys(parts or [name], steps))
-    job = JobFolder.create(home() / "jobs", plan)
-    job.write_plan(plan)
-    return job
-
-
 def _saved(job: JobFolder) -> int:
     """The step at which its checkpoint goes on."""
     checkpoint = Checkpoint.read(job.run("tiny") / CHECKPOINT)
@@ -98,7 +83,7 @@ def test_a_number_left_behind_is_not_taken_for_the_trainer(tmp_path: Path, jobs:
     lock = TrainerLock(tmp_path / "jobs" / "LOCK")
     assert not lock.held()
     assert lock.pid() is None
-    job = _job()
+    job = new_job()
     assert jobs.cancel().phase == "cancelled", "and this process still lives"
     assert jobs.newest().id == job.id
     jobs.resume()
@@ -180,7 +165,7 @@ def test_scribbles_of_one_kind_are_refused(phantom_data: Path) -> None:
 
 
 def test_a_job_whose_trainer_has_just_died_is_not_overtaken(jobs: Jobs) -> None:
-    _job()
+    new_job()
     with pytest.raises(BusyError, match="tiny is being trained"):
         jobs.start("tiny", {})
     assert len(jobs.all()) == 1
@@ -211,55 +196,8 @@ def test_what_the_server_left_when_it_was_killed_while_it_collected_labels_is_re
     assert jobs.progress().phase == "idle"
 
 
-def test_on_several_gpus_one_process_each_in_a_number_that_divides_batches() -> None:
-    assert launcher(0) == launcher(1) == [sys.executable]
-    assert launcher(3)[-1] == "--nproc-per-node=2"
-    assert launcher(8)[-1] == "--nproc-per-node=4"
-    for name in ("cam", "cdm", "cldf", "ddpm", "pclmix", "textdiff"):
-        method = method_class(name)
-        for stage in method(method.settings_type(), 1).stages():
-            assert stage.batch % MOST_PROCESSES == 0, name
-
-
-def test_parents_are_trained_first_and_once() -> None:
-    a, b = Parent(package="tiny", part="classifier"), Parent(package="/somewhere/tiny", part="classifier")
-    _write_child("child", {"a": a, "b": b})
-    _write_child("grandchild", {"a": a, "c": Parent(package="child", part="classifier")})
-    assert chain(find_package("grandchild")) == ["tiny", "child", "grandchild"]
-    _write_child("orphan", {"a": Parent(package="nobody", part="classifier")})
-    with pytest.raises(NotFoundError, match="nobody"):
-        chain(find_package("orphan"))
-
-
-def _write_child(name: str, parents: dict[str, Parent]) -> None:
-    package = small_package(home() / "models" / name / "0.1", "cam")
-    metadata = metadata_of("cam", package.recipe.settings)
-    metadata.wsseg.parents = parents
-    (package.folder / METADATA).write_text(metadata.model_dump_json(), encoding="utf-8")
-    publish(home() / "models", name, "0.1")
-
-
-def test_a_chain_is_trained_told_and_not_trained_twice(
-    snapshot: Callable[[Path, ModelPackage], int],
-) -> None:
-    _write_child("child", {"classifier": Parent(package="tiny", part="classifier")})
-    job = _job("child", steps=40, parts=["tiny", "child"])
-    snapshot(job.data, find_package("child"))
-    assert Trainer(job, leading=True).run()
-    progress = job.progress()
-    assert (progress.phase, progress.part, progress.step, progress.steps) == ("done", "child", 80, 80)
-    assert {20, 40, 60, 80} <= {step for step, _ in progress.curve}
-    made = versions("child")
-    assert len(made) == len(versions("tiny")) == 2
-    # Killed after the last version was published, before that was told.
-    job.tell(progress.model_copy(update={"phase": Phase.PUBLISHING}))
-    assert Trainer(job, leading=True).run()
-    assert versions("child") == made
-    assert job.progress().message == f"{made[0].version}: {made[0].message}"
-
-
 def test_a_job_that_cannot_be_done_says_why(tmp_path: Path) -> None:
-    job = _job()
+    job = new_job()
     assert not Trainer(job, leading=True).run()
     progress = job.progress()
     assert progress.phase == "failed"
@@ -321,7 +259,7 @@ def test_killed_started_again_adopted_and_cancelled(jobs: Jobs, snapshot: Callab
 
 
 def _prepared(snapshot: Callable[[Path, ModelPackage], int], steps: int) -> JobFolder:
-    job = _job(steps=steps)
+    job = new_job(steps=steps)
     snapshot(job.data, find_package("tiny"))
     return job
 
@@ -344,7 +282,7 @@ def test_a_job_is_finished_with_what_it_has_learned(
 
 @pytest.mark.parametrize("publishable", [False, True])
 def test_a_viewers_stop_finishes_and_cancels_where_there_is_nothing_yet(jobs: Jobs, publishable: bool) -> None:
-    job = _job()
+    job = new_job()
     job.tell(TrainingProgress(phase=Phase.TRAINING, model="tiny", parts=("tiny",), publishable=publishable))
     if not publishable:
         with pytest.raises(NothingYetError, match=r"there is nothing to publish yet: .* 60 seconds"):
