@@ -120,9 +120,9 @@ def calibrate(heats: list[Heat], rim_mm: float) -> Calibration:
     )
 
 
-def interval(values: Sequence[float], draws: int = 2000) -> tuple[float, float]:
-    """95 % interval of a mean by bootstrap: values, one a patient, are drawn anew so many times."""
+def interval(values: Sequence[float] | NDArray[np.float64]) -> tuple[float, float]:
+    """95 % interval of a mean by bootstrap: values, one a patient, are drawn anew two thousand times."""
     rng = np.random.default_rng(0)
-    means = np.asarray(values)[rng.integers(len(values), size=(draws, len(values)))].mean(axis=1)
+    means = np.asarray(values)[rng.integers(len(values), size=(2000, len(values)))].mean(axis=1)
     low, high = np.quantile(means, [0.025, 0.975])
     return float(low), float(high)

@@ -36,7 +36,7 @@ import psutil
 import requests
 
 from wsseg.data.phantom import write_demo_study
-from wsseg.models.shelf import DEFAULT_MODEL
+from wsseg.models import DEFAULT_MODEL
 
 VIEWERS = 8
 MASKS, THUMBNAILS = 0.1, 0.05

@@ -31,7 +31,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-from numpy.typing import NDArray
+from common import interval
 from rich.progress import Progress
 
 from wsseg.data.kinds.registry import KINDS, kinds_named
@@ -51,7 +51,6 @@ from wsseg.training.settings import TrainSettings
 SECONDS = {"presence": 1.0, "points": 2.4, "boxes": 7.0, "scribbles": 17.0, "masks": 78.0}
 """Of one class on one slice; sentences are not timed."""
 
-DRAWS = 2000
 """Bootstrap samples of patients."""
 
 
@@ -114,14 +113,6 @@ def annotation_minutes(task: Path, use: str) -> float:
             known = presence.presence >= 0 if name == "presence" else presence.presence == 1
             seconds += SECONDS[name] * (marked or int(known.sum()))
     return seconds / 60
-
-
-def interval(means: NDArray[np.float64]) -> tuple[float, float]:
-    """95 % of the mean over patients, by bootstrap."""
-    rng = np.random.default_rng(0)
-    drawn = means[rng.integers(len(means), size=(DRAWS, len(means)))].mean(axis=1)
-    low, high = np.quantile(drawn, [0.025, 0.975])
-    return float(low), float(high)
 
 
 def main() -> None:

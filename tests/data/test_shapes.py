@@ -1,15 +1,7 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
-from PIL import Image
-
-from wsseg.data.kinds.registry import MASKS, TEXT
-from wsseg.data.preprocess import View
-from wsseg.data.shapes import KINDS, NUMBERS, make_shapes, write_shapes
-from wsseg.data.slices import load_slices
-from wsseg.labels.space import LabelSpace
+from shapes import KINDS, NUMBERS, make_shapes
 
 
 def test_a_sentence_says_how_many_of_which_where() -> None:
@@ -37,11 +29,3 @@ def test_the_same_seed_makes_the_same_and_colour_tells_nothing() -> None:
     assert one.text == again.text
     meant, others = one.picture[one.mask], one.picture[(one.cells > 0) & ~one.mask]
     assert np.abs(meant.mean(axis=0) - others.mean(axis=0)).max() < 2
-
-
-def test_a_folder_of_them_can_be_trained_on(tmp_path: Path) -> None:
-    write_shapes(tmp_path, 3, seed=0)
-    data = load_slices(tmp_path, LabelSpace(("cell",)), View(64, colour=True), (MASKS,), (TEXT,))
-    assert data.cases == ("shapes_000", "shapes_001", "shapes_002")
-    assert data.targets.texts[2] == make_shapes(2).text
-    assert np.array_equal(np.asarray(Image.open(tmp_path / "shapes_002_label.png")) == 255, make_shapes(2).mask)

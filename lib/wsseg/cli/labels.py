@@ -10,7 +10,6 @@ import typer
 
 from wsseg.cli.common import errors, printed
 from wsseg.errors import WssegError
-from wsseg.models.shelf import find_package
 
 _Model = Annotated[str, typer.Argument(help="Model whose classes the labels are of.")]
 _Studies = Annotated[Path, typer.Option(help="Folder of scans that the server works on.")]
@@ -37,6 +36,7 @@ def import_labels(
     from wsseg.labels.exchange import Files
     from wsseg.labels.exchange import import_labels as take
     from wsseg.labels.project import Project
+    from wsseg.models.shelf import find_package
 
     package = find_package(name)
     files = Files(scan_files(studies), package.recipe.axis)
@@ -68,6 +68,7 @@ def export_labels(
     from wsseg.labels.exchange import Files
     from wsseg.labels.exchange import export_labels as write
     from wsseg.labels.project import Project
+    from wsseg.models.shelf import find_package
 
     package = find_package(name)
     files = Files(scan_files(studies), package.recipe.axis)

@@ -9,12 +9,13 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, cast
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 from wsseg.errors import WssegError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 MAX_SCAN_GB = "WSSEG_MAX_SCAN_GB"
 """The environment's variable with the largest scan, which ``--max-scan-gb`` sets."""

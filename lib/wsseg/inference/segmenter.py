@@ -32,10 +32,11 @@ from wsseg.methods.base import Prediction
 from wsseg.methods.prompt import Pass, Progress, Prompt
 from wsseg.methods.registry import load_method
 from wsseg.methods.shared.presence import ImageLabelMethod
+from wsseg.models import DEFAULT_MODEL
 from wsseg.models.calibration import read_calibration
 from wsseg.models.domain import read_domain
 from wsseg.models.package import ModelPackage, Recipe
-from wsseg.models.shelf import DEFAULT_MODEL, find_package
+from wsseg.models.shelf import find_package
 
 
 @dataclass(frozen=True)

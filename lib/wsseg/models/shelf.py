@@ -16,13 +16,11 @@ from pathlib import Path
 
 from wsseg.errors import NotFoundError, WssegError
 from wsseg.files import home, make_folder, whole_file
+from wsseg.models import DEFAULT_MODEL
 from wsseg.models.package import CURRENT, METADATA, ModelPackage, Recipe, read_package
 
 SHIPPED = "shipped"
 """What ``CURRENT`` holds where the package that ships is used although versions were trained here."""
-
-DEFAULT_MODEL = "cldf-glioma-flair"
-"""What segments where no model is named."""
 
 
 def bundled(part: str) -> Path:

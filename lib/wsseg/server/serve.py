@@ -21,8 +21,6 @@ from wsseg.server.temporary import temporary_folder
 REMOTE = ("http://", "https://")
 
 _SETTINGS = {
-    # Its default lets any web page read the server.
-    "MONAI_LABEL_CORS_ORIGINS": "[]",
     # A scoring process would start with the server and after every sample.
     "MONAI_LABEL_AUTO_UPDATE_SCORING": "false",
     # MONAI Label asks an archive for CT only.

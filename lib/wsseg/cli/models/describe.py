@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from wsseg.cli.common import errors, printed
 from wsseg.cli.progress import bar
 from wsseg.errors import WssegError
-from wsseg.models.package import ModelPackage
-from wsseg.models.shelf import find_package
+
+if TYPE_CHECKING:
+    from wsseg.models.package import ModelPackage
 
 
 def describe(
@@ -25,6 +26,8 @@ def describe(
 
     `train` does both by itself, the latter from the labels that it holds back.
     """
+    from wsseg.models.shelf import find_package
+
     if data is None and held_out is None:
         raise WssegError("--data or --held-out: name a folder of scans, there is nothing to describe the model by")
     package = find_package(model)

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
 from wsseg.cli.common import printed
 from wsseg.errors import WssegError
-from wsseg.models.record import Figure, Metric
-from wsseg.models.shelf import find_package, package_names, roll_back
+
+if TYPE_CHECKING:
+    from wsseg.models.record import Figure
 
 
 def list_models() -> None:
     """List the models with their licence and a figure of each; their cards have all, with the protocol."""
     from wsseg.methods.registry import BACKBONES
+    from wsseg.models.record import Metric
+    from wsseg.models.shelf import find_package, package_names
 
     table = Table()
     for column in ("model", "version", "classes", "reads", "licence", "scored on scans never seen"):
@@ -47,5 +50,7 @@ def rollback(
     version: Annotated[str | None, typer.Argument(help="The one before that in use, if none is named.")] = None,
 ) -> None:
     """Use an earlier version of a model again, the shipped one included."""
+    from wsseg.models.shelf import roll_back
+
     chosen = roll_back(name, version)
     printed.print(f"{name} {chosen.version}", highlight=False, soft_wrap=True)

@@ -11,7 +11,6 @@ from rich.logging import RichHandler
 
 from wsseg.cli.common import errors, printed
 from wsseg.files import home
-from wsseg.models.shelf import find_package
 
 
 def train(
@@ -43,6 +42,7 @@ def train(
     with errors.status("loading"):
         from wsseg.cli.models.training import CtrlC, TrainingBar
         from wsseg.data.kinds.registry import kinds_named
+        from wsseg.models.shelf import find_package
         from wsseg.training.run import train_package
         from wsseg.training.settings import TrainSettings
 

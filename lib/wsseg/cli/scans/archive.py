@@ -14,11 +14,10 @@ from wsseg.cli.common import MaxScanGb, allow, errors, printed
 from wsseg.cli.progress import LongBar
 from wsseg.cli.scans.many import SOME_FAILED
 from wsseg.errors import WssegError
-from wsseg.models.package import Recipe
-from wsseg.models.shelf import find_package
 
 if TYPE_CHECKING:
     from wsseg.archive.run import RunProgress
+    from wsseg.models.package import Recipe
 
 RECONNECT = 5.0
 """Seconds before a scheduler that is gone is looked for again."""
@@ -55,6 +54,7 @@ def archive(
         from wsseg.archive.work import Campaign, Work
         from wsseg.labels.database.engine import open_database
         from wsseg.labels.project import Project
+        from wsseg.models.shelf import find_package
 
     package = find_package(model)
     filters = _filters(query or [], package.recipe)

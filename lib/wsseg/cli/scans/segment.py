@@ -12,8 +12,7 @@ from wsseg.cli.common import MaxScanGb, allow, errors, printed, write_json
 from wsseg.cli.progress import bar
 from wsseg.cli.scans.many import is_many, refuse_given, segment_all
 from wsseg.errors import WssegError
-from wsseg.labels.tables import presence_of
-from wsseg.models.shelf import DEFAULT_MODEL, find_package
+from wsseg.models import DEFAULT_MODEL
 
 
 def segment(
@@ -62,6 +61,8 @@ def segment(
         from wsseg.images.volume import SliceGrid
         from wsseg.inference.quality.headers import check_header
         from wsseg.inference.segmenter import Segmenter
+        from wsseg.labels.tables import presence_of
+        from wsseg.models.shelf import find_package
 
     if uncertainty is not None:
         check_extension(uncertainty)

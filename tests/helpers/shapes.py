@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
-
-from wsseg.files import make_folder, whole_file
-from wsseg.labels.tables import TEXT_FILE
 
 SIZE = 64
 """Pixels along the sides of a picture."""
@@ -106,19 +100,3 @@ def make_shapes(seed: int, size: int = SIZE) -> Shapes:
     ground = PALE - np.stack([columns, 0 * rows, rows], axis=-1) / size * SHADE
     picture = np.where(cells[..., None] > 0, DYE, ground) + rng.normal(0, 5, (size, size, 3))
     return Shapes(np.clip(picture, 0, 255).astype(np.uint8), np.isin(cells, chosen), cells, text)
-
-
-def write_shapes(folder: Path, pictures: int, seed: int, size: int = SIZE) -> None:
-    """Write a data set: ``shapes_000.png`` on, their ``_label.png`` and ``text.csv``."""
-    make_folder(folder)
-    rows = []
-    for index in range(pictures):
-        made = make_shapes(seed + index, size)
-        case = f"shapes_{index:03d}"
-        Image.fromarray(made.picture).save(folder / f"{case}.png")
-        Image.fromarray((255 * made.mask).astype(np.uint8)).save(folder / f"{case}_label.png")
-        rows.append({"case": case, "text": made.text})
-    with whole_file(folder / TEXT_FILE) as part, part.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, fieldnames=("case", "text"))
-        writer.writeheader()
-        writer.writerows(rows)
