@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -100,9 +102,6 @@ def test_devices_that_are_not_there_are_named(name: str) -> None:
 
 def test_the_bundle_runs_with_monai(make_package: MakePackage, phantom_data: Path, tmp_path: Path) -> None:
     """`python -m monai.bundle run` segments with the generated inference.json."""
-    import subprocess
-    import sys
-
     package = make_package()
     scan, mask = next(iter(scan_files(phantom_data).values())), tmp_path / "mask.nii.gz"
     command = [sys.executable, "-m", "monai.bundle", "run"]
@@ -214,3 +213,24 @@ def test_the_mask_of_a_picture_is_upright(nuclei: ModelPackage, tmp_path: Path) 
         found = np.asarray(mask)
     assert set(np.unique(found)) == {0, 255}
     assert dice_of(found == 255, nucleus == 1) > 0.7
+
+
+TRAINING = ("accelerate", "diffusers", "monai", "scipy.stats", "sqlalchemy", "torch._dynamo", "transformers")
+"""Libraries that take longer to load than most scans to segment."""
+
+
+@pytest.mark.parametrize("method", ["cdm", "cldf", "pclmix", "union"])
+def test_segmenting_loads_no_library_of_training(method: str, make_package: MakePackage) -> None:
+    script = f"""
+import sys
+from pathlib import Path
+import numpy as np
+from wsseg.images.volume import Volume
+from wsseg.inference.segmenter import Segmenter
+segmenter = Segmenter(Path(sys.argv[1]), "cpu")
+segmenter(Volume(np.random.default_rng(0).random((24, 24, 3), np.float32), np.eye(4)))
+print(sorted(set({TRAINING}) & set(sys.modules)))
+"""
+    command = [sys.executable, "-c", script, str(make_package(method).folder)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
+    assert done.stdout.strip() == "[]"

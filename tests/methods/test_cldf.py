@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import subprocess
-import sys
 from dataclasses import replace
 from threading import Thread
 
@@ -166,17 +164,3 @@ def test_predicting_does_without_what_only_training_needs(make_package: MakePack
     found = [method.predict(images, Prompt(), Pass(4)) for method in (whole, part)]
     assert torch.equal(found[0].probabilities, found[1].probabilities)
     assert torch.equal(found[0].presence, found[1].presence)
-
-
-def test_predicting_loads_no_library_of_training(make_package: MakePackage) -> None:
-    script = """
-import sys
-from pathlib import Path
-from wsseg.methods.registry import load_method
-from wsseg.models.package import read_package
-load_method(read_package(Path(sys.argv[1])))
-print(sorted({"monai", "skimage"} & set(sys.modules)))
-"""
-    command = [sys.executable, "-c", script, str(make_package("cldf").folder)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
-    assert done.stdout.strip() == "[]"

@@ -1,11 +1,12 @@
-"""Noise levels by sigma: a diffusers schedule addressed by how much noise it adds."""
+"""Noise levels by sigma: a schedule addressed by how much noise it adds."""
 
 from __future__ import annotations
 
+import math
+from itertools import pairwise
 from typing import Literal
 
 import torch
-from diffusers import DDPMScheduler
 from torch import Tensor
 
 STEPS = 1000
@@ -22,7 +23,8 @@ class NoiseSchedule:
     """
 
     def __init__(self, kind: Literal["squaredcos_cap_v2", "linear"] = "squaredcos_cap_v2") -> None:
-        products = DDPMScheduler(STEPS, beta_schedule=kind).alphas_cumprod
+        betas = torch.linspace(1e-4, 0.02, STEPS) if kind == "linear" else _cosine()
+        products = (1 - betas).cumprod(dim=0)
         self.alpha = products.sqrt()
         self.sigma = (1 - products).sqrt()
 
@@ -60,3 +62,9 @@ class NoiseSchedule:
         """Steps uniform between two sigmas, from positions (batch,) in [0, 1)."""
         first, last = self.step_of(low), self.step_of(high)
         return first + torch.floor(position * (last - first + 1)).long()
+
+
+def _cosine() -> Tensor:
+    """Betas of which alpha_bar is a squared cosine (Nichol & Dhariwal 2021)."""
+    bars = [math.cos((step / STEPS + 0.008) / 1.008 * math.pi / 2) ** 2 for step in range(STEPS + 1)]
+    return torch.tensor([min(1 - after / before, 0.999) for before, after in pairwise(bars)])

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import TypeVar, cast
 
 import torch
-from accelerate.utils import find_executable_batch_size
 
 from wsseg.errors import WssegError
 
@@ -49,6 +48,8 @@ def with_less_memory(predict: Callable[[int], Result], chunk: int) -> Result:
     Raises:
         WssegError: a single slice is too much.
     """
+    from accelerate.utils import find_executable_batch_size  # takes its time to load, and CPUs need not wait for it
+
     sizes = [chunk >> halvings for halvings in range(chunk.bit_length())]
     trying = iter(sizes[1:])
     fitting = find_executable_batch_size(predict, chunk, reduce_batch_size_fn=lambda: next(trying, 0))

@@ -1,4 +1,4 @@
-"""Names to voxel values, and what they are called in a PACS."""
+"""What a label is about; names to voxel values, and what they are called in a PACS."""
 
 from __future__ import annotations
 
@@ -21,7 +21,29 @@ Presence = NDArray[np.int8]
 """(classes, slices) of YES, NO or UNKNOWN; slices as stored, along the axis that they run along."""
 
 
+LONGEST_NAME = 255
+
+WHOLE = -1
+"""Axis and slice of a label that is about the whole scan."""
+
+
 _Byte = Annotated[int, Field(ge=0, le=255)]
+
+
+@dataclass(frozen=True)
+class About:
+    """What a label of a scan is about; a newer one about the same replaces it.
+
+    Attributes:
+        kind: "presence", "scribbles", "corrections", "drawing" or "text".
+        label: class name, a drawing's id, or what else the kind tells its labels apart by.
+        axis, slice: the stored axis and index; ``WHOLE`` for the whole scan.
+    """
+
+    kind: str
+    label: str = ""
+    axis: int = WHOLE
+    slice: int = WHOLE
 
 
 class Strict(BaseModel):

@@ -14,10 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsseg.errors import WssegError
-from wsseg.labels.database.schema import LONGEST_NAME, About
 from wsseg.labels.drawn.drawing import Drawn
 from wsseg.labels.identity import ScanIdentity
-from wsseg.labels.space import BACKGROUND, NO, UNKNOWN, YES, LabelSpace, Presence
+from wsseg.labels.space import BACKGROUND, LONGEST_NAME, NO, UNKNOWN, YES, About, LabelSpace, Presence
 
 LONGEST_TEXT = 2000
 

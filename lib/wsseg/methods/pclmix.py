@@ -156,7 +156,7 @@ class PCLMix(Method[PCLMixSettings]):
             neighbours=settings.neighbours,
         )
         self.network = SharedUNet(settings.widths, classes + 1, 1 + 2 * settings.neighbours)
-        self.auxiliary = SwinDecoder(settings.widths[2:], classes + 1, settings.drop_path)
+        self.auxiliary = self.training_part(lambda: SwinDecoder(settings.widths[2:], classes + 1, settings.drop_path))
         width = settings.widths[3]
         self.embed = nn.Sequential(
             nn.Conv2d(width, width, 1), nn.BatchNorm2d(width), nn.ReLU(), nn.Conv2d(width, settings.embedding, 1)

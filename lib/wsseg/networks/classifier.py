@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import cast
 
 import torch
-from diffusers.models.embeddings import TimestepEmbedding, Timesteps
-from diffusers.models.unets.unet_2d_blocks import DownBlock2D
 from torch import Tensor, nn
+
+from wsseg.networks.timed_blocks import Level, TimeEmbedding
 
 
 class NoisyClassifier(nn.Module):
@@ -25,19 +25,10 @@ class NoisyClassifier(nn.Module):
     def __init__(self, widths: tuple[int, ...], classes: int) -> None:
         super().__init__()
         embedding = widths[0] * 4
-        self.frequencies = Timesteps(widths[0], flip_sin_to_cos=True, downscale_freq_shift=0)
-        self.time = TimestepEmbedding(widths[0], embedding)
+        self.time = TimeEmbedding(widths[0], embedding)
         self.stem = nn.Conv2d(1, widths[0], 3, padding=1)
         self.blocks = nn.ModuleList(
-            DownBlock2D(
-                before,
-                after,
-                embedding,
-                num_layers=1,
-                resnet_groups=8,
-                resnet_time_scale_shift="scale_shift",
-                add_downsample=level < len(widths) - 1,
-            )
+            Level([before], after, embedding, down=level < len(widths) - 1, groups=8, eps=1e-6)
             for level, (before, after) in enumerate(zip((widths[0], *widths), widths, strict=False))
         )
         self.norm = nn.GroupNorm(8, widths[-1])
@@ -45,12 +36,13 @@ class NoisyClassifier(nn.Module):
 
     def encode(self, noisy: Tensor, steps: Tensor) -> list[Tensor]:
         """Activations of all levels for slices (batch, 1, size, size), finest first, each before it is halved."""
-        embedding = self.time(self.frequencies(steps).to(noisy.dtype))
+        embedding = self.time(steps)
         hidden = self.stem(noisy)
         levels: list[Tensor] = []
         for block in self.blocks:
-            hidden, (level, *_) = block(hidden, embedding)
-            levels.append(level)
+            found = block(hidden, embedding)
+            levels.append(found[0])
+            hidden = found[-1]
         return levels
 
     def forward(self, noisy: Tensor, steps: Tensor) -> Tensor:

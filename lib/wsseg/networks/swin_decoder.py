@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
-from monai.networks.nets.swin_unetr import BasicLayer
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -30,6 +29,8 @@ class SwinDecoder(nn.Module):
 
     def __init__(self, widths: Sequence[int], classes: int, drop_path: float = 0.0, window: int = 7) -> None:
         super().__init__()
+        from monai.networks.nets.swin_unetr import BasicLayer  # loading MONAI takes seconds
+
         coarse_first = list(reversed(widths))
         self.embed = nn.ModuleList(nn.Conv2d(width, width, 1) for width in coarse_first)
         self.blocks = nn.ModuleList(

@@ -14,8 +14,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
-from scipy.optimize import nnls
-from scipy.stats import spearmanr
 
 from wsseg.models.calibration import Calibration, ClassCalibration
 
@@ -196,6 +194,8 @@ def learn_quality(signs: Floats, dice: Floats, patients: Sequence[str]) -> Learn
 
 def _regression(signs: Floats, dice: Floats) -> tuple[Floats, Floats, Floats]:
     """Weights that are not negative, for all classes alike; means of signs (classes, signs) and Dice (classes,)."""
+    from scipy.optimize import nnls  # only learning needs it, and it takes its time to load
+
     known = np.isfinite(dice)
     count = np.maximum(known.sum(axis=0), 1)
     usual = np.where(known, dice, 0).sum(axis=0) / count
@@ -218,6 +218,8 @@ def _bound(excess: Floats) -> float | None:
 
 def rank_correlation(predicted: Floats, dice: Floats) -> float | None:
     """Spearman's, where both are known; None of fewer than three or where all are alike."""
+    from scipy.stats import spearmanr  # loading it takes a second, which predicting need not wait for
+
     known = np.isfinite(predicted) & np.isfinite(dice)
     if known.sum() < 3 or not np.ptp(predicted[known]) or not np.ptp(dice[known]):
         return None

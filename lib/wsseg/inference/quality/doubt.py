@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 from scipy.special import expit, log_expit, logit
 
 from wsseg.models.calibration import Calibration, Level
@@ -50,6 +49,8 @@ def count(doubt: NDArray[np.uint8], mask: NDArray[np.uint8], truth: NDArray[np.u
 
 def fit(counts: Counts) -> tuple[float, float]:
     """Slope and offset by which the logit of what doubt states becomes right."""
+    from scipy.optimize import minimize  # only learning needs it, and it takes its time to load
+
     stated, wrong = _stated(), counts.voxels - counts.right
     total = max(1.0, float(counts.voxels.sum()))
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy.special import stdtr
 
 from wsseg.images.volume import SliceGrid, Volume
 from wsseg.inference.quality.look import TURNS, Aspect, Look
@@ -190,8 +190,9 @@ def p_value(left_out: NDArray[np.float64], score: float) -> float:
     higher = int((left_out >= score).sum())
     if higher:
         return (1 + higher) / (scans + 1)
-    tail = stats.t(scans - 1, left_out.mean(), left_out.std(ddof=1) * np.sqrt(1 + 1 / scans))
-    return float(tail.sf(score) / tail.sf(left_out.max())) / (scans + 1)
+    spread = left_out.std(ddof=1) * np.sqrt(1 + 1 / scans)
+    beyond, farthest = stdtr(scans - 1, (left_out.mean() - np.array([score, left_out.max()])) / spread)
+    return float(beyond / farthest) / (scans + 1)
 
 
 def seen_in(scans: Sequence[Measures]) -> Extents:

@@ -9,9 +9,10 @@ from datetime import UTC, datetime
 import sqlalchemy as sa
 
 from wsseg.errors import NotFoundError, WssegError
-from wsseg.labels.database.schema import WHOLE, About, labels, scans, writes
+from wsseg.labels.database.schema import labels, scans, writes
 from wsseg.labels.identity import ScanIdentity
 from wsseg.labels.project import Project
+from wsseg.labels.space import WHOLE, About
 from wsseg.labels.values import unpack_voxels
 
 

@@ -6,18 +6,14 @@ by which write, and its value. A new kind of label is new rows, never a new tabl
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
 
-LONGEST_NAME = 255
+from wsseg.labels.space import LONGEST_NAME, WHOLE
 
 FORMAT = 2
 """Of the tables. 1 had a table for each kind, and knew scans by their names alone."""
-
-WHOLE = -1
-"""Axis and slice of a label that is about the whole scan."""
 
 schema = sa.MetaData()
 
@@ -55,22 +51,6 @@ labels = sa.Table(
     sa.Column("value", sa.LargeBinary),  # as the kind encodes it; null where the label was taken away
     sa.Index("labels_of_a_scan", "scan", "kind", "axis", "slice"),
 )
-
-
-@dataclass(frozen=True)
-class About:
-    """What a label of a scan is about; a newer one about the same replaces it.
-
-    Attributes:
-        kind: "presence", "scribbles", "corrections", "drawing" or "text".
-        label: class name, a drawing's id, or what else the kind tells its labels apart by.
-        axis, slice: the stored axis and index; ``WHOLE`` for the whole scan.
-    """
-
-    kind: str
-    label: str = ""
-    axis: int = WHOLE
-    slice: int = WHOLE
 
 
 def bring_over(connection: sa.Connection) -> None:

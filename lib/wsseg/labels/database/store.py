@@ -25,12 +25,11 @@ from wsseg.errors import WssegError
 from wsseg.files import make_folder
 from wsseg.labels.database import rows
 from wsseg.labels.database.connection import Database
-from wsseg.labels.database.schema import WHOLE, About
 from wsseg.labels.drawn.drawing import KIND
 from wsseg.labels.drawn.kept import Drawings, held
 from wsseg.labels.identity import ScanIdentity
 from wsseg.labels.project import Project
-from wsseg.labels.space import LabelSpace, Presence
+from wsseg.labels.space import WHOLE, About, LabelSpace, Presence
 from wsseg.labels.values import (
     CORRECTIONS,
     Mark,

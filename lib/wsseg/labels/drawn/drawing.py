@@ -11,9 +11,8 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from wsseg.errors import WssegError
-from wsseg.labels.database.schema import About
 from wsseg.labels.identity import ScanIdentity
-from wsseg.labels.space import LabelSpace
+from wsseg.labels.space import About, LabelSpace
 
 BACKGROUND_NAME = "background"
 """What is drawn as none of the classes."""

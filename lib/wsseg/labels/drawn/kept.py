@@ -9,11 +9,11 @@ import sqlalchemy as sa
 from wsseg.errors import WssegError
 from wsseg.labels.database import rows
 from wsseg.labels.database.connection import Database
-from wsseg.labels.database.schema import About, labels, writes
+from wsseg.labels.database.schema import labels, writes
 from wsseg.labels.drawn.drawing import KIND, Drawing, Drawn, check_drawings
 from wsseg.labels.identity import ScanIdentity
 from wsseg.labels.project import Project
-from wsseg.labels.space import LabelSpace
+from wsseg.labels.space import About, LabelSpace
 from wsseg.labels.values import check_name
 
 
