@@ -136,7 +136,7 @@ def main() -> None:
     archive.start()
     url = f"http://127.0.0.1:{here.recv()}/dicom-web"
     with tempfile.TemporaryDirectory() as folder:
-        database = Database(f"sqlite:///{Path(folder) / 'labels.sqlite3'}", readonly=False)
+        database = Database(f"sqlite:///{Path(folder) / 'labels.sqlite3'}")
         campaign = Campaign(url, "constant", "1", url)
         began = time.monotonic()
         Listing(Work(database, campaign), Pacs(url), {}).read()

@@ -45,7 +45,7 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Work]:
     monkeypatch.setattr(running, "COUNTED", 0.05)
     monkeypatch.setattr(running, "PAUSES", (0.1, 0.2))
     monkeypatch.setattr(running, "POLL", 0.1)
-    database = Database(f"sqlite:///{tmp_path / 'labels.sqlite3'}", readonly=False)
+    database = Database(f"sqlite:///{tmp_path / 'labels.sqlite3'}")
     yield Work(database, Campaign("http://archive", "small", "0.1", "http://archive"))
     database.close()
 

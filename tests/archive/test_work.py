@@ -34,7 +34,7 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Databas
         url = os.environ.get("WSSEG_TEST_POSTGRESQL", "")
         if not url:
             pytest.skip("no PostgreSQL server, set WSSEG_TEST_POSTGRESQL to the URL of an empty database")
-    made = Database(url, readonly=False)
+    made = Database(url)
     yield made
     with made.writing() as connection:
         schema.schema.drop_all(connection)
@@ -104,9 +104,9 @@ def test_the_tables_lie_beside_labels(tmp_path: Path) -> None:
     """Into a database that has labels, and one of a later version is left alone."""
     url = f"sqlite:///{tmp_path / 'labels.sqlite3'}"
     LabelStore(url, Project("p", "p")).close()
-    database = Database(url, readonly=False)
+    database = Database(url)
     add(Work(database, CAMPAIGN), "1.1")
-    LabelStore(url, Project("p", "p"), readonly=True).close()
+    LabelStore(url, Project("p", "p")).close()
     with database.writing() as connection:
         connection.execute(sa.update(schema.store).values(format=2))
     with pytest.raises(WssegError, match="archive work is of format 2"):

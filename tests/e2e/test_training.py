@@ -297,7 +297,7 @@ def test_nothing_acknowledged_is_lost_by_kills_and_training_goes_on(site: Site, 
     version = site.client.info()["models"]["fresh"]["version"]
     assert version.startswith("0.1+")
     assert not list((home() / "models").rglob(".*")), "something half-written is left"
-    store = LabelStore.at(home(), Project.of_folder(site.studies), readonly=True)
+    store = LabelStore.at(home(), Project.of_folder(site.studies))
     for scan, states in truth.items():
         found = store.read(ScanIdentity.of(scan, site.studies / f"{scan}.nii.gz"), TUMOR).presence[0]
         for index in range(len(states)):

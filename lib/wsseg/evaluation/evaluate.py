@@ -22,13 +22,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from scipy.stats import rankdata
 
 from wsseg.evaluation.cases import Case, check_texts, load_cases
 from wsseg.evaluation.instances import NucleiScore, score_nuclei
 from wsseg.evaluation.metrics import SliceScore, VolumeScore, score_slices, score_volume
 from wsseg.evaluation.preview import contact_sheet, save_picture
 from wsseg.files import make_folder, whole_file
+from wsseg.inference.quality.dice import rank_correlation
 from wsseg.inference.result import Segmentation
 from wsseg.inference.segmenter import Segmenter
 from wsseg.labels.space import Presence
@@ -81,12 +81,10 @@ class Evaluation:
         return [Row(what, float(np.mean(values)), float(np.std(values))) for what, values in rows.items()]
 
     def _rank_correlation(self, seed: int) -> float:
-        """Spearman's, over classes and scans; NaN where there are fewer than two scans or all are alike."""
-        rows = [(v.predicted, v.dice) for v in self.volumes if v.seed == seed]
-        predicted, dice = (rankdata(column) for column in zip(*rows, strict=True))
-        if np.ptp(predicted) == 0 or np.ptp(dice) == 0:
-            return float("nan")
-        return float(np.corrcoef(predicted, dice)[0, 1])
+        """Over classes and scans, NaN where it cannot be told."""
+        rows = np.array([(v.predicted, v.dice) for v in self.volumes if v.seed == seed])
+        found = rank_correlation(rows[:, 0], rows[:, 1])
+        return float("nan") if found is None else found
 
     def _per_class(self, seeds: list[int]) -> dict[str, list[float]]:
         """Whole volumes of each class, where there are several."""

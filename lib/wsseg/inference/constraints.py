@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.sparse import coo_array, csr_array
 from scipy.sparse.csgraph import dijkstra
+from scipy.special import expit, logit
 
 from wsseg.data.preprocess import Stack
 from wsseg.labels.drawn.render import Rendered
@@ -149,9 +150,7 @@ def _nearness(graph: csr_array, marked: NDArray[np.bool_]) -> NDArray[np.float32
 
 def _moved(probability: NDArray[np.float32], logits: NDArray[np.float32] | float) -> NDArray[np.float32]:
     """Probabilities moved by so many logits."""
-    odds = np.clip(probability, 1e-4, 1 - 1e-4)
-    odds = odds / (1 - odds) * np.exp(logits)
-    return np.asarray(odds / (1 + odds), np.float32)
+    return expit(_logit(probability) + logits).astype(np.float32)
 
 
 def _in_box(probability: NDArray[np.float32], inside: NDArray[np.bool_]) -> NDArray[np.float32]:
@@ -161,12 +160,11 @@ def _in_box(probability: NDArray[np.float32], inside: NDArray[np.bool_]) -> NDAr
         return found
     likely = found + 0.3 * _body(inside)
     bar = np.quantile(likely[inside], 1 - ROUND)
-    return np.where(inside, _moved(likely.clip(0, 1), -_logit(float(bar))), 0)
+    return np.where(inside, _moved(likely.clip(0, 1), -_logit(bar)), 0)
 
 
-def _logit(probability: float) -> float:
-    inside = min(max(probability, 1e-4), 1 - 1e-4)
-    return float(np.log(inside / (1 - inside)))
+def _logit(probability: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.asarray(logit(np.clip(probability, 1e-4, 1 - 1e-4)))
 
 
 def _body(inside: NDArray[np.bool_]) -> NDArray[np.float32]:

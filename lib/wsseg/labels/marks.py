@@ -9,7 +9,7 @@ from pathlib import Path
 
 from wsseg.errors import WssegError
 from wsseg.labels.space import LabelSpace
-from wsseg.labels.tables import AXES, AXIS_COLUMN, axis_named
+from wsseg.labels.tables import AXES, AXIS_COLUMN, axis_named, read_table
 
 BOX_FILE, POINT_FILE = "boxes.csv", "points.csv"
 """The tables of a data folder."""
@@ -105,15 +105,7 @@ def _write(
 def _marks(path: Path, labels: LabelSpace, columns: tuple[str, ...]) -> Iterator[tuple[str, str, list[int], int]]:
     """Each line's case, its place for messages, value, slice and coordinates, and the axis of the slice."""
     values = labels.values()
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:  # Excel puts a mark in front
-            reader = csv.DictReader(file)
-            rows = [(reader.line_num, row) for row in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise WssegError(f"{path}: cannot be read as CSV ({error})") from error
-    if missing := {"case", "slice", "label", *columns} - set(reader.fieldnames or ()):
-        raise WssegError(f"{path}: column {', '.join(sorted(missing))} is missing")
-    for line, row in rows:
+    for line, row in read_table(path, {"case", "slice", "label", *columns})[1]:
         place = f"{path}, line {line}"
         if row["label"] not in values:
             raise WssegError(f'{place}: label "{row["label"]}" is unknown, known are: {", ".join(values)}')

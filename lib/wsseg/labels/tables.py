@@ -71,8 +71,7 @@ def read_presence(path: Path, labels: LabelSpace) -> dict[str, ListedPresence]:
     Returns:
         The presence of each case, as long as its highest slice asks for.
     """
-    columns, rows = _table(path)
-    _check_columns(path, columns, {"case", "slice", *labels.names})
+    _, rows = read_table(path, {"case", "slice", *labels.names})
     cells: dict[str, dict[int, list[int]]] = {}
     axes: dict[str, int] = {}
     for line, row in rows:
@@ -114,9 +113,9 @@ def write_presence(path: Path, cases: Mapping[str, ListedPresence], labels: Labe
 
 def read_texts(path: Path) -> dict[str, str]:
     """Read sentences: columns ``case`` (or ``image``, as public releases name it) and ``text``."""
-    columns, rows = _table(path)
+    columns, rows = read_table(path, {"text"})
     name = "image" if "image" in columns and "case" not in columns else "case"
-    _check_columns(path, columns, {name, "text"})
+    _check_columns(path, columns, {name})
     found: dict[str, str] = {}
     for line, row in rows:
         if row[name] in found:
@@ -131,14 +130,20 @@ def write_texts(path: Path, texts: Mapping[str, str]) -> None:
         csv.writer(file).writerows([("case", "text"), *texts.items()])
 
 
-def _table(path: Path) -> tuple[set[str], list[tuple[int, dict[str, str]]]]:
-    """The columns of a table, and its rows with their lines."""
+def read_table(path: Path, needed: set[str]) -> tuple[set[str], list[tuple[int, dict[str, str]]]]:
+    """The columns of a table, and its rows with their lines.
+
+    Raises:
+        WssegError: it cannot be read, or a column that is needed is missing.
+    """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:  # Excel puts a mark in front
             reader = csv.DictReader(file)
-            return set(reader.fieldnames or ()), [(reader.line_num, row) for row in reader]
+            columns, rows = set(reader.fieldnames or ()), [(reader.line_num, row) for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise WssegError(f"{path}: cannot be read as CSV ({error})") from error
+    _check_columns(path, columns, needed)
+    return columns, rows
 
 
 def _check_columns(path: Path, columns: set[str], needed: set[str]) -> None:

@@ -12,6 +12,9 @@ from torch.nn import functional
 STEP = 4
 """Pixels of the result along a side of a token of the finest level."""
 
+WINDOW = 7
+"""Side of the attention windows in tokens."""
+
 
 class SwinDecoder(nn.Module):
     """From the deepest levels of an encoder to classes, by windowed attention.
@@ -24,17 +27,16 @@ class SwinDecoder(nn.Module):
         widths: channels of the encoder's levels, the finest first, each half as wide as the one before.
         classes: channels of the result.
         drop_path: probability that a slice passes the second of a level's blocks by, while training.
-        window: side of the attention windows in tokens.
     """
 
-    def __init__(self, widths: Sequence[int], classes: int, drop_path: float = 0.0, window: int = 7) -> None:
+    def __init__(self, widths: Sequence[int], classes: int, drop_path: float = 0.0) -> None:
         super().__init__()
         from monai.networks.nets.swin_unetr import BasicLayer  # loading MONAI takes seconds
 
         coarse_first = list(reversed(widths))
         self.embed = nn.ModuleList(nn.Conv2d(width, width, 1) for width in coarse_first)
         self.blocks = nn.ModuleList(
-            BasicLayer(width, 2, max(1, width // 16), (window, window), [0.0, drop_path]) for width in coarse_first
+            BasicLayer(width, 2, max(1, width // 16), (WINDOW, WINDOW), [0.0, drop_path]) for width in coarse_first
         )
         self.join = nn.ModuleList(nn.Conv2d(coarse + fine, fine, 1) for coarse, fine in pairwise(coarse_first))
         fine = max(8, coarse_first[-1] // STEP)

@@ -1,4 +1,4 @@
-"""The database of labels: absent, damaged, read only, written by many at once and killed."""
+"""The database of labels: absent, damaged, written by many at once and killed."""
 
 from __future__ import annotations
 
@@ -15,10 +15,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import sqlalchemy as sa
 from label_stores import HERE, TUMOR, A, drawn, rows, scan
 
-from wsseg.errors import NotFoundError, UnavailableError, WssegError
+from wsseg.errors import UnavailableError, WssegError
 from wsseg.labels.database.store import FILE, LabelStore
 from wsseg.labels.identity import ScanIdentity
 from wsseg.labels.values import Mark
@@ -79,9 +78,8 @@ class TestDatabase:
 
     def test_a_damaged_file(self, tmp_path: Path) -> None:
         (tmp_path / FILE).write_bytes(b"not a database, " * 100)
-        for readonly in (False, True):
-            with pytest.raises(WssegError, match="file is not a database"):
-                LabelStore.at(tmp_path, HERE, readonly)
+        with pytest.raises(WssegError, match="file is not a database"):
+            LabelStore.at(tmp_path, HERE)
 
     def test_a_later_format(self, store: LabelStore, tmp_path: Path) -> None:
         with sqlite3.connect(tmp_path / FILE) as connection:
@@ -97,33 +95,6 @@ class TestDatabase:
         assert rows(tmp_path, "PRAGMA journal_mode") == [("wal",)]
 
 
-class TestReadonly:
-    def test_nothing_there_yet(self, tmp_path: Path) -> None:
-        with pytest.raises(NotFoundError, match=r"labels\.sqlite3: there are no labels yet"):
-            LabelStore.at(tmp_path, HERE, readonly=True)
-        assert list(tmp_path.iterdir()) == []
-        (tmp_path / FILE).touch()
-        with pytest.raises(NotFoundError, match="there are none yet"):
-            LabelStore.at(tmp_path, HERE, readonly=True)
-
-    def test_reads_what_others_write_and_writes_nothing(self, store: LabelStore, tmp_path: Path) -> None:
-        trainer = LabelStore.at(tmp_path, HERE, readonly=True)
-        store.describe(A, "one", "me")
-        assert trainer.read(A, TUMOR).text == "one"
-        for refused in (
-            lambda: trainer.describe(A, "two", "trainer"),
-            lambda: trainer.mark(A, [Mark("tumor", 0, 1)], TUMOR, "trainer"),
-            lambda: trainer.scribble(A, drawn((0, 0, 0, 1)), TUMOR, "trainer"),
-            lambda: trainer.undo(1, "trainer"),
-        ):
-            with pytest.raises(WssegError, match="opened for reading only"):
-                refused()
-        with pytest.raises(sa.exc.OperationalError, match="readonly"), trainer._database._engine.begin() as connection:
-            connection.exec_driver_sql("DELETE FROM labels")
-        assert store.read(A, TUMOR).text == "one"
-        trainer.close()
-
-
 class TestConcurrency:
     def test_processes_that_write_at_once_lose_nothing(self, tmp_path: Path) -> None:
         writers = [writer(tmp_path, case, 0, 60) for case in ("a", "b", "c")]  # the first to come makes the file
@@ -133,7 +104,7 @@ class TestConcurrency:
             assert process.returncode == 0, err
             serials += [int(line.split()[1]) for line in out.splitlines()]
         assert sorted(serials) == list(range(1, 181))
-        store = LabelStore.at(tmp_path, HERE, readonly=True)
+        store = LabelStore.at(tmp_path, HERE)
         assert store.revision() == 180
         for case in ("a", "b", "c"):
             assert store.read(ScanIdentity(case, case, (1, 1, 60)), TUMOR).presence[0].tolist() == [0, 1] * 30
@@ -200,7 +171,7 @@ def test_postgresql() -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    reader = LabelStore(url, HERE, readonly=True)
+    reader = LabelStore(url, HERE)
     read = reader.read(A, TUMOR)
     assert read.presence.tolist() == [[1, 0, -1]]
     assert read.text is None
@@ -211,7 +182,5 @@ def test_postgresql() -> None:
     assert known == {"a": (2, True, False), "b": (2, False, False)}
     assert reader.touched(store.revision()) == ["b"]
     assert reader.classes(A) == ["tumor"]
-    with pytest.raises(sa.exc.DBAPIError, match="read-only"), reader._database._engine.begin() as connection:
-        connection.exec_driver_sql("DELETE FROM labels")
     for each in (store, other, reader):
         each.close()

@@ -28,7 +28,7 @@ ARCHIVE = "http://archive"
 @pytest.fixture
 def work(tmp_path: Path) -> Iterator[Work]:
     """Ten series: six done, two failed for one reason and one for another, one waiting."""
-    database = Database(f"sqlite:///{tmp_path / 'labels.sqlite3'}", readonly=False)
+    database = Database(f"sqlite:///{tmp_path / 'labels.sqlite3'}")
     made = Work(database, Campaign(ARCHIVE, "small", "0.1", ARCHIVE))
     with database.writing() as connection:
         made.add(connection, [Series(f"1.{number}", "1.2", 3, {}) for number in range(10)])

@@ -205,7 +205,7 @@ def test_only_labels_of_the_models_classes_that_still_stand_count(labels: Labels
 def test_of_an_archive_what_the_model_was_least_sure_of_comes_first(
     labels: Labels, datastore: ScanFolder, tmp_path: Path
 ) -> None:
-    database = Database(address_in(tmp_path), readonly=False)
+    database = Database(address_in(tmp_path))
     archive = labels.store.project.id
     ask = strategies(Compute(), labels, packages, Overview(database))["archive"]
     request = {"model": "tiny"}

@@ -22,4 +22,4 @@ def open_store(project: Project) -> LabelStore:
 def open_database() -> Database:
     """That database itself, for what else is kept in it."""
     make_folder(home())
-    return Database(os.environ.get(URL) or address_in(home()), readonly=False)
+    return Database(os.environ.get(URL) or address_in(home()))

@@ -62,28 +62,24 @@ class LabelStore:
         url: of any database that SQLAlchemy knows, with ``sqlite:///<file>`` and
             ``postgresql://<user>@<host>/<database>`` being tested.
         project: whose labels are read and written; all others are invisible.
-        readonly: refuse to write.
 
     Raises:
-        NotFoundError: ``readonly`` and there is no store yet.
         UnavailableError: the database cannot be reached; every call may raise it.
         WssegError: it is of another version.
     """
 
-    def __init__(self, url: str | sa.URL, project: Project, readonly: bool = False) -> None:
+    def __init__(self, url: str | sa.URL, project: Project) -> None:
         self.project = project
-        self._database = Database(url, readonly)
+        self._database = Database(url)
         self.drawings = Drawings(self._database, project)
-        if not readonly:
-            with self._database.writing() as connection:
-                rows.follow(connection, project)
+        with self._database.writing() as connection:
+            rows.follow(connection, project)
 
     @classmethod
-    def at(cls, home: Path, project: Project, readonly: bool = False) -> LabelStore:
+    def at(cls, home: Path, project: Project) -> LabelStore:
         """The store in a work directory."""
-        if not readonly:
-            make_folder(home)
-        return cls(address_in(home), project, readonly)
+        make_folder(home)
+        return cls(address_in(home), project)
 
     def close(self) -> None:
         """Close all connections."""
