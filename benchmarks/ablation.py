@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import brightness_of, calibrate, heat_of, otsu_dice
+from common import brightness_of, calibrate, heat_of, otsu_dice, spread
 from rich.progress import track
 
 from wsseg.evaluation.cases import load_cases
@@ -91,7 +91,7 @@ def main() -> None:
         for rim in dict.fromkeys((package.recipe.rim_mm, 0.0)):
             otsu = [otsu_dice(heats, rim) for heats in per_seed]
             fits = [calibrate(heats, rim) for heats in per_seed]
-            row = [_mean(otsu), _mean([f.left_out for f in fits]), _mean([f.best_per_slice for f in fits])]
+            row = [spread(otsu), spread([f.left_out for f in fits]), spread([f.best_per_slice for f in fits])]
             print(f"| {name} | {rim:g} | {' | '.join(row)} | {np.mean([f.threshold for f in fits]):.4f} |", flush=True)
     if arguments.only in "brightness alone":
         heats = [brightness_of(package, case) for case in cases]
@@ -99,10 +99,6 @@ def main() -> None:
             fit = calibrate(heats, rim)
             row = [f"{value:.3f}" for value in (otsu_dice(heats, rim), fit.left_out, fit.best_per_slice)]
             print(f"| brightness alone | {rim:g} | {' | '.join(row)} | {fit.threshold:.4f} |")
-
-
-def _mean(values: list[float]) -> str:
-    return f"{np.mean(values):.3f} ± {np.std(values):.3f}"
 
 
 if __name__ == "__main__":

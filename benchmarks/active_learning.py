@@ -26,6 +26,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from common import kept
 from diffusers.training_utils import EMAModel
 from numpy.typing import NDArray
 from rich.progress import Progress
@@ -34,7 +35,7 @@ from torch import Tensor
 from wsseg.data.augment import Augmentation, Variety, augment
 from wsseg.data.preprocess import View, prepare
 from wsseg.data.targets import Targets
-from wsseg.files import make_folder, whole_file
+from wsseg.files import make_folder
 from wsseg.images.folder import scan_files
 from wsseg.images.scan import read_scan
 from wsseg.inference.active import (
@@ -254,11 +255,7 @@ class Simulation:
         """Train on some slices, or read what an earlier run got from the same training."""
         told = json.dumps([asdict(self.recipe), seed, mask, sorted(labelled.items())])
         file = self.folder / f"{hashlib.sha256(told.encode()).hexdigest()[:20]}.json"
-        if not file.exists():
-            found = self._learn(labelled, seed, mask)
-            with whole_file(file) as part:
-                part.write_text(json.dumps(asdict(found)))
-        return Round(**json.loads(file.read_text()))
+        return kept(file, Round, self._learn, labelled, seed, mask)
 
     def _learn(self, labelled: Labelled, seed: int, mask: bool) -> Round:
         images = torch.cat([self.train[name].images[slices] for name, slices in labelled.items()])

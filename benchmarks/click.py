@@ -11,16 +11,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import socket
 import statistics
-import subprocess
-import sys
 import tempfile
 import threading
 import time
 from pathlib import Path
 
 import requests
+from serving import serving
 
 from wsseg.data.phantom import write_demo_study
 
@@ -33,19 +31,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         studies = Path(folder) / "studies"
         write_demo_study(studies)
-        port = _free_port()
-        command = [sys.executable, "-m", "wsseg.cli", "serve", "--studies", str(studies), "--port", str(port)]
-        server = subprocess.Popen(command, env={**os.environ, "WSSEG_HOME": folder}, stdout=subprocess.DEVNULL)
-        try:
-            for model in arguments.models.split(","):
-                _measure(f"http://127.0.0.1:{port}", model, arguments.clicks, server.pid)
-        finally:
-            server.terminate()
-            server.wait()
+        for model in arguments.models.split(","):
+            with serving(folder, studies, model, Path(folder) / "log") as (address, server):
+                _measure(address, model, arguments.clicks, server.pid)
 
 
 def _measure(address: str, model: str, clicks: int, pid: int) -> None:
-    _wait_for(f"{address}/info/")
     idle = _peak_mb(pid)
     first = _click(address, model)
     info: list[float] = []
@@ -82,26 +73,10 @@ def _watch(url: str, times: list[float], done: threading.Event) -> None:
         time.sleep(0.02)
 
 
-def _wait_for(url: str) -> None:
-    end = time.monotonic() + 120
-    while time.monotonic() < end:
-        try:
-            if requests.get(url, timeout=5).ok:
-                return
-        except requests.ConnectionError:
-            time.sleep(0.5)
-    raise SystemExit("the server did not start")
-
-
 def _peak_mb(pid: int) -> float:
     """Peak resident memory as Linux counts it."""
     status = Path(f"/proc/{pid}/status").read_text()
     return int(status.split("VmHWM:")[1].split()[0]) / 1024
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 if __name__ == "__main__":

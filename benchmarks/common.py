@@ -1,9 +1,12 @@
-"""What the benchmarks share: raw heat maps at native pixels, and thresholds swept over them."""
+"""What the benchmarks share: heat maps and thresholds swept over them, results kept in files, figures in words."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
@@ -12,11 +15,17 @@ from torch import Tensor
 
 from wsseg.data.preprocess import Stack, View, prepare
 from wsseg.evaluation.cases import Case
+from wsseg.files import whole_file
 from wsseg.methods.base import Method
 from wsseg.methods.prompt import Pass, Prompt
 from wsseg.methods.shared.heat import calibrate as calibrate_map
 from wsseg.methods.shared.heat import evidence
 from wsseg.models.package import ModelPackage
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Found = TypeVar("Found", bound="DataclassInstance")
 
 
 @dataclass(frozen=True)
@@ -126,3 +135,17 @@ def interval(values: Sequence[float] | NDArray[np.float64]) -> tuple[float, floa
     means = np.asarray(values)[rng.integers(len(values), size=(2000, len(values)))].mean(axis=1)
     low, high = np.quantile(means, [0.025, 0.975])
     return float(low), float(high)
+
+
+def spread(values: Sequence[float], digits: int = 3) -> str:
+    """Mean and standard deviation."""
+    return f"{np.mean(values):.{digits}f} ± {np.std(values):.{digits}f}"
+
+
+def kept(file: Path, kind: type[Found], compute: Callable[..., Found], *arguments: Any) -> Found:
+    """What is computed, from its file where that was done before: an interrupted benchmark goes on where it was."""
+    if not file.exists():
+        found = compute(*arguments)
+        with whole_file(file) as part:
+            part.write_text(json.dumps(asdict(found)))
+    return kind(**json.loads(file.read_text()))

@@ -20,9 +20,7 @@ import argparse
 import json
 import os
 import random
-import socket
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -34,6 +32,7 @@ from typing import Protocol
 
 import psutil
 import requests
+from serving import serving
 
 from wsseg.data.phantom import write_demo_study
 from wsseg.models import DEFAULT_MODEL
@@ -49,7 +48,6 @@ TRAINER = "wsseg.server.jobs.job"
 THINK_SECONDS = 0.05
 SLOWEST_INFO = 0.2
 FLAT_MB = 100.0
-START_SECONDS = 240
 
 
 @dataclass
@@ -88,25 +86,14 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         write_demo_study(Path(folder) / "studies")
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
         models = ",".join({arguments.model, arguments.train or arguments.model})
-        command = (sys.executable, "-m", "wsseg.cli", "serve", "--models", models, "--port", str(port))
-        environment = {"WSSEG_HOME": folder, **os.environ}
-        with (Path(folder) / "log").open("wb") as log:
-            server = subprocess.Popen(
-                (*command, "--studies", f"{folder}/studies"), env=environment, stdout=log, stderr=log
-            )
-        try:
-            seen = _load(f"http://127.0.0.1:{port}", arguments.model, arguments.train, arguments.minutes, server.pid)
-        finally:
-            server.terminate()
-            server.wait()
+        home = os.environ.get("WSSEG_HOME", folder)
+        with serving(home, Path(folder) / "studies", models, Path(folder) / "log") as (address, server):
+            seen = _load(address, arguments.model, arguments.train, arguments.minutes, server.pid)
     sys.exit(_report(seen))
 
 
 def _load(address: str, model: str, trained: str | None, minutes: float, pid: int) -> Seen:
-    _wait_for(f"{address}/info/")
     seen = Seen()
     with ThreadPoolExecutor(VIEWERS) as pool:
         list(pool.map(lambda _: _mask(requests, address, model), range(VIEWERS)))
@@ -201,17 +188,6 @@ def _report(seen: Seen) -> int:
     for sentence in wrong:
         print(f"wrong: {sentence}")
     return 1 if wrong else 0
-
-
-def _wait_for(url: str) -> None:
-    end = time.monotonic() + START_SECONDS
-    while time.monotonic() < end:
-        try:
-            if requests.get(url, timeout=60).ok:
-                return
-        except requests.ConnectionError:
-            time.sleep(0.5)
-    raise SystemExit("the server did not start")
 
 
 def _memory_mb(pid: int) -> float:

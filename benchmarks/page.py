@@ -22,10 +22,7 @@ import argparse
 import os
 import shutil
 import signal
-import socket
 import statistics
-import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -39,6 +36,7 @@ import numpy as np
 import requests
 import torch
 from playwright.sync_api import Page, sync_playwright
+from serving import free_port, serving
 
 from wsseg.images.formats.nifti import write_nifti
 from wsseg.labels.space import Code, Label
@@ -51,7 +49,6 @@ MODEL = "bench"
 ORGANS = ("spleen", "liver", "left kidney", "right kidney")
 CLICK_S, PIXELS_S = 0.15, 400.0
 SCANS = {"organs": (256, 256, 30), "small": (256, 256, 24), "long": (512, 512, 300)}
-START_S = 240
 KILLS, DRAWINGS = 10, 200
 
 
@@ -93,46 +90,10 @@ def _prepare(home: Path) -> None:
 
 
 @contextmanager
-def _server(home: Path, port: int | None = None) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """A server that answers; ended at the end."""
-    if port is None:
-        port = _free_port()
-    command = (sys.executable, "-m", "wsseg.cli", "serve", "--models", MODEL, "--port", str(port))
-    environment = {**os.environ, "WSSEG_HOME": str(home)}
-    with (home / "log").open("ab") as log:
-        process = subprocess.Popen(
-            (*command, "--studies", str(home / "studies")), env=environment, stdout=log, stderr=log
-        )
-    try:
-        address = f"http://127.0.0.1:{port}"
-        _wait_for(address)
-        yield address, process
-    finally:
-        process.kill()
-        process.wait()
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return int(free.getsockname()[1])
-
-
-def _wait_for(address: str) -> None:
-    end = time.monotonic() + START_S
-    while time.monotonic() < end:
-        try:
-            if requests.get(f"{address}/info/", timeout=5).ok:
-                return
-        except requests.ConnectionError:
-            time.sleep(0.2)
-    sys.exit(f"{address}: does not answer")
-
-
-@contextmanager
 def _visit(home: Path, scan: str) -> Iterator[tuple[Page, Hand]]:
     """The page, with a scan on screen, and somebody's hand."""
     program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    with _server(home) as (address, _), sync_playwright() as play:
+    with serving(home, home / "studies", MODEL, home / "log") as (address, _), sync_playwright() as play:
         browser = play.chromium.launch(executable_path=program, chromium_sandbox=os.geteuid() != 0)
         page = browser.new_page(viewport={"width": 1500, "height": 920})
         page.set_default_timeout(120_000)
@@ -257,7 +218,7 @@ def _open(home: Path) -> str:
 
 
 def _kills(home: Path) -> str:
-    port = _free_port()
+    port = free_port()
     address, acknowledged, stop = f"http://127.0.0.1:{port}", set[str](), threading.Event()
     path = f"{address}/annotate/api/scans/small/drawings?model={MODEL}"
 
@@ -277,13 +238,13 @@ def _kills(home: Path) -> str:
 
     people = [threading.Thread(target=annotate, args=(who,)) for who in ("Ada", "Bo")]
     for index in range(KILLS):
-        with _server(home, port) as (_, process):
+        with serving(home, home / "studies", MODEL, home / "log", port) as (_, process):
             if not index:
                 for person in people:
                     person.start()
             time.sleep(1)
             process.send_signal(signal.SIGKILL)
-    with _server(home, port):
+    with serving(home, home / "studies", MODEL, home / "log", port):
         for person in people:
             person.join(300)
         stop.set()

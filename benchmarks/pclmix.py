@@ -28,14 +28,14 @@ from typing import Any
 from zlib import crc32
 
 import numpy as np
-from common import interval
+from common import interval, kept, spread
 from rich.progress import Progress
 
 from wsseg.data.kinds.registry import SCRIBBLES
 from wsseg.data.preprocess import View
 from wsseg.data.slices import held_back_cases, load_slices
 from wsseg.evaluation.evaluate import evaluate
-from wsseg.files import make_folder, whole_file
+from wsseg.files import make_folder
 from wsseg.inference.segmenter import Segmenter
 from wsseg.methods.pclmix import PCLMixSettings
 from wsseg.methods.registry import create_method, stored_weights
@@ -115,11 +115,7 @@ class Bench:
         """From its file where it was done before."""
         settings = json.dumps(self._metadata(row).wsseg.settings, sort_keys=True).encode()
         file = self.run / f"{self.steps}-{crc32(settings):08x}-{seed}.json"
-        if not file.exists():
-            found = self._train(row, seed)
-            with whole_file(file) as part:
-                part.write_text(json.dumps(vars(found)))
-        return Score(**json.loads(file.read_text()))
+        return kept(file, Score, self._train, row, seed)
 
     def _train(self, row: str, seed: int) -> Score:
         metadata = self._metadata(row)
@@ -168,13 +164,9 @@ def main() -> None:
         found = [scores[row, seed] for seed in range(asked.seeds)]
         patients = [float(np.mean([s.patients[name] for s in found])) for name in found[0].patients]
         low, high = interval(patients)
-        told = [_spread([s.held_back for s in found], 3), _spread([s.dice for s in found], 3)]
-        told += [f"{low:.3f} to {high:.3f}", _spread([s.hd95_mm for s in found], 1)]
+        told = [spread([s.held_back for s in found]), spread([s.dice for s in found])]
+        told += [f"{low:.3f} to {high:.3f}", spread([s.hd95_mm for s in found], 1)]
         print(f"| {row} | {asked.seeds} | {' | '.join(told)} |")
-
-
-def _spread(values: list[float], digits: int) -> str:
-    return f"{np.mean(values):.{digits}f} ± {np.std(values):.{digits}f}"
 
 
 if __name__ == "__main__":

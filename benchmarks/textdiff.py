@@ -18,7 +18,6 @@ against the number of tiles with masks.
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -27,6 +26,7 @@ from zlib import crc32
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from common import kept, spread
 from monai.inferers.utils import sliding_window_inference
 from rich.progress import Progress as Bar
 from torch import Tensor, nn
@@ -39,7 +39,7 @@ from wsseg.data.slices import Batch, LabelledSlices, load_slices
 from wsseg.data.targets import Targets
 from wsseg.evaluation.cases import Case, load_cases
 from wsseg.evaluation.metrics import dice_of
-from wsseg.files import make_folder, whole_file
+from wsseg.files import make_folder
 from wsseg.losses.pixels import pixel_cross_entropy, squared_dice
 from wsseg.methods.base import Method, Prediction, Stage
 from wsseg.methods.prompt import Pass, Prompt
@@ -79,6 +79,14 @@ class Run:
     def name(self) -> str:
         """Of the file that its score is kept in."""
         return "-".join(map(str, asdict(self).values()))
+
+
+@dataclass(frozen=True)
+class Score:
+    """Of one training: means per tile."""
+
+    dice: float
+    iou: float
 
 
 class Remembering(TextDiff):
@@ -201,15 +209,13 @@ class Bench:
         self.stacks = [prepare(case.scan, view) for case in self.val]
         self.features: dict[str, dict[int, list[Tensor]]] = {}
 
-    def score(self, run: Run) -> dict[str, float]:
-        """Mean Dice and IoU per tile; from its file where it was done before."""
-        file = self.run / f"{self.steps}-{self.frozen}-{run.name}.json"
-        if not file.exists():
-            found = np.array(self._dice(run))
-            means = {"dice": float(found.mean()), "iou": float((found / (2 - found)).mean())}
-            with whole_file(file) as part:
-                part.write_text(json.dumps(means))
-        return dict(json.loads(file.read_text()))
+    def score(self, run: Run) -> Score:
+        """From its file where it was done before."""
+        return kept(self.run / f"{self.steps}-{self.frozen}-{run.name}.json", Score, self._score, run)
+
+    def _score(self, run: Run) -> Score:
+        found = np.array(self._dice(run))
+        return Score(float(found.mean()), float((found / (2 - found)).mean()))
 
     def _dice(self, run: Run) -> list[float]:
         method = self._method(run)
@@ -265,23 +271,23 @@ def main() -> None:
     runs = list(plan(asked.seeds))
     with Bar() as bar:
         scores = {run: bench.score(run) for run in bar.track(runs, description="training")}
-    rows: dict[tuple[str, str, int], list[dict[str, float]]] = {}
+    rows: dict[tuple[str, str, int], list[Score]] = {}
     for run, score in scores.items():
         rows.setdefault((run.method, run.text, run.tiles), []).append(score)
     print(f"{asked.steps} steps, mean and deviation over seeds\n")
     print("| method | sentences | tiles | seeds | Dice | IoU |\n|---|---|---|---|---|---|")
     for (method, text, tiles), found in rows.items():
-        told = [f"{np.mean(v):.3f} ± {np.std(v):.3f}" for v in ([s[k] for s in found] for k in ("dice", "iou"))]
+        told = [spread([score.dice for score in found]), spread([score.iou for score in found])]
         print(f"| {method} | {text} | {tiles} | {len(found)} | {told[0]} | {told[1]} |")
     if asked.plot:
         draw(rows, asked.plot)
 
 
-def draw(rows: dict[tuple[str, str, int], list[dict[str, float]]], file: Path) -> None:
+def draw(rows: dict[tuple[str, str, int], list[Score]], file: Path) -> None:
     """Dice against tiles with masks."""
     figure, axes = plt.subplots(figsize=(5, 3.5))
     for method, name in (("textdiff", "TextDiff, no text"), ("u-net", "plain U-Net")):
-        dice = [[score["dice"] for score in rows[method, "none", tiles]] for tiles in SIZES]
+        dice = [[score.dice for score in rows[method, "none", tiles]] for tiles in SIZES]
         means, spreads = [np.mean(found) for found in dice], [np.std(found) for found in dice]
         axes.errorbar(SIZES, means, spreads, marker="o", capsize=3, label=name)
     axes.set(xscale="log", xticks=SIZES, xticklabels=SIZES, xlabel="tiles with masks", ylabel="Dice, tiles never seen")

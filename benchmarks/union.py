@@ -23,21 +23,20 @@ from __future__ import annotations
 
 import argparse
 import csv
-import json
 import math
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-from common import interval
+from common import interval, kept
 from rich.progress import Progress
 
 from wsseg.data.kinds.registry import KINDS, kinds_named
 from wsseg.evaluation.cases import load_cases
 from wsseg.evaluation.metrics import dice_of
-from wsseg.files import make_folder, whole_file
+from wsseg.files import make_folder
 from wsseg.images.folder import scan_files
 from wsseg.images.formats.table import read_grid
 from wsseg.inference.segmenter import Segmenter
@@ -50,8 +49,6 @@ from wsseg.training.settings import TrainSettings
 
 SECONDS = {"presence": 1.0, "points": 2.4, "boxes": 7.0, "scribbles": 17.0, "masks": 78.0}
 """Of one class on one slice; sentences are not timed."""
-
-"""Bootstrap samples of patients."""
 
 
 @dataclass(frozen=True)
@@ -134,10 +131,8 @@ def main() -> None:
     with Progress() as bar:
         for task, use, seed in bar.track(rows, description="training"):
             file = asked.run / f"{task.name}-{use}-{length.replace(' ', '-')}-{seed}.json"
-            if not file.exists():
-                with whole_file(file) as part:
-                    part.write_text(json.dumps(asdict(train_and_score(task, use, minutes, asked.steps, seed))))
-            found.setdefault((task, use), []).append(Score(**json.loads(file.read_text())))
+            score = kept(file, Score, train_and_score, task, use, minutes, asked.steps, seed)
+            found.setdefault((task, use), []).append(score)
     for task in asked.task:
         print(f"\n{task.name}, {length} of training, {asked.seeds} seeds\n")
         names = classes_of(task).names

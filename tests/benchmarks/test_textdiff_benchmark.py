@@ -41,5 +41,5 @@ def test_scores_are_kept_by_steps_and_model(
         assert one.equal(other)
     for kind in ("textdiff", "u-net", "no pretraining"):
         found = bench.score(benchmark.Run(kind, "none", 2, 0))
-        assert 0 <= found["iou"] <= found["dice"] <= 1
+        assert 0 <= found.iou <= found.dice <= 1
     assert len(list(tmp_path.glob(f"2-{bench.frozen}-*.json"))) == 3

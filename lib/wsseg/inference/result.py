@@ -58,7 +58,7 @@ class Segmentation:
         """What whoever opens the mask should know: how good it is, or that the scan does not fit; else empty."""
         if self.fits and self.fits.doubtful:
             return f"does not fit the model, {self.fits}"
-        return "; ".join(self.told())
+        return "; ".join(self.sentences())
 
     def segments(self, package: ModelPackage) -> Segments:
         """What a file of the mask is to say of itself."""
@@ -77,7 +77,7 @@ class Segmentation:
             **self._sizes(),
         }
 
-    def told(self) -> list[str]:
+    def sentences(self) -> list[str]:
         """Sentences of how good the mask of each class is."""
         return [f"{name}: {dice}" for name, dice in self.predicted_dice.items()]
 

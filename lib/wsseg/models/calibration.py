@@ -128,7 +128,7 @@ def _card(calibration: Calibration) -> str:
         "|---|---|---|---|",
     ]
     for name, known in calibration.classes.items():
-        lines.append(f"| {name} | {known.dice:.3f} | {_told(known.ranked)} | {_told(known.below)} |")
+        lines.append(f"| {name} | {known.dice:.3f} | {_number(known.ranked)} | {_number(known.below)} |")
     if calibration.doubt:
         ece = f"{calibration.doubt.calibrated:.3f}, before calibration {calibration.doubt.plain:.3f}"
         lines += ["", "## Doubt per voxel", "", f"Expected calibration error: {ece}. Reliability diagram:", ""]
@@ -139,5 +139,5 @@ def _card(calibration: Calibration) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _told(value: float | None) -> str:
+def _number(value: float | None) -> str:
     return "unknown" if value is None else f"{value:.3f}"

@@ -209,7 +209,7 @@ class WssegApp(MONAILabelApp):
     def infer(self, request: Mapping[str, Any], datastore: Datastore | None = None) -> dict[str, Any]:
         """:meth:`segment` in the words of MONAI Label, whose hook this is."""
         reply = self.segment(InferRequest.parse(request), datastore)
-        return {**reply.told(), "file": str(reply.file)}
+        return {**reply.facts(), "file": str(reply.file)}
 
     def segment(self, asked: InferRequest, datastore: Datastore | None = None) -> InferReply:
         """Segment one image, and store the mask if that is asked for.

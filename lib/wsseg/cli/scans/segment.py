@@ -97,7 +97,7 @@ def segment(
         )
     if result.fits and result.fits.doubtful:
         errors.print(f"this scan does not fit {model}, {result.fits}", style="yellow", markup=False, soft_wrap=True)
-    for sentence in result.told():
+    for sentence in result.sentences():
         errors.print(sentence, highlight=False, markup=False, soft_wrap=True)
     printed.print(f"{out}", highlight=False, soft_wrap=True)
 

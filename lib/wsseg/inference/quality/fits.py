@@ -163,8 +163,8 @@ def judge(domain: Domain, look: Look, scan: Volume, grid: SliceGrid, modality: s
     clouds = {aspect: domain.clouds[aspect.name.lower()] for aspect in Aspect}
     apart = _apart(domain.clouds, _distances(clouds, domain.lopsided, look))
     p = p_value(domain.left_out, _together(apart))
-    own = f"{_told(seen_in([Measures.of(scan, grid)]))}, {_values(scan)}"
-    known = f"the model has seen {domain.seen.scans} scans of {modality}: {_told(domain.seen)}"
+    own = f"{_in_words(seen_in([Measures.of(scan, grid)]))}, {_values(scan)}"
+    known = f"the model has seen {domain.seen.scans} scans of {modality}: {_in_words(domain.seen)}"
     return Fits(p, f"{_how(p, apart)}: {own}; {known}")
 
 
@@ -229,7 +229,7 @@ def _how(p: float, apart: Mapping[Aspect, float]) -> str:
     return f"unlike its training scans in {', '.join(unlike)}"
 
 
-def _told(seen: Extents) -> str:
+def _in_words(seen: Extents) -> str:
     if not seen.step_mm[1]:
         return f"pictures of {_range(seen.side_mm, 0)} pixels a side"
     sizes = f"{_range(seen.side_mm, 0)} mm wide at {_range(seen.pixel_mm, 1)} mm, {_range(seen.step_mm, 1)} mm apart"

@@ -20,6 +20,7 @@ from uuid import uuid4
 from wsseg.errors import WssegError
 from wsseg.server.compute import StoppingError
 from wsseg.server.tasks.request import InferReply, InferRequest
+from wsseg.server.viewers.monailabel import time_of
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +41,7 @@ class Run:
         request: of all its scans.
         scans: their ids.
         keep: whether ``results`` are kept, which grow with the number of scans.
-        results: per scan as :meth:`InferReply.told` says it;
+        results: per scan as :meth:`InferReply.facts` says it;
             ``detail`` says why there is none.
         state: in the words of MONAI Label: RUNNING, DONE, ERROR (nothing could be segmented) or STOPPED.
     """
@@ -60,8 +61,8 @@ class Run:
 
     def task(self) -> dict[str, Any]:
         """As MONAI Label's clients read it."""
-        known = {"id": self.id, "status": self.state, "request": self._asked(), "start_ts": _time(self.started)}
-        ended = {"end_ts": _time(self.ended)} if self.ended else {}
+        known = {"id": self.id, "status": self.state, "request": self._asked(), "start_ts": time_of(self.started)}
+        ended = {"end_ts": time_of(self.ended)} if self.ended else {}
         with self._telling:
             return {**known, **ended, "details": list(self.details)}
 
@@ -165,8 +166,4 @@ class Batch:
             run.tell(scan, {"detail": "the server failed on this scan, its log says where"})
         else:
             reply.file.unlink(missing_ok=True)
-            run.tell(scan, reply.told())
-
-
-def _time(moment: datetime) -> str:
-    return moment.strftime("%Y-%m-%d %H:%M:%S")
+            run.tell(scan, reply.facts())

@@ -83,7 +83,7 @@ class JobFolder:
         return datetime.strptime(stamp, "%Y%m%d-%H%M%S-%f").replace(tzinfo=UTC)
 
     @property
-    def told(self) -> datetime:
+    def updated(self) -> datetime:
         """When it last told something."""
         return datetime.fromtimestamp((self.folder / _STATUS).stat().st_mtime, UTC)
 

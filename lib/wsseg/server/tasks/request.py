@@ -180,7 +180,7 @@ class InferReply:
     tag: str
     params: dict[str, Any]
 
-    def told(self) -> dict[str, Any]:
+    def facts(self) -> dict[str, Any]:
         """In the words of MONAI Label, without the file."""
         return {"label": self.label, "tag": self.tag, "params": self.params}
 

@@ -43,13 +43,14 @@ def train_task(job: JobFolder) -> dict[str, Any]:
         "id": job.id,
         "status": _STATES.get(progress.phase, "RUNNING"),
         "request": {"model": progress.model, "steps": plan.steps if plan else None, "parts": progress.parts},
-        "start_ts": _time(job.started),
+        "start_ts": time_of(job.started),
         "details": [progress.message],  # Slicer takes the last one, whether it needs it or not
     }
     if progress.phase.ended:
-        task |= {"end_ts": _time(job.told), "result": progress.message}
+        task |= {"end_ts": time_of(job.updated), "result": progress.message}
     return task
 
 
-def _time(moment: datetime) -> str:
+def time_of(moment: datetime) -> str:
+    """A moment on this machine's clock."""
     return moment.astimezone().strftime("%Y-%m-%d %H:%M:%S")
