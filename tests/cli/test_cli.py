@@ -36,6 +36,7 @@ def test_version_and_rollback(published: str) -> None:
     assert refused.stderr == f"wsseg: {published}: there is no version 9, there are: 0.1\n"
 
 
+@pytest.mark.long
 def test_segment_writes_mask_preview_and_facts(published: str, scan: Path, phantom_data: Path, tmp_path: Path) -> None:
     table = phantom_data / "image_labels.csv"
     mask, preview, facts = tmp_path / "mask.nii.gz", tmp_path / "preview.png", tmp_path / "facts.json"
@@ -180,6 +181,7 @@ def _refused(done: Done, sentence: str) -> None:
     assert len(done.stderr.splitlines()) == 1, done.stderr
 
 
+@pytest.mark.long
 def test_damaged_scans_get_one_sentence_and_leave_nothing(published: str, scan: Path, tmp_path: Path) -> None:
     inputs, outputs = tmp_path / "in", tmp_path / "out"
     inputs.mkdir()
@@ -248,6 +250,7 @@ def test_other_commands_refuse_wrong_input_too(published: str, tmp_path: Path) -
     _refused(wsseg("import", "brats", tmp_path / "none", tmp_path / "out", check=False), "none")
 
 
+@pytest.mark.long
 def test_a_picture_becomes_an_upright_mask_of_its_size(nuclei: ModelPackage, tmp_path: Path) -> None:
     """Most nuclei are in the upper left, so a mask that is turned or mirrored fits badly."""
     picture, nucleus = tissue(9, width=90, height=40)

@@ -76,6 +76,7 @@ def test_lesion_spans_several_slices_and_lies_inside_the_head(seed: int) -> None
     assert tissue_of(scan)[mask > 0].all()
 
 
+@pytest.mark.long
 def test_demo_study_is_one_scan_and_always_the_same(tmp_path: Path) -> None:
     first = write_demo_study(tmp_path / "a")
     second = write_demo_study(tmp_path / "b" / "c")
