@@ -1,11 +1,14 @@
-"""One series to one DICOM SEG, whoever tries it again."""
+"""One series to one DICOM SEG and one SR, whoever tries it again."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from pydicom import dcmread
+from highdicom.sr import MeasurementReport
+from pydicom import Dataset, dcmread
+from pydicom.sr.codedict import codes
 from stub import Stub, archive_stub, series_files
 
 from conftest import MakePackage
@@ -39,13 +42,43 @@ def test_a_second_try_is_the_same_object(stub: Stub, files: list[Path], segmente
     first, second = (handler(stub, segmenter, stub.url)(claim) for _ in range(2))
     assert (first.id, first.error, first.sizes) == (7, "", second.sizes)
     assert first.quality is not None
-    (seg,) = stub.stored
-    assert seg.Modality == "SEG"
+    seg, sr = stub.stored
+    assert (seg.Modality, sr.Modality) == ("SEG", "SR")
     assert handler(stub, segmenter, address_of(str(tmp_path / "out")))(claim).error == ""
-    (copy,) = (tmp_path / "out").rglob("*.dcm")
-    same = dcmread(copy)
-    assert (same.SOPInstanceUID, same.SeriesInstanceUID) == (seg.SOPInstanceUID, seg.SeriesInstanceUID)
-    assert copy.name == f"{seg.SOPInstanceUID}.dcm"
+    again = {copy.name: dcmread(copy) for copy in (tmp_path / "out").rglob("*.dcm")}
+    assert set(again) == {f"{result.SOPInstanceUID}.dcm" for result in stub.stored}
+    for result in stub.stored:
+        same = again[f"{result.SOPInstanceUID}.dcm"]
+        assert same.SeriesInstanceUID == result.SeriesInstanceUID
+        assert [*_uids(same)] == [*_uids(result)], "it is the same inside too"
+
+
+def _uids(item: Dataset) -> Iterator[str]:
+    """Every UID in an object by which others may know it or a part of it."""
+    for element in item.iterall():
+        if element.VR == "UI" and element.keyword != "DimensionOrganizationUID":
+            yield str(element.value)
+
+
+def test_the_report_tells_what_the_row_does(stub: Stub, files: list[Path], segmenter: Segmenter) -> None:
+    outcome = handler(stub, segmenter, stub.url)(claim_of(stub, files))
+    seg, sr = stub.stored
+    (group,) = MeasurementReport.from_sequence([sr]).get_volumetric_roi_measurement_groups()
+    assert group.referenced_segment.referenced_sop_instance_uid == seg.SOPInstanceUID
+    (volume,) = group.get_measurements(codes.SCT.Volume)
+    assert volume.value == outcome.sizes["tumor"] > 0
+    assert group.tracking_identifier == "tumor"
+
+
+def test_what_is_missing_of_an_earlier_try_is_sent_and_nothing_twice(
+    stub: Stub, files: list[Path], segmenter: Segmenter
+) -> None:
+    claim = claim_of(stub, files)
+    assert handler(stub, segmenter, stub.url)(claim).error == ""
+    sr = stub.stored.pop()
+    assert handler(stub, segmenter, stub.url)(claim).error == ""
+    assert [result.Modality for result in stub.stored] == ["SEG", "SR"]
+    assert stub.stored[1].SOPInstanceUID == sr.SOPInstanceUID
 
 
 def test_done_is_what_the_archive_confirms(stub: Stub, files: list[Path], segmenter: Segmenter) -> None:
@@ -55,7 +88,7 @@ def test_done_is_what_the_archive_confirms(stub: Stub, files: list[Path], segmen
     assert (outcome.passing, "does not list it yet" in outcome.error) == (True, True)
     stub.confirms = True
     assert handler(stub, segmenter, stub.url)(claim).error == ""
-    assert len({seg.SOPInstanceUID for seg in stub.stored}) == 1
+    assert len({result.SOPInstanceUID for result in stub.stored}) == 2
 
 
 def test_what_cannot_be_segmented_is_told_and_not_tried_again(

@@ -8,15 +8,17 @@ import nibabel as nib
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from pydicom import dcmread
+from pydicom import Dataset, dcmread
 
 from cine import write_cine
 from wsseg.errors import WssegError
 from wsseg.images.dicom.seg import write_seg
-from wsseg.images.dicom.sr import PhaseVolumes, write_sr
+from wsseg.images.dicom.sr import DICE, DICE_BOUND, FITS, FITS_P, Measured, write_sr
 from wsseg.images.scan import read_frames, read_scan
 from wsseg.images.segments import Segments
+from wsseg.inference.fits import Fits
 from wsseg.inference.measure import Ejection
+from wsseg.inference.quality import PredictedDice
 from wsseg.labels.space import Code, Label
 
 SHAPE, TIMES = (12, 10, 3), 4
@@ -78,7 +80,9 @@ def test_measurements_refer_to_the_segments_they_are_of(tmp_path: Path) -> None:
         assert frame.series is not None
         write_seg(tmp_path / f"{phase}.dcm", frame.volume.like(mask), frame.series, segments)
         told = {"left ventricle": 120.5, "myocardium": 80.0}
-        phases.append(PhaseVolumes(phase, frame.series, tmp_path / f"{phase}.dcm", told))
+        dice = {"left ventricle": PredictedDice(0.91234, 0.8, "masks"), "myocardium": PredictedDice(0.7, None, "masks")}
+        fits = Fits(0.4 if phase == "ED" else 0.01, "as seen")
+        phases.append(Measured(frame.series, tmp_path / f"{phase}.dcm", told, dice, fits, phase))
     write_sr(tmp_path / "sr.dcm", phases, {"left ventricle": Ejection(120.0, 48.0)}, segments)
     sr, segs = dcmread(tmp_path / "sr.dcm"), [dcmread(phase.seg) for phase in phases]
     assert sr.Modality == "SR"
@@ -92,6 +96,20 @@ def test_measurements_refer_to_the_segments_they_are_of(tmp_path: Path) -> None:
     assert ("Cardiac Ejection Fraction", 60.0, "%") in values
     assert ("Stroke Volume", 72.0, "ml") in values
     assert values.count(("Volume", 120.5, "ml")) == 2
+    assert values.count((DICE.meaning, 0.9123, "1")) == values.count((DICE.meaning, 0.7, "1")) == 2
+    assert [value for value in values if value[0] == DICE_BOUND.meaning] == [(DICE_BOUND.meaning, 0.8, "1")] * 2
+    assert [value[1] for value in values if value[0] == FITS_P.meaning] == [0.4, 0.01]
+    assert [item.ConceptCodeSequence[0].CodeMeaning for item in _said(sr, FITS.meaning)] == ["Yes", "No"]
+
+
+def _said(item: Dataset, meaning: str) -> list[Dataset]:
+    """Every item of a content tree that is called so."""
+    found = []
+    for child in item.get("ContentSequence", []):
+        if child.get("ConceptNameCodeSequence") and child.ConceptNameCodeSequence[0].CodeMeaning == meaning:
+            found.append(child)
+        found += _said(child, meaning)
+    return found
 
 
 def _numbers(item: object) -> list[tuple[str, float, str]]:

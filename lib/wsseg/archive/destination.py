@@ -13,8 +13,10 @@ from wsseg.errors import UnavailableError, WssegError
 from wsseg.files import make_folder, whole_file
 from wsseg.images.dicom.seg import Identity, write_seg
 from wsseg.images.dicom.series import DicomScan
-from wsseg.images.segments import Segments
-from wsseg.images.volume import Volume
+from wsseg.images.dicom.sr import Measured, write_sr
+from wsseg.inference.measure import volumes_ml
+from wsseg.inference.result import Segmentation
+from wsseg.models.package import ModelPackage
 
 REMOTE = ("http://", "https://")
 
@@ -26,7 +28,11 @@ class Destination(Protocol):
         """Whether an object is there."""
 
     def store(self, file: Path, study: str, identity: Identity) -> None:
-        """Take an object; sent twice it is there once."""
+        """Take an object and confirm that; sent twice it is there once.
+
+        Raises:
+            UnavailableError: it does not answer, or does not list the object yet.
+        """
 
 
 class ArchiveDestination:
@@ -40,8 +46,10 @@ class ArchiveDestination:
         return self._pacs.holds(study, identity.series, identity.instance)
 
     def store(self, file: Path, study: str, identity: Identity) -> None:
-        """Send a file."""
+        """Send a file, and ask for it."""
         self._pacs.store(file)
+        if not self.holds(study, identity):
+            raise UnavailableError("the result was sent, but the archive does not list it yet")
 
 
 class FolderDestination:
@@ -82,23 +90,27 @@ def open_destination(address: str) -> Destination:
     return FolderDestination(Path(unquote(urlsplit(address).path)))
 
 
-def deliver(destination: Destination, mask: Volume, scan: DicomScan, segments: Segments) -> None:
-    """Send a mask as DICOM SEG, unless it is there from an earlier try.
+def deliver(destination: Destination, result: Segmentation, scan: DicomScan, package: ModelPackage) -> None:
+    """Send a mask as DICOM SEG and what it measures as SR, each unless it is there from an earlier try.
 
-    Its UIDs are derived from the series, the model and its version; it is
-    delivered when the destination says that it has it.
+    Their UIDs are derived from the series, the model and its version; both are
+    delivered when the destination says that it has them.
 
     Raises:
-        UnavailableError: the destination does not answer, or does not list it yet.
-        WssegError: a SEG cannot be written of it.
+        UnavailableError: the destination does not answer, or does not list them yet.
+        WssegError: a SEG or SR cannot be written of it; then neither was sent.
     """
-    study = str(scan.sources[0].StudyInstanceUID)
-    identity = Identity.derived(scan.series_uid, segments.author, segments.version)
-    if destination.holds(study, identity):
+    segments = result.segments(package)
+    made_of = (scan.series_uid, segments.author, segments.version)
+    study, seg, sr = str(scan.sources[0].StudyInstanceUID), Identity.derived(*made_of), Identity.derived(*made_of, "SR")
+    missing = [identity for identity in (seg, sr) if not destination.holds(study, identity)]
+    if not missing:
         return
-    with tempfile.TemporaryDirectory(prefix="wsseg-") as folder:
-        seg = Path(folder) / "seg.dcm"
-        write_seg(seg, mask, scan, segments, identity)
-        destination.store(seg, study, identity)
-    if not destination.holds(study, identity):
-        raise UnavailableError("the result was sent, but the archive does not list it yet")
+    with tempfile.TemporaryDirectory(prefix="wsseg-") as name:
+        files = {seg: Path(name) / "seg.dcm", sr: Path(name) / "sr.dcm"}
+        write_seg(files[seg], result.mask, scan, segments, seg)
+        volumes = volumes_ml(result.mask, package.labels)
+        measured = Measured(scan, files[seg], volumes, result.predicted_dice, result.fits)
+        write_sr(files[sr], [measured], {}, segments, sr)
+        for identity in missing:
+            destination.store(files[identity], study, identity)

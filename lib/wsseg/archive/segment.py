@@ -26,7 +26,7 @@ class SeriesSegmenter:
     Args:
         segmenter: the model.
         pacs: where series come from.
-        destination: where DICOM SEGs go.
+        destination: where DICOM SEGs and SRs go.
     """
 
     def __init__(self, segmenter: Segmenter, pacs: Pacs, destination: Destination) -> None:
@@ -53,7 +53,7 @@ class SeriesSegmenter:
             check_scan(scan.volume, scan.series_uid)
             with self._computing:
                 result = self._segmenter(scan.volume)
-            deliver(self._destination, result.mask, scan, result.segments(self._segmenter.package))
+            deliver(self._destination, result, scan, self._segmenter.package)
             return Summary.of(result)
 
 

@@ -41,24 +41,28 @@ def started(archive: Orthanc, model: str, log: Path) -> subprocess.Popen[bytes]:
         return subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, cwd=log.parent)
 
 
-def segs_of(archive: Orthanc) -> list[str]:
-    """Studies, once for each SEG in them."""
-    return sorted(str(series.StudyInstanceUID) for series in archive.series(Modality="SEG"))
+def studies_of(archive: Orthanc, modality: str) -> list[str]:
+    """Studies, once for each SEG or SR in them."""
+    return sorted(str(series.StudyInstanceUID) for series in archive.series(Modality=modality))
 
 
-def test_a_killed_run_goes_on_and_every_series_has_one_seg(archive: Orthanc, published: str, tmp_path: Path) -> None:
+def test_a_killed_run_goes_on_and_every_series_has_one_seg_and_one_sr(
+    archive: Orthanc, published: str, tmp_path: Path
+) -> None:
     log = tmp_path / "log"
     killed = started(archive, published, log)
     end = time.monotonic() + SECONDS
-    while not segs_of(archive):
+    while not studies_of(archive, "SEG"):
         assert killed.poll() is None, log.read_text("utf-8")
         assert time.monotonic() < end, log.read_text("utf-8")
         time.sleep(0.05)
     killed.kill()
     killed.wait()
+    log = tmp_path / "second"  # workers of the killed one may have last words about it
     assert started(archive, published, log).wait(SECONDS) == 1, log.read_text("utf-8")
     told = log.read_text("utf-8")
     assert "3 of 4 series segmented, 1 failed" in told
     assert "Traceback" not in told
     whole = [dcmread(next((tmp_path / patient).glob("*.dcm"))).StudyInstanceUID for patient in PATIENTS[:3]]
-    assert segs_of(archive) == sorted(map(str, whole))
+    for modality in ("SEG", "SR"):
+        assert studies_of(archive, modality) == sorted(map(str, whole))

@@ -40,7 +40,7 @@ def archive(
     ] = None,
     max_scan_gb: MaxScanGb = None,
 ) -> None:
-    """Segment an archive's series into DICOM SEG, each exactly once; a run that was killed goes on where it was.
+    """Segment an archive's series into DICOM SEG and SR, each exactly once; a run that was killed goes on where it was.
 
     Exit code 1 says that some failed.
     """

@@ -76,7 +76,7 @@ def measure(
     _print(package, {f"{sources[at].case} ml, {phase}": volumes[at] for phase, at in chosen.items()}, found)
     if out is not None and sources[0].series is not None:
         pairs = zip(chosen.items(), files, strict=True)
-        measured = {phase: (sources[at], file, volumes[at]) for (phase, at), file in pairs}
+        measured = {phase: (sources[at], file, volumes[at], results[at]) for (phase, at), file in pairs}
         files.append(_write_report(out / REPORT, measured, found, package))
     if json_file is not None:
         facts: dict[str, dict[str, object]] = {
@@ -129,15 +129,15 @@ def _write_masks(out: Path, frames: dict[str, tuple[Scan, Segmentation]], packag
 
 def _write_report(
     path: Path,
-    measured: dict[str, tuple[Scan, Path, dict[str, float]]],
+    measured: dict[str, tuple[Scan, Path, dict[str, float], Segmentation]],
     found: dict[str, Ejection],
     package: ModelPackage,
 ) -> Path:
-    from wsseg.images.dicom.sr import PhaseVolumes, write_sr
+    from wsseg.images.dicom.sr import Measured, write_sr
 
     phases = [
-        PhaseVolumes(phase, scan.series, seg, volumes)
-        for phase, (scan, seg, volumes) in measured.items()
+        Measured(scan.series, seg, volumes, result.predicted_dice, result.fits, phase)
+        for phase, (scan, seg, volumes, result) in measured.items()
         if scan.series is not None
     ]
     write_sr(path, phases, found, package.segments)

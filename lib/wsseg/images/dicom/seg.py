@@ -49,7 +49,7 @@ _READ_AS: Mapping[str, Callable[[str], object]] = {"DA": DA, "TM": TM, "DT": DT}
 
 @dataclass(frozen=True)
 class Identity:
-    """What a SEG is known by.
+    """What a SEG or an SR is known by.
 
     Attributes:
         series: SeriesInstanceUID.

@@ -85,5 +85,5 @@ class Forwarder:
         package = find_package(model)
         if package.metadata.version != version:  # published meanwhile: the next look does it with that
             raise UnavailableError(f"{model} was published while it segmented")
-        deliver(self._destination, result.mask, scan, result.segments(package))
+        deliver(self._destination, result, scan, package)
         logger.info("a series that was sent was segmented with %s %s", model, version)
