@@ -120,7 +120,9 @@ def part(work: Work, url: str, client: Client, until: float) -> tuple[Watch, Cou
     """Work until so many are done: what was seen, the counts, the seconds."""
     pacs, watch, began = Pacs(url), Watch(until), time.monotonic()
     try:
-        counts = Run(work, Listing(work, pacs, {}), pacs, False, watch).go(client, HandlerPlugin("constant", constant))
+        counts = Run(work, Listing(work, pacs, {}), (pacs,), False, watch).go(
+            client, HandlerPlugin("constant", constant)
+        )
     except HalfWayError:
         counts = work.counts()
     return watch, counts, time.monotonic() - began

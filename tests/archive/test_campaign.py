@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from distributed import Client, LocalCluster
-from stub import Stub, archive_stub, entry
+from stub import Stub, archive_stub, entry, serving
 
 from wsseg.archive import client as client_module
 from wsseg.archive import run as running
@@ -26,7 +26,7 @@ DONE: list[str] = []
 """Series that were handled, in this module since what a plugin holds is copied for each worker."""
 
 AWAY: list[Stub] = []
-"""The archive that is away."""
+"""The archives that are away."""
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ def constant(place: Place) -> Handler:
 
 def run_of(stub: Stub, work: Work, told: list[RunProgress], follow: bool = False) -> Run:
     pacs = Pacs(stub.url)
-    return Run(work, Listing(work, pacs, {}), pacs, follow, told.append)
+    return Run(work, Listing(work, pacs, {}), (pacs,), follow, told.append)
 
 
 def test_every_series_once_and_a_second_run_has_nothing_to_do(stub: Stub, work: Work, client: Client) -> None:
@@ -99,6 +99,16 @@ def test_an_archive_that_is_away_costs_no_tries(stub: Stub, work: Work, client: 
     assert stub.failing == []
 
 
+def test_a_destination_that_is_away_costs_no_tries(stub: Stub, work: Work, client: Client) -> None:
+    stub.series = [entry("1.1")]
+    with serving() as destination:
+        AWAY[:] = [destination]
+        pacs, place = Pacs(stub.url), Pacs(destination.url)
+        run = Run(work, Listing(work, pacs, {}), (pacs, place), False, [].append)
+        assert run.go(client, HandlerPlugin("two", away)) == Counts(done=1)
+        assert destination.failing == []
+
+
 def test_a_series_that_fails_while_the_archive_answers_has_some_tries(stub: Stub, work: Work, client: Client) -> None:
     stub.series = [entry("1.1")]
     AWAY.clear()
@@ -119,7 +129,7 @@ def test_what_arrives_is_followed(stub: Stub, work: Work, client: Client) -> Non
 
     pacs = Pacs(stub.url)
     with pytest.raises(KeyboardInterrupt):
-        Run(work, Listing(work, pacs, {}), pacs, True, told).go(client, HandlerPlugin("four", constant))
+        Run(work, Listing(work, pacs, {}), (pacs,), True, told).go(client, HandlerPlugin("four", constant))
 
 
 def test_an_archive_that_refuses_ends_the_run(stub: Stub, work: Work, client: Client) -> None:

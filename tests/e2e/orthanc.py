@@ -90,8 +90,8 @@ def _program() -> str:
 
 
 @contextmanager
-def orthanc(folder: Path) -> Iterator[Orthanc]:
-    """An empty one, which asks for a password."""
+def orthanc(folder: Path, **options: object) -> Iterator[Orthanc]:
+    """An empty one, which asks for a password; ``options`` are of its configuration."""
     _program()
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -106,6 +106,7 @@ def orthanc(folder: Path) -> Iterator[Orthanc]:
         "RegisteredUsers": dict([AUTH]),
         "Plugins": [str(PLUGINS / "libOrthancDicomWeb.so")],
         "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
+        **options,
     }
     (folder / "orthanc.json").write_text(json.dumps(configuration))
     made.start()

@@ -1,4 +1,4 @@
-"""Where results go: an archive, or a folder."""
+"""Where results go: an archive, a DICOM node, or a folder."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Protocol
 from urllib.parse import unquote, urlsplit
 
 from wsseg.archive.client import Pacs
+from wsseg.archive.dimse import NodeDestination, is_node
 from wsseg.errors import UnavailableError, WssegError
 from wsseg.files import make_folder, whole_file
 from wsseg.images.dicom.seg import Identity, write_seg
@@ -23,6 +24,13 @@ REMOTE = ("http://", "https://")
 
 class Destination(Protocol):
     """What takes DICOM objects and tells whether it has them."""
+
+    def check(self) -> None:
+        """Ask whether it answers.
+
+        Raises:
+            UnavailableError: it does not.
+        """
 
     def holds(self, study: str, identity: Identity) -> bool:
         """Whether an object is there."""
@@ -41,6 +49,10 @@ class ArchiveDestination:
     def __init__(self, pacs: Pacs) -> None:
         self._pacs = pacs
 
+    def check(self) -> None:
+        """One small question."""
+        self._pacs.check()
+
     def holds(self, study: str, identity: Identity) -> bool:
         """Whether the archive says so."""
         return self._pacs.holds(study, identity.series, identity.instance)
@@ -58,6 +70,9 @@ class FolderDestination:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
+    def check(self) -> None:
+        """A folder does."""
+
     def holds(self, study: str, identity: Identity) -> bool:
         """Whether its file is there, which it is whole or not at all."""
         return self._file(study, identity).exists()
@@ -74,12 +89,14 @@ class FolderDestination:
 
 
 def address_of(place: str) -> str:
-    """A URL as it is, a folder as one, by which it is known wherever a command is called."""
+    """A URL or a node's address as it is, a folder as a URL, by which it is known wherever a command is called."""
     if place.startswith(REMOTE):
         return place.rstrip("/")
+    if is_node(place):
+        return place
     folder = Path(place).resolve()
     if folder.exists() and not folder.is_dir():
-        raise WssegError(f"{place}: is a file, results go into a folder or an archive's URL")
+        raise WssegError(f"{place}: is a file, results go into a folder, to an archive's URL or to TITLE@host:port")
     return folder.as_uri()
 
 
@@ -87,6 +104,8 @@ def open_destination(address: str) -> Destination:
     """What an address of :func:`address_of` leads to."""
     if address.startswith(REMOTE):
         return ArchiveDestination(Pacs(address))
+    if is_node(address):
+        return NodeDestination(address)
     return FolderDestination(Path(unquote(urlsplit(address).path)))
 
 

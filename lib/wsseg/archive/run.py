@@ -8,13 +8,14 @@ import queue
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 from uuid import uuid4
 
 from distributed import Client, Future
 
-from wsseg.archive.client import Pacs, RefusedError
+from wsseg.archive.client import RefusedError
 from wsseg.archive.cluster import HandlerPlugin, handle, needed
 from wsseg.archive.listing import Listing
 from wsseg.archive.work import LEASE, Claim, Counts, Outcome, Work
@@ -45,6 +46,17 @@ LOOK = 10.0
 """Seconds between two looks at how many workers there are."""
 
 
+class Place(Protocol):
+    """Where series come from or results go."""
+
+    def check(self) -> None:
+        """Ask whether it answers.
+
+        Raises:
+            UnavailableError: it does not.
+        """
+
+
 class LostError(UnavailableError):
     """The scheduler is gone; what was handed out waits in the database."""
 
@@ -72,17 +84,22 @@ class Run:
     Args:
         work: the rows.
         listing: what finds series; None to work on what is known.
-        pacs: asked whether it answers when series fail for want of it.
+        places: asked whether they answer when series fail for want of one.
         follow: whether to go on polling for new series for ever.
         told: how far it is, about once a second.
     """
 
     def __init__(
-        self, work: Work, listing: Listing | None, pacs: Pacs, follow: bool, told: Callable[[RunProgress], None]
+        self,
+        work: Work,
+        listing: Listing | None,
+        places: Sequence[Place],
+        follow: bool,
+        told: Callable[[RunProgress], None],
     ) -> None:
         self._work = work
         self._listing = listing
-        self._pacs = pacs
+        self._places = places
         self._follow = follow
         self._told = told
         self._owner = f"{socket.gethostname()[:20]} {os.getpid()} {uuid4().hex[:8]}"
@@ -208,11 +225,12 @@ class Run:
         self._outcomes += [outcome for outcome in outcomes if outcome.id not in away]
 
     def _answers(self) -> bool:
-        """Whether the archive does; if not, nothing is handed out for a while, and no try is counted."""
+        """Whether all places do; if not, nothing is handed out for a while, and no try is counted."""
         if time.monotonic() < self._hold_until:
             return False
         try:
-            self._pacs.check()
+            for place in self._places:
+                place.check()
         except UnavailableError as error:
             self._pause = min(2 * self._pause or PAUSES[0], PAUSES[1])
             self._hold_until = time.monotonic() + self._pause

@@ -29,7 +29,10 @@ def serve(
     aet: Annotated[str, typer.Option(help="The node's title.")] = "WSSEG",
     dicom_callers: Annotated[str, typer.Option(help="Titles of those who may send, separated by commas.")] = "",
     dicom_rules: Annotated[str, typer.Option(help="CSV: model, and modality, body part, description.")] = "",
-    dicom_to: Annotated[str, typer.Option(help="Archive's URL or folder that its results go to.")] = "",
+    dicom_to: Annotated[str, typer.Option(help="Where results go: an archive's URL, TITLE@host:port, a folder.")] = "",
+    dicom_cert: Annotated[str, typer.Option(help="File of the node's certificate, for TLS.")] = "",
+    dicom_key: Annotated[str, typer.Option(help="File of its key.")] = "",
+    dicom_ca: Annotated[str, typer.Option(help="File of the authority that others' certificates are of.")] = "",
 ) -> None:
     """Serve the models to 3D Slicer, OHIF and MITK; makes a demo study where none are named."""
     from wsseg.server.node.settings import NodeSettings
@@ -37,7 +40,15 @@ def serve(
 
     allow(max_scan_gb)
     node = NodeSettings(
-        host=dicom_host, port=dicom_port, aet=aet, callers=dicom_callers, rules=dicom_rules, to=dicom_to
+        host=dicom_host,
+        port=dicom_port,
+        aet=aet,
+        callers=dicom_callers,
+        rules=dicom_rules,
+        to=dicom_to,
+        cert=dicom_cert,
+        key=dicom_key,
+        ca=dicom_ca,
     )
     if dicom_port:
         node.check()

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -16,14 +17,16 @@ from pydicom.uid import ExplicitVRLittleEndian
 from pynetdicom import AE, Association
 from pynetdicom.sop_class import MRImageStorage, Verification
 
+from certificates import write_certificates
 from wsseg.archive.destination import FolderDestination, open_destination
+from wsseg.archive.dimse import SUCCESS, Tls
 from wsseg.data.phantom import make_phantom
 from wsseg.errors import WssegError
 from wsseg.server.compute import Compute
 from wsseg.server.node import bounded, forward, node
 from wsseg.server.node.forward import Forwarder
 from wsseg.server.node.inbox import WHY, Inbox
-from wsseg.server.node.node import NOT_UNDERSTOOD, SUCCESS, Node
+from wsseg.server.node.node import NOT_UNDERSTOOD, Node
 from wsseg.server.node.rules import Rules
 from wsseg.server.node.settings import NodeSettings
 
@@ -47,19 +50,24 @@ def inbox(tmp_path: Path) -> Inbox:
 
 @pytest.fixture
 def station(inbox: Inbox) -> Iterator[Node]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    made = Node(NodeSettings(port=port, callers="MODALITY, PACS"), inbox)
+    made = Node(NodeSettings(port=free_port(), callers="MODALITY, PACS"), inbox)
     yield made
     made.stop()
 
 
-def associate(station: Node, title: str = "MODALITY", called: str = "WSSEG") -> Association:
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+def associate(station: Node, title: str = "MODALITY", called: str = "WSSEG", tls: Tls | None = None) -> Association:
     entity = AE(title)
+    entity.acse_timeout = SECONDS / 4
     entity.add_requested_context(Verification)
     entity.add_requested_context(MRImageStorage, ExplicitVRLittleEndian)
-    return entity.associate("127.0.0.1", station.port, ae_title=called)
+    secured = None if tls is None else (tls.calling(), "127.0.0.1")
+    return entity.associate("127.0.0.1", station.port, ae_title=called, tls_args=secured)
 
 
 def send(station: Node, images: list[Dataset]) -> list[int]:
@@ -150,6 +158,23 @@ def hung_up(caller: socket.socket) -> bool:
         return False
     except ConnectionError:
         return True
+
+
+def test_callers_of_another_authority_and_silent_ones_keep_nobody_out(inbox: Inbox, tmp_path: Path) -> None:
+    ours, theirs = (write_certificates(tmp_path / name) for name in ("ours", "theirs"))
+    made = Node(NodeSettings(port=free_port(), callers="MODALITY", **asdict(ours)), inbox)
+    try:
+        with socket.create_connection(("127.0.0.1", made.port)):  # never begins its handshake
+            allowed = associate(made, tls=ours)
+            assert allowed.send_c_echo().Status == SUCCESS
+            allowed.release()
+            assert not associate(made, tls=theirs).is_established
+            assert not associate(made).is_established
+            again = associate(made, tls=ours)
+            assert again.is_established, "the node is up"
+            again.release()
+    finally:
+        made.stop()
 
 
 @pytest.fixture

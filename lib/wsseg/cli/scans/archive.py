@@ -30,7 +30,9 @@ def archive(
         list[str] | None,
         typer.Option(help="Attribute that series must have, KEYWORD=VALUE; several times for several."),
     ] = None,
-    to: Annotated[str | None, typer.Option(help="Another archive's URL, or a folder; by default back to URL.")] = None,
+    to: Annotated[
+        str | None, typer.Option(help="Another archive's URL, TITLE@host:port or a folder; by default back to URL.")
+    ] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="On this machine; one a GPU, or a core.")] = None,
     scheduler: Annotated[str | None, typer.Option(help="Of a Dask cluster: tls://host:8786.")] = None,
     follow: Annotated[bool, typer.Option("--follow", help="Do not end: go on with what arrives.")] = False,
@@ -48,7 +50,7 @@ def archive(
     with errors.status("loading"):
         from wsseg.archive.client import Pacs
         from wsseg.archive.cluster import HandlerPlugin, ModelHandler, connected
-        from wsseg.archive.destination import address_of
+        from wsseg.archive.destination import address_of, open_destination
         from wsseg.archive.listing import Listing
         from wsseg.archive.run import LostError, Run
         from wsseg.archive.work import Campaign, Work
@@ -61,6 +63,8 @@ def archive(
     pacs = Pacs(url)
     pacs.check()
     destination = address_of(to or pacs.url)
+    place = open_destination(destination)
+    place.check()
     version = package.metadata.version
     work = Work(open_database(), Campaign(Project.of_archive(pacs.url).id, package.name, version, destination))
     if again_where:
@@ -72,7 +76,7 @@ def archive(
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     bar = LongBar(errors)
     listing = None if again_where else Listing(work, pacs, filters)
-    run = Run(work, listing, pacs, follow, lambda progress: _tell(bar, progress))
+    run = Run(work, listing, (pacs, place), follow, lambda progress: _tell(bar, progress))
     plugin = HandlerPlugin(f"wsseg {package.name} {version}", ModelHandler.of(package, pacs.url, destination))
     try:
         while True:

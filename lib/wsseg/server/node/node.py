@@ -11,6 +11,7 @@ from pydicom.uid import UID
 from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts, Association, evt
 from pynetdicom.sop_class import Verification
 
+from wsseg.archive.dimse import SUCCESS
 from wsseg.errors import FullError, WssegError
 from wsseg.server.node.bounded import bound
 from wsseg.server.node.inbox import Inbox
@@ -18,8 +19,8 @@ from wsseg.server.node.settings import NodeSettings
 
 logger = logging.getLogger(__name__)
 
-SUCCESS, NO_ROOM, MISMATCH, NOT_UNDERSTOOD = 0x0000, 0xA700, 0xA900, 0xC000
-"""Answers to a C-STORE (PS3.4, table B.2-1)."""
+NO_ROOM, MISMATCH, NOT_UNDERSTOOD = 0xA700, 0xA900, 0xC000
+"""Answers to a C-STORE beside :data:`SUCCESS` (PS3.4, table B.2-1)."""
 
 ASSOCIATIONS = 64
 """At once."""
@@ -42,7 +43,7 @@ class Node:
         inbox: takes what is sent.
 
     Raises:
-        WssegError: the port cannot be listened on.
+        WssegError: the port cannot be listened on, or TLS's files cannot be used.
     """
 
     def __init__(self, settings: NodeSettings, inbox: Inbox) -> None:
@@ -65,8 +66,11 @@ class Node:
             (evt.EVT_PDU_RECV, self._weigh),
             (evt.EVT_DIMSE_RECV, lambda event: self._sent.pop(event.assoc, None)),
         ]
+        tls = settings.tls()
         try:
-            self._server = entity.start_server((settings.host, settings.port), block=False, evt_handlers=handlers)
+            self._server = entity.start_server(
+                (settings.host, settings.port), block=False, ssl_context=tls and tls.called(), evt_handlers=handlers
+            )
         except OSError as error:
             where = f"--dicom-port {settings.port}: cannot listen on {settings.host}"
             raise WssegError(f"{where} ({error.strerror})") from error

@@ -8,7 +8,7 @@ from typing import TextIO
 
 logger = logging.getLogger(__name__)
 
-_TALKATIVE = ("pydicom", "highdicom", "dicomweb_client", "py.warnings")
+_TALKATIVE = ("pydicom", "pynetdicom", "highdicom", "dicomweb_client", "py.warnings")
 """Loggers of libraries that handle patients' data."""
 
 
