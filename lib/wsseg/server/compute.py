@@ -13,6 +13,7 @@ import torch
 from wsseg.errors import UnavailableError, WssegError
 from wsseg.images.volume import Volume
 from wsseg.inference.active import ScanSummary
+from wsseg.inference.fits import Fits
 from wsseg.inference.result import Segmentation
 from wsseg.inference.segmenter import Seen, Segmenter
 from wsseg.labels.drawn.render import Rendered
@@ -119,6 +120,19 @@ class Compute:
             self._go_on(0.0)
             segmenter = self._segmenter(model, device)
             return segmenter.package.metadata.version, segmenter.summarize(scan, mask)
+
+        return self._thread(device).submit(run).result()
+
+    def fits(self, model: str, device: str, scan: Volume) -> Fits | None:
+        """Whether a scan fits a model, see :meth:`Segmenter.fits`.
+
+        Raises:
+            StoppingError: the server was stopped meanwhile.
+        """
+
+        def run() -> Fits | None:
+            self._go_on(0.0)
+            return self._segmenter(model, device).fits(scan)
 
         return self._thread(device).submit(run).result()
 

@@ -6,16 +6,14 @@ import logging
 import threading
 from pathlib import Path
 
-from pydicom import Dataset
-
 from wsseg.archive.client import RefusedError
 from wsseg.archive.destination import Destination, deliver
 from wsseg.errors import FullError, UnavailableError, WssegError
 from wsseg.images.dicom.series import read_series
 from wsseg.images.scan import check_scan
-from wsseg.inference.quality.headers import check_header
 from wsseg.models.shelf import find_package
 from wsseg.server.compute import Compute, devices
+from wsseg.server.node.choice import choose_model
 from wsseg.server.node.inbox import Inbox
 from wsseg.server.node.rules import Rules
 from wsseg.server.security.request_log import nameless
@@ -31,7 +29,7 @@ class Forwarder:
 
     Args:
         inbox: of series.
-        rules: which model segments.
+        rules: which models may segment.
         compute: shared with all that segments.
         destination: where results go.
     """
@@ -76,12 +74,9 @@ class Forwarder:
     def _segment(self, folder: Path) -> None:
         scan = read_series(folder)
         check_scan(scan.volume, folder.name)
-        header: Dataset = scan.sources[0]
-        model = self._rules.model_for(header)
-        if model is None:
-            raise WssegError("no rule names a model for such a series")
-        check_header(header, find_package(model))
-        version, result = self._compute.segment_versioned(model, devices()[0], scan.volume, None)
+        device = devices()[0]
+        model = choose_model(self._rules, self._compute, device, scan)
+        version, result = self._compute.segment_versioned(model, device, scan.volume, None)
         package = find_package(model)
         if package.metadata.version != version:  # published meanwhile: the next look does it with that
             raise UnavailableError(f"{model} was published while it segmented")

@@ -1,4 +1,4 @@
-"""Which model segments a series that was sent: the first rule that fits its header."""
+"""Which models may segment a series that was sent, by what its header says."""
 
 from __future__ import annotations
 
@@ -34,13 +34,16 @@ class Rule:
     patterns: dict[str, re.Pattern[str]]
     model: str
 
-    def fits(self, header: Dataset) -> bool:
-        """Whether every pattern is found."""
-        return all(pattern.search(str(header.get(keyword, ""))) for keyword, pattern in self.patterns.items())
+    def met_by(self, header: Dataset) -> bool | None:
+        """Whether every pattern is found; None where those are found whose attributes the header has, but some lack."""
+        said = {keyword: str(header.get(keyword) or "").strip() for keyword in self.patterns}
+        if not all(pattern.search(said[keyword]) for keyword, pattern in self.patterns.items() if said[keyword]):
+            return False
+        return True if all(said.values()) else None
 
 
 class Rules:
-    """The table, from top to bottom.
+    """The table.
 
     Args:
         rules: in order.
@@ -54,9 +57,14 @@ class Rules:
         """That are named, each once."""
         return list(dict.fromkeys(rule.model for rule in self._rules))
 
-    def model_for(self, header: Dataset) -> str | None:
-        """The model of the first rule that fits, None where none does."""
-        return next((rule.model for rule in self._rules if rule.fits(header)), None)
+    def candidates(self, header: Dataset) -> dict[str, bool]:
+        """Models of rules that the header speaks not against, in their order, and whether it has all that one asks."""
+        found: dict[str, bool] = {}
+        for rule in self._rules:
+            met = rule.met_by(header)
+            if met is not False:
+                found[rule.model] = found.get(rule.model, False) or met is True
+        return found
 
     @classmethod
     def read(cls, file: Path) -> Rules:
