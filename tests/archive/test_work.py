@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 from stub import Stub, archive_stub, entry
 
-from wsseg.archive import client, listing, schema
+from wsseg.archive import client, listing, overview, schema
 from wsseg.archive.client import Pacs
 from wsseg.archive.listing import Listing
 from wsseg.archive.series import Series
@@ -200,3 +200,15 @@ def test_days_to_come_hide_nothing(stub: Stub, work: Work) -> None:
     asked(stub)
     reading.read()
     assert "StudyDate=20240103-" in asked(stub)[0]
+
+
+def test_volumes_are_of_the_newest_cases(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+    add(work, "1.1", "1.2")
+    of_old, of_late = work.claim(2, "a")
+    for claim, size in ((of_old, 7.0), (of_late, 3.0)):
+        work.note([Outcome(claim.id, 1.0, {"tumor": size}, 0.5)])
+    with work.database.writing() as connection:  # as what was done before series had a time
+        connection.execute(sa.update(schema.series).where(schema.series.c.id == of_old.id).values(finished=None))
+    monkeypatch.setattr(overview, "SAMPLE", 1)
+    (histogram,) = overview.Overview(work.database).volumes(work.id)
+    assert histogram.median == 3.0

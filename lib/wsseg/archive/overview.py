@@ -135,7 +135,7 @@ class Overview:
         """How much of each class there is over the cases."""
         chosen = sa.select(series.c.sizes).where(series.c.campaign == campaign, series.c.state == State.DONE)
         with self._database.reading() as connection:
-            texts = connection.scalars(chosen.order_by(series.c.finished.desc()).limit(SAMPLE)).all()
+            texts = connection.scalars(chosen.order_by(series.c.finished.desc().nulls_last()).limit(SAMPLE)).all()
         found: dict[str, list[float]] = {}
         for text in texts:
             for label, size in json.loads(text).items():

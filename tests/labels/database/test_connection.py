@@ -151,6 +151,11 @@ def _pair(line: str) -> tuple[int, int]:
     return int(index), int(serial)
 
 
+def test_a_url_of_postgresql_means_psycopg_3() -> None:
+    with pytest.raises(WssegError, match=r"port 1 failed|psycopg is missing, install wsseg with its extra postgresql"):
+        LabelStore("postgresql://me@127.0.0.1:1/labels", HERE)
+
+
 def test_postgresql() -> None:
     url = os.environ.get("WSSEG_TEST_POSTGRESQL")
     if not url:

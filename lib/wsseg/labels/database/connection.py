@@ -21,7 +21,7 @@ class Database:
 
     Args:
         url: of any database that SQLAlchemy knows, with ``sqlite:///<file>`` and
-            ``postgresql://<user>@<host>/<database>`` being tested.
+            ``postgresql://<user>@<host>/<database>`` (psycopg 3) being tested.
 
     Attributes:
         writes: another number after every write of this process.
@@ -71,7 +71,8 @@ class Database:
         try:
             yield
         except ImportError as error:
-            raise WssegError(f"{self._place}: the package {error.name} is missing") from error
+            extra = ", install wsseg with its extra postgresql" if error.name == "psycopg" else ""
+            raise WssegError(f"{self._place}: the package {error.name} is missing{extra}") from error
         except SQLAlchemyError as error:
             reason = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
             raise UnavailableError(f"{self._place}: {reason}") from error
@@ -99,6 +100,8 @@ def _connect(url: sa.URL) -> sa.Engine:
     With the execution option ``immediate`` a transaction in SQLite locks at once:
     one that reads before it writes would else fail under load.
     """
+    if url.drivername == "postgresql":  # what SQLAlchemy takes this for depends on its version
+        url = url.set(drivername="postgresql+psycopg")
     if url.get_backend_name() != "sqlite":
         return sa.create_engine(url, pool_pre_ping=True)
     engine = sa.create_engine(url)

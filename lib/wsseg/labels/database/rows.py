@@ -112,7 +112,7 @@ def held(project: str, *conditions: sa.ColumnElement[bool]) -> sa.Subquery:
 def marked_slices(connection: sa.Connection, project: str, names: Collection[str]) -> dict[int, int]:
     """Number of slices, of each scan that has any, on which a state of one of the classes is known."""
     rows = held(project, labels.c.kind == "presence", labels.c.label.in_(names))
-    place = rows.c.axis * 1_000_000 + rows.c.slice
+    place = sa.cast(rows.c.axis, sa.Integer) * 1_000_000 + rows.c.slice
     counted = sa.select(rows.c.scan, sa.func.count(place.distinct())).group_by(rows.c.scan)
     return {scan: int(count) for scan, count in connection.execute(counted)}
 
