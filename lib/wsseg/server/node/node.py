@@ -25,8 +25,8 @@ NO_ROOM, MISMATCH, NOT_UNDERSTOOD = 0xA700, 0xA900, 0xC000
 ASSOCIATIONS = 64
 """At once."""
 
-LARGEST = 1 << 30
-"""Bytes of an image; an association that sends more is ended."""
+LARGEST = 1 << 28
+"""Bytes of an image, which has one frame; an association that sends more is ended."""
 
 PDU = 1 << 17
 """Bytes of a message's piece that callers are told to send at most."""
