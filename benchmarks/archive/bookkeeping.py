@@ -35,7 +35,7 @@ from wsseg.archive.cluster import Handler, HandlerPlugin, Place, connected
 from wsseg.archive.listing import Listing
 from wsseg.archive.run import Run, RunProgress
 from wsseg.archive.work import Campaign, Counts, Outcome, Work
-from wsseg.labels.database import Database
+from wsseg.labels.database.connection import Database
 
 ROOT = "1.2.826.0.1.3680043.10.9999"
 """Of the UIDs of series that are nowhere."""
@@ -187,7 +187,7 @@ def main() -> None:
     archive.start()
     url = f"http://127.0.0.1:{here.recv()}/dicom-web"
     looks = Looks(asked.run / "looks.csv")
-    database = Database(f"sqlite:///{asked.run / 'labels.sqlite3'}", readonly=False)
+    database = Database(f"sqlite:///{asked.run / 'labels.sqlite3'}")
     work = Work(database, Campaign("http://formula", "constant", "1", "http://formula"))
     if work.counts().total < asked.series:
         began = time.monotonic()

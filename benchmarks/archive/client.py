@@ -13,7 +13,7 @@ from wsseg.archive.cluster import HandlerPlugin, connected
 from wsseg.archive.listing import Listing
 from wsseg.archive.run import LostError, Run
 from wsseg.archive.work import Campaign, Work
-from wsseg.labels.database import Database
+from wsseg.labels.database.connection import Database
 
 
 def main() -> None:
@@ -24,7 +24,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=0.0)
     asked = parser.parse_args()
     logging.getLogger("distributed").setLevel(logging.ERROR)
-    database = Database(asked.labels, readonly=False)
+    database = Database(asked.labels)
     pacs = Pacs(asked.archive)
     work = Work(database, Campaign(asked.archive, NAME, asked.version, asked.archive))
     run = Run(work, Listing(work, pacs, {"Modality": "MR"}), (pacs,), False, lambda progress: None)

@@ -15,7 +15,7 @@ from wsseg.archive.cluster import Handler, Place
 from wsseg.archive.destination import open_destination
 from wsseg.archive.segment import SeriesSegmenter
 from wsseg.images.volume import SliceGrid, Volume
-from wsseg.inference.quality import SIGNS
+from wsseg.inference.quality.dice import SIGNS
 from wsseg.inference.result import Segmentation
 from wsseg.inference.segmenter import Segmenter
 from wsseg.labels.space import Code, Label

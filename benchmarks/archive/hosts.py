@@ -26,7 +26,7 @@ from processes import HERE, Host, Unit, dask, network, worker
 
 from wsseg.archive import schema
 from wsseg.archive.overview import Overview
-from wsseg.labels.database import Database
+from wsseg.labels.database.connection import Database
 
 NET = "10.213.7"
 SCHEDULER, PACS = 18786, 18042
@@ -82,7 +82,7 @@ def run(version: str, cluster: Cluster, url: str, asked: argparse.Namespace, cut
     command = [sys.executable, str(HERE / "client.py"), "--archive", url, "--scheduler", cluster.address]
     command += ["--labels", labels, "--version", version, "--seconds", str(asked.seconds)]
     client = Unit(f"client-{version}", command, asked.run, asked.told, ends=True)
-    database = Database(labels, readonly=False)
+    database = Database(labels)
     overview, end, mended = Overview(database), time.monotonic() + PATIENCE, float("inf")
     while not client.tend():
         if time.monotonic() > end:

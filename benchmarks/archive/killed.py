@@ -34,7 +34,7 @@ from processes import HERE, Host, Unit, dask, network, worker
 from wsseg.archive.overview import Overview
 from wsseg.archive.work import Counts
 from wsseg.errors import UnavailableError
-from wsseg.labels.database import Database
+from wsseg.labels.database.connection import Database
 
 NET = "10.213.8"
 SCHEDULER, PACS, POSTGRES = 18787, 18043, 54320
@@ -133,7 +133,7 @@ class Bench:
 def counts_of(labels: str) -> Counts:
     """How far the campaign is; nothing where the database is away."""
     try:
-        database = Database(labels, readonly=False)
+        database = Database(labels)
         try:
             standings = Overview(database).standings()
             return standings[0].counts if standings else Counts()

@@ -37,7 +37,8 @@ from pathlib import Path
 from pacs import Orthanc, head, series
 
 from wsseg.images.dicom.series import read_series
-from wsseg.models.shelf import DEFAULT_MODEL, find_package
+from wsseg.models import DEFAULT_MODEL
+from wsseg.models.shelf import find_package
 
 PACS = 18044
 

@@ -7,18 +7,18 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from cine import write_cine
 from numpy.typing import NDArray
 from pydicom import Dataset, dcmread
 
-from cine import write_cine
 from wsseg.errors import WssegError
 from wsseg.images.dicom.seg import write_seg
 from wsseg.images.dicom.sr import DICE, DICE_BOUND, FITS, FITS_P, Measured, write_sr
 from wsseg.images.scan import read_frames, read_scan
 from wsseg.images.segments import Segments
-from wsseg.inference.fits import Fits
 from wsseg.inference.measure import Ejection
-from wsseg.inference.quality import PredictedDice
+from wsseg.inference.quality.dice import PredictedDice
+from wsseg.inference.quality.fits import Fits
 from wsseg.labels.space import Code, Label
 
 SHAPE, TIMES = (12, 10, 3), 4

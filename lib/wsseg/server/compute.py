@@ -13,7 +13,7 @@ import torch
 from wsseg.errors import UnavailableError, WssegError
 from wsseg.images.volume import Volume
 from wsseg.inference.active import ScanSummary
-from wsseg.inference.fits import Fits
+from wsseg.inference.quality.fits import Fits
 from wsseg.inference.result import Segmentation
 from wsseg.inference.segmenter import Seen, Segmenter
 from wsseg.labels.drawn.render import Rendered

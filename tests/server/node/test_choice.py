@@ -14,7 +14,7 @@ from wsseg.errors import WssegError
 from wsseg.files import home
 from wsseg.images.dicom.series import DicomScan
 from wsseg.images.volume import Volume
-from wsseg.inference.fits import Fits
+from wsseg.inference.quality.fits import Fits
 from wsseg.models.package import write_package
 from wsseg.models.shelf import publish
 from wsseg.server.compute import Compute

@@ -8,7 +8,7 @@ from pydicom import Dataset
 
 from wsseg.errors import WssegError
 from wsseg.images.dicom.series import DicomScan
-from wsseg.inference.headers import check_header
+from wsseg.inference.quality.headers import check_header
 from wsseg.models.shelf import find_package
 from wsseg.server.compute import Compute
 from wsseg.server.node.rules import Rules
