@@ -30,7 +30,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from multiprocessing.queues import Queue
+from concurrent.futures import ProcessPoolExecutor
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
@@ -45,6 +45,9 @@ PACS = 18044
 SLICES, SIDE = 100, 256
 
 WORKERS = 2
+
+PATIENCE = 600.0
+"""Seconds that a process waits for the other to have loaded the model."""
 
 
 class Notes:
@@ -71,33 +74,34 @@ class Notes:
         self._file.write_text(json.dumps(self._seconds))
 
 
-def bare(folder: Path, model: str, count: int, together: Barrier, told: Queue[list[float]]) -> None:
+_TOGETHER: list[Barrier] = []
+"""Of the processes that segment without an archive, in each of them."""
+
+
+def bare(folder: Path, model: str, count: int) -> list[float]:
     """In a process of its own: segment one scan again and again; the seconds of each."""
     from wsseg.inference.segmenter import Segmenter
 
     segmenter, scan = Segmenter(model, "cpu"), read_series(folder).volume
     segmenter(scan)
-    together.wait()
+    _TOGETHER[0].wait(PATIENCE)
     seconds = []
     for _ in range(count):
         began = time.monotonic()
         segmenter(scan)
         seconds.append(time.monotonic() - began)
-    told.put(seconds)
+    return seconds
 
 
 def all_bare(folder: Path, model: str, count: int) -> list[float]:
     """The seconds of each series."""
     os.environ["OMP_NUM_THREADS"] = "1"  # as Dask does for its workers
     context = multiprocessing.get_context("spawn")
-    together, told = context.Barrier(WORKERS), context.Queue()
     shares = [count // WORKERS + (number < count % WORKERS) for number in range(WORKERS)]
-    running = [context.Process(target=bare, args=(folder, model, share, together, told)) for share in shares]
-    for process in running:
-        process.start()
-    seconds = [each for _ in running for each in told.get()]
-    for process in running:
-        process.join()
+    met = (context.Barrier(WORKERS),)
+    with ProcessPoolExecutor(WORKERS, context, initializer=_TOGETHER.append, initargs=met) as pool:
+        jobs = [pool.submit(bare, folder, model, share) for share in shares]
+        seconds = [each for job in jobs for each in job.result()]
     del os.environ["OMP_NUM_THREADS"]
     return seconds
 

@@ -63,7 +63,7 @@ def free_port() -> int:
 
 def associate(station: Node, title: str = "MODALITY", called: str = "WSSEG", tls: Tls | None = None) -> Association:
     entity = AE(title)
-    entity.acse_timeout = SECONDS / 4
+    entity.acse_timeout = SECONDS
     entity.add_requested_context(Verification)
     entity.add_requested_context(MRImageStorage, ExplicitVRLittleEndian)
     secured = None if tls is None else (tls.calling(), "127.0.0.1")
