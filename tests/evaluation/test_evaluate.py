@@ -146,6 +146,7 @@ def test_evaluation_writes_table_scores_and_pictures(
     assert rows["Dice, positive slices"].mean == pytest.approx(by_hand)
 
 
+@pytest.mark.long
 def test_the_command_prints_nothing_but_its_progress(make_package: MakePackage, phantom_data: Path) -> None:
     """No library's warnings: each mask that is scored would bring its own."""
     command = [sys.executable, "-m", "wsseg.cli", "evaluate", str(make_package().folder)]

@@ -6,9 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from formats import CHECKED, FORMATS
 
 
+@pytest.mark.long
 def test_damage_is_refused_or_cannot_be_told() -> None:
     run = Path(__file__).with_name("run.py")
     done = subprocess.run([sys.executable, run, "320"], capture_output=True, text=True, timeout=300, check=True)

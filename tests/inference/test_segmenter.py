@@ -100,6 +100,7 @@ def test_devices_that_are_not_there_are_named(name: str) -> None:
         pick_device(name)
 
 
+@pytest.mark.long
 def test_the_bundle_runs_with_monai(make_package: MakePackage, phantom_data: Path, tmp_path: Path) -> None:
     """`python -m monai.bundle run` segments with the generated inference.json."""
     package = make_package()
@@ -164,6 +165,7 @@ def test_the_default_model_finds_the_tumour_by_itself(shared: Path, case: str) -
     assert 0.5 < result.predicted_dice["tumor"].value < 1
 
 
+@pytest.mark.long
 def test_fewer_slices_at_once_where_memory_runs_out() -> None:
     tried: list[int] = []
 
