@@ -30,7 +30,7 @@ class UnavailableError(WssegError):
 
 
 class ConflictError(WssegError):
-    """Something of that name is there already; status 409."""
+    """Something else of that name is there; status 409."""
 
     status = 409
 

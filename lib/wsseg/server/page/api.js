@@ -1,7 +1,10 @@
-/** The server's answers as JSON, and its two kinds of failure. */
+/** The server's answers as JSON, and its kinds of failure. */
 
 /** The server understood and said no; the message is its sentence. */
 export class Refused extends Error {}
+
+/** It is about something else of that name by now, another scan than the one that was opened. */
+export class Replaced extends Refused {}
 
 /** No answer, or none that can be trusted: worth trying again. */
 export class Unreachable extends Error {}
@@ -34,7 +37,8 @@ async function ask(path, method = "GET", body = undefined, patience = 0) {
   }
   if (reply.ok) return answer;
   const sentence = typeof answer.detail === "string" ? answer.detail : `The server answered ${reply.status}.`;
-  throw reply.status >= 500 ? new Unreachable(sentence) : new Refused(sentence);
+  if (reply.status >= 500) throw new Unreachable(sentence);
+  throw reply.status === 409 ? new Replaced(sentence) : new Refused(sentence);
 }
 
 const name = encodeURIComponent;
@@ -51,8 +55,9 @@ export const overlayOf = (id, model, version, request) =>
 
 export const layoutOf = (id, model) => ask(scan(id, `/layout?model=${name(model)}`));
 
-/** What is drawn on a scan by now; `drawings` is null where nobody wrote since. */
-export const drawingsOf = (id, model, since) => ask(scan(id, `/drawings?model=${name(model)}&since=${since}`));
+/** What is drawn by now on a scan as it was opened; `drawings` is null where nobody wrote since. */
+export const drawingsOf = ({ id, content, revision }, model) =>
+  ask(scan(id, `/drawings?model=${name(model)}&content=${content}&since=${revision}`));
 
 /** Slices as numbers, see `routes/annotate/planes.py`: an intensity is slope times a code plus intercept. */
 export async function planesOf({ id, right, down, colour }, model, first, count) {
@@ -99,22 +104,16 @@ export const project = () => ask("project");
 /** Whether people log in here, and so may log out. */
 export const hasLogout = () => ask("logout");
 
-/** Store one write, see `Labels`. */
-export function store(write) {
-  const { annotator } = write;
-  if (write.kind === "presence") {
-    const { label, marks } = write;
-    return ask(scan(write.scan, `/presence?model=${name(write.model)}`), "PUT", { label, marks, annotator }, PATIENCE_MS);
-  }
-  if (write.kind === "text") return ask(scan(write.scan, "/text"), "PUT", { text: write.text, annotator }, PATIENCE_MS);
-  if (write.kind === "draw") {
-    const { model, removed } = write;
-    const drawings = write.drawings.map(({ id, tool, label, slice, points, radius_mm }) => ({ id, tool, label, slice, points, radius_mm }));
-    return ask(scan(write.scan, `/drawings?model=${name(model)}`), "POST", { drawings, removed, annotator }, PATIENCE_MS);
-  }
-  if (write.kind === "erase") {
-    const { slice, model } = write;
-    return ask(scan(write.scan, `/erase?model=${name(model)}`), "POST", { slice, annotator }, PATIENCE_MS);
-  }
-  return ask("undo", "POST", { revision: write.revision, annotator }, PATIENCE_MS);
+/** Store one write, see `Labels`, of the scan that was opened and no other. */
+export function store({ kind, annotator, content, model, ...write }) {
+  const query = `?content=${content}${model ? `&model=${name(model)}` : ""}`;
+  const send = (method, path, body) => ask(path + query, method, { ...body, annotator }, PATIENCE_MS);
+  const of = (rest) => scan(write.scan, rest);
+  const { label, marks, text, removed, slice, revision } = write;
+  if (kind === "presence") return send("PUT", of("/presence"), { label, marks });
+  if (kind === "text") return send("PUT", of("/text"), { text });
+  if (kind === "erase") return send("POST", of("/erase"), { slice });
+  if (kind === "undo") return send("POST", "undo", { revision });
+  const drawings = write.drawings.map(({ id, tool, label, slice, points, radius_mm }) => ({ id, tool, label, slice, points, radius_mm }));
+  return send("POST", of("/drawings"), { drawings, removed });
 }

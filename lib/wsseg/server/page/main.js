@@ -9,6 +9,7 @@ import { Mosaic } from "./mosaic/mosaic.js";
 import { NextCase } from "./model/nextcase.js";
 import { note, sayEmpty } from "./notes.js";
 import { decoded, Overlay } from "./model/overlay.js";
+import { ANOTHER, listenForReplaced, tellReplaced } from "./labels/replaced.js";
 import { Ruler } from "./mosaic/ruler.js";
 import { Scans } from "./scans.js";
 import { Desk } from "./slice/desk.js";
@@ -16,8 +17,6 @@ import { Training } from "./model/training.js";
 
 const $ = (id) => document.getElementById(id);
 const TEXT_PAUSE_MS = 800;
-const REPLACED =
-  "This is another scan than the one that was labelled under this name. Its labels are kept, and come back with it.";
 
 let models = [];
 let model = null;
@@ -25,7 +24,7 @@ let label = null;
 /** The newest request for a scan: answers to earlier ones are dropped. */
 let opening = 0;
 
-const labels = new Labels({ changed, drawn, saving: showSaving, saved, refused });
+const labels = new Labels({ changed, drawn, saving: showSaving, saved, refused, replaced: tellReplaced });
 const mosaic = new Mosaic($("mosaic"), { mark: (slices, state) => labels.mark(label.name, slices, state), look });
 const ruler = new Ruler($("ruler"), (slice) => mosaic.moveTo(slice));
 const desk = new Desk({
@@ -136,7 +135,7 @@ async function open(id, why = "", asked = []) {
   $("ohif").hidden = !study;
   $("ohif").href = `/ohif/viewer?StudyInstanceUIDs=${encodeURIComponent(study)}`;
   $("text").value = scan.text;
-  $("why").textContent = scan.replaced ? REPLACED : why;
+  $("why").textContent = scan.replaced ? ANOTHER : why;
   $("why").hidden = !$("why").textContent;
   history.replaceState(null, "", `#${new URLSearchParams({ model: model.name, scan: id })}`);
 }
@@ -311,6 +310,7 @@ function listen() {
     const chip = event.target.closest("button");
     if (chip) chooseClass(model.labels.findIndex(({ name }) => name === chip.value));
   });
+  listenForReplaced((id) => open(id));
   addEventListener("beforeunload", leave);
   addEventListener("hashchange", () => goTo(new URLSearchParams(location.hash.slice(1))).catch((error) => note(error.message)));
   $("annotator").addEventListener("input", rename);

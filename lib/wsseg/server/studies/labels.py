@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsseg.data.kinds.registry import TEXT
-from wsseg.errors import UnavailableError, WssegError
+from wsseg.errors import ConflictError, UnavailableError, WssegError
 from wsseg.labels.database.store import LabelStore
 from wsseg.labels.drawn.drawing import Drawing, check_drawings
 from wsseg.labels.drawn.render import Rendered, drawn_on
@@ -58,6 +58,10 @@ class Labels:
     Label's image information under ``wsseg``, which is a mirror: nothing reads
     it, and a failure to write it is no failure.
 
+    Writes take ``seen``, the content of the scan that whoever gives a label has
+    opened, "" where that is not known: what was meant for it is refused, and
+    nothing written, once another scan has its name.
+
     Args:
         store: the truth.
         studies: the scans.
@@ -71,14 +75,17 @@ class Labels:
         self._not_fitting: set[str] = set()
         self._scans: tuple[float, int, frozenset[str]] = (-AGAIN, -1, frozenset())
 
-    def identity(self, scan: str, default_axis: int = 2) -> ScanIdentity:
+    def identity(self, scan: str, default_axis: int = 2, seen: str = "") -> ScanIdentity:
         """A scan as the store knows it, once that has given it what it kept by another name.
 
         Raises:
+            ConflictError: it is another one than the one that was seen.
             NotFoundError: no such scan.
             WssegError: it is damaged.
         """
         found = self.studies.identity(scan, default_axis)
+        if seen not in ("", found.content):
+            raise ConflictError(f"{scan}: another scan has this name now than the one that was opened, open it anew")
         former = self.store.adopt(found, lambda name: self._content(name, [found.content]) == found.content)
         if former == scan:
             logger.warning("labels that an earlier version kept by the name of a scan now belong to these studies")
@@ -134,9 +141,9 @@ class Labels:
         before = self.store.contents().get(scan.name, [])
         return scan.content not in before and (bool(before) or scan.name in self.store.waiting())
 
-    def mark(self, scan: str, marks: Iterable[Mark], package: ModelPackage, annotator: str) -> int:
+    def mark(self, scan: str, marks: Iterable[Mark], package: ModelPackage, annotator: str, seen: str = "") -> int:
         """:meth:`LabelStore.mark` with a model's classes, on the slices that it sees."""
-        revision = self.store.mark(self.identity(scan, package.recipe.axis), marks, package.labels, annotator)
+        revision = self.store.mark(self.identity(scan, package.recipe.axis, seen), marks, package.labels, annotator)
         self._mirror(scan)
         return revision
 
@@ -145,10 +152,16 @@ class Labels:
         return self.store.scribble(self.identity(scan), strokes, labels, annotator)
 
     def draw(
-        self, scan: str, drawings: Sequence[Drawing], removed: Iterable[str], package: ModelPackage, annotator: str
+        self,
+        scan: str,
+        drawings: Sequence[Drawing],
+        removed: Iterable[str],
+        package: ModelPackage,
+        annotator: str,
+        seen: str = "",
     ) -> int:
         """:meth:`Drawings.change` on the slices that a model sees, with its classes."""
-        identity = self.identity(scan, package.recipe.axis)
+        identity = self.identity(scan, package.recipe.axis, seen)
         return self.store.drawings.change(identity, drawings, removed, package.labels, annotator)
 
     def drawn(self, scan: str, package: ModelPackage, prompted: Sequence[Drawing] = ()) -> Rendered:
@@ -158,13 +171,13 @@ class Labels:
         known = self.store.read(identity, package.labels)
         return drawn_on(known, self.studies.grid(scan), package.labels, prompted)
 
-    def erase(self, scan: str, index: int, package: ModelPackage, annotator: str) -> int:
+    def erase(self, scan: str, index: int, package: ModelPackage, annotator: str, seen: str = "") -> int:
         """:meth:`LabelStore.erase` on a slice that a model sees."""
-        return self.store.erase(self.identity(scan, package.recipe.axis), index, package.labels, annotator)
+        return self.store.erase(self.identity(scan, package.recipe.axis, seen), index, package.labels, annotator)
 
-    def describe(self, scan: str, text: str, annotator: str) -> int:
+    def describe(self, scan: str, text: str, annotator: str, seen: str = "") -> int:
         """:meth:`LabelStore.describe`."""
-        revision = self.store.describe(self.identity(scan), text, annotator)
+        revision = self.store.describe(self.identity(scan, seen=seen), text, annotator)
         self._mirror(scan)
         return revision
 
@@ -186,8 +199,10 @@ class Labels:
             logger.warning("a scan is segmented without its sentence (%s)", nameless(error, scan))
             return ""
 
-    def undo(self, revision: int, annotator: str) -> tuple[int, list[str]]:
+    def undo(self, revision: int, annotator: str, seen: str = "") -> tuple[int, list[str]]:
         """:meth:`LabelStore.undo`, and the scans that the write was about."""
+        for scan in self.store.touched(revision) if seen else ():
+            self.identity(scan, seen=seen)
         undone = self.store.undo(revision, annotator)
         touched = self.store.touched(undone)
         for scan in touched:

@@ -1,6 +1,6 @@
-/** What others draw on the scan on screen, for as long as the page is open. */
+/** What others draw on the scan on screen, or that they replaced it, for as long as the page is open. */
 
-import { drawingsOf } from "../api.js";
+import { drawingsOf, Replaced } from "../api.js";
 
 const EVERY_MS = 4000;
 
@@ -10,7 +10,7 @@ const EVERY_MS = 4000;
  */
 export async function follow(labels, model) {
   try {
-    if (labels.scan && !document.hidden) await look(labels, model());
+    if (labels.scan && !labels.scan.gone && !document.hidden) await look(labels, model());
   } catch {
     // Asked again anyway; what cannot be saved is told elsewhere.
   }
@@ -21,7 +21,12 @@ export async function follow(labels, model) {
 async function look(labels, model) {
   const { scan, saving } = labels;
   if (saving.pending.length) return;
-  const { revision, drawings } = await drawingsOf(scan.id, model, scan.revision);
+  const { revision, drawings } = await drawingsOf(scan, model).catch((error) => {
+    if (!(error instanceof Replaced) || scan !== labels.scan) throw error;
+    scan.gone = true; // so that it is told once
+    labels.on.replaced(scan.id, error.message, []);
+    return scan;
+  });
   if (scan !== labels.scan || saving.pending.length || revision <= scan.revision) return;
   scan.revision = revision;
   if (drawings) labels.follow(drawings);

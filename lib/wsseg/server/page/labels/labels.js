@@ -13,13 +13,15 @@ export class Labels {
    * @param {(pending: number, failing: string|null) => void} on.saving
    * @param {(write: object) => void} on.saved
    * @param {(write: object, sentence: string) => void} on.refused
+   * @param {(scan: string, sentence: string, lost: object[]) => void} on.replaced another scan has that name now
    */
   constructor(on) {
     this.on = on;
     this.annotator = "";
     this.scan = null;
     this.model = null;
-    this.saving = new Saving(on.saving, on.saved, (write, sentence) => this.refuse(write, sentence));
+    const [refused, replaced] = [this.refuse, this.replace].map((method) => method.bind(this));
+    this.saving = new Saving(on.saving, on.saved, refused, replaced);
     /** All writes since the page was opened: what undo goes back through. */
     this.log = [...this.saving.pending];
     this.undoable = [];
@@ -34,10 +36,16 @@ export class Labels {
   open(scan, model) {
     this.scan = scan;
     this.model = model;
+    this.undoable = this.undoable.filter((write) => write.scan !== scan.id || write.content === scan.content);
     for (const write of this.log) {
       const newer = write.revision === null || write.revision > scan.revision || this.saving.pending.includes(write);
-      if (write.scan === scan.id && newer) this.apply(write);
+      if (this.isOfScan(write) && newer) this.apply(write);
     }
+  }
+
+  /** Whether a write is of the scan on screen, and not of an earlier one of its name. */
+  isOfScan({ scan, content }) {
+    return scan === this.scan.id && content === this.scan.content;
   }
 
   /** @returns {(1|0|null)[]} of one class, per slice */
@@ -76,7 +84,7 @@ export class Labels {
   /** Take over what the server has by now, with what is on its way there. */
   follow(drawings) {
     this.scan.drawings = drawings;
-    for (const write of this.saving.pending) if (write.scan === this.scan.id) this.apply(write);
+    for (const write of this.saving.pending) if (this.isOfScan(write)) this.apply(write);
     this.on.drawn();
   }
 
@@ -115,7 +123,7 @@ export class Labels {
 
   send(given) {
     const id = `${Date.now()}.${this.serial++}`;
-    const write = { id, scan: this.scan.id, annotator: this.annotator || "anonymous", ...given };
+    const write = { id, scan: this.scan.id, content: this.scan.content, annotator: this.annotator || "anonymous", ...given };
     this.log.push(write);
     this.apply(write);
     this.saving.add(write);
@@ -141,5 +149,14 @@ export class Labels {
     this.log = this.log.filter(gone);
     this.undoable = this.undoable.filter(gone);
     this.on.refused(write, sentence);
+  }
+
+  /** What was given for a scan that is gone can neither be stored nor undone. */
+  replace(lost, sentence) {
+    const [{ scan, content }] = lost;
+    const stays = (write) => write.scan !== scan || write.content !== content;
+    this.log = this.log.filter(stays);
+    this.undoable = this.undoable.filter(stays);
+    this.on.replaced(scan, sentence, lost);
   }
 }

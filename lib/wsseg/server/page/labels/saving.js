@@ -1,6 +1,6 @@
 /** Writes on their way to the server: in order, one at a time, tried until they are answered. */
 
-import { Refused, store } from "../api.js";
+import { Refused, Replaced, store } from "../api.js";
 
 const KEY = "wsseg.unsaved";
 const WAITS_MS = [500, 1000, 2000, 4000, 8000];
@@ -10,9 +10,10 @@ export class Saving {
    * @param {(pending: number, failing: string|null) => void} shown called when the state changes
    * @param {(write: object) => void} saved called with each write that is stored, its revision set
    * @param {(write: object, sentence: string) => void} refused called with each write that cannot be stored
+   * @param {(writes: object[], sentence: string) => void} replaced called with all writes of a scan that is gone
    */
-  constructor(shown, saved, refused) {
-    Object.assign(this, { shown, saved, refused });
+  constructor(shown, saved, refused, replaced) {
+    Object.assign(this, { shown, saved, refused, replaced });
     /** Writes of this page that are not yet stored; they outlive a reload. */
     this.pending = JSON.parse(sessionStorage.getItem(KEY) ?? "[]");
     this.failing = null;
@@ -43,7 +44,7 @@ export class Saving {
   /** Whether the first pending write has been answered, with yes or no. */
   async sendFirst() {
     const [write] = this.pending;
-    let sentence = null;
+    let refusal = null;
     try {
       write.revision = (await store(write)).revision;
     } catch (error) {
@@ -51,13 +52,23 @@ export class Saving {
         this.failing = error.message;
         return false;
       }
-      sentence = error.message;
+      refusal = error;
     }
     this.failing = null;
-    this.pending.shift();
-    if (sentence === null) this.accept(write);
-    else this.drop(write, sentence);
+    if (refusal instanceof Replaced) this.abandon(write, refusal.message);
+    else {
+      this.pending.shift();
+      if (refusal) this.drop(write, refusal.message);
+      else this.accept(write);
+    }
     return true;
+  }
+
+  /** None of what waits for the scan that was opened has a place any more. */
+  abandon({ scan, content }, sentence) {
+    const lost = this.pending.filter((write) => write.scan === scan && write.content === content);
+    this.pending = this.pending.filter((write) => !lost.includes(write));
+    this.replaced(lost, sentence);
   }
 
   accept(write) {

@@ -18,6 +18,10 @@ Revision = Annotated[int, Field(ge=0, le=(1 << 31) - 1)]
 """What every database can compare."""
 
 
+Content = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+"""Of the scan that whoever asks has opened, as the page is told it; another scan of its name is refused then (409)."""
+
+
 class Body(BaseModel):
     """What a request holds, in JSON."""
 

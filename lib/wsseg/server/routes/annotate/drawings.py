@@ -10,7 +10,7 @@ from pydantic import Field, StringConstraints
 from wsseg.labels.drawn.drawing import Coordinate, Drawing, Drawn, Tool
 from wsseg.models.package import ModelPackage
 from wsseg.server.routes.annotate import API
-from wsseg.server.routes.annotate.bodies import Body, Name, Revision, SliceIndex
+from wsseg.server.routes.annotate.bodies import Body, Content, Name, Revision, SliceIndex
 from wsseg.server.routes.dependencies import USER, App, AsAnnotator, annotator
 
 router = APIRouter(prefix=f"{API}/scans/{{scan}}/drawings")
@@ -44,22 +44,22 @@ class _Drawings(Body):
 
 
 @router.post("", summary="Draw on slices")
-def draw(app: App, scan: str, model: str, given: _Drawings, user: AsAnnotator) -> dict[str, int]:
+def draw(app: App, scan: str, model: str, given: _Drawings, user: AsAnnotator, content: Content = "") -> dict[str, int]:
     """Keep what an annotator drew, and take away what was removed with it; one write, which is undone as one."""
     package = app.package(model)
-    axis = app.weak_labels.identity(scan, package.recipe.axis).axis
+    axis = app.weak_labels.identity(scan, package.recipe.axis, content).axis
     drawings = [each.drawing(package, axis) for each in given.drawings]
     who = annotator(given.annotator, user)
-    return {"revision": app.weak_labels.draw(scan, drawings, given.removed, package, who)}
+    return {"revision": app.weak_labels.draw(scan, drawings, given.removed, package, who, content)}
 
 
 @router.get("", dependencies=[USER], summary="What is drawn on a scan")
-def drawings(app: App, scan: str, model: str, since: Revision = 0) -> dict[str, Any]:
+def drawings(app: App, scan: str, model: str, since: Revision = 0, content: Content = "") -> dict[str, Any]:
     """All drawings, the oldest first, with who drew each and when; null where nobody wrote since a revision."""
+    identity = app.weak_labels.identity(scan, app.package(model).recipe.axis, content)
     revision = app.weak_labels.store.revision()
     if since and revision == since:
         return {"revision": revision, "drawings": None}
-    identity = app.weak_labels.identity(scan, app.package(model).recipe.axis)
     return {"revision": revision, "drawings": drawn_json(app.weak_labels.store.drawings.of(identity, revision))}
 
 

@@ -44,7 +44,8 @@ def scan(app: App, scan: str, model: str) -> dict[str, Any]:
     """All that is known of a scan; slices count along ``slice_axis`` as stored.
 
     ``replaced`` says that labels are kept for another scan of this id, which
-    was here before, and none for this one.
+    was here before, and none for this one. ``content`` is what writes may send
+    again, so that none lands on another scan that has this id by then.
     """
     labels, package = app.weak_labels, app.package(model)
     grid = labels.studies.grid(scan)
@@ -55,6 +56,7 @@ def scan(app: App, scan: str, model: str) -> dict[str, Any]:
     rows = zip(package.labels.names, known.presence, strict=True)
     return {
         "id": scan,
+        "content": identity.content,
         "title": labels.studies.datastore.title(scan),
         "slices": sprite.slices,
         "spacing": list(grid.spacing),
