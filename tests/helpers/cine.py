@@ -12,10 +12,10 @@ from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid
 MR_IMAGE = UID("1.2.840.10008.5.1.4.1.1.4")
 
 
-def write_cine(folder: Path, beat: NDArray[np.int16]) -> Path:
+def write_cine(folder: Path, beat: NDArray[np.int16], **attributes: str) -> Path:
     """A DICOM series of every slice of (x, y, slices, times), its files in no order, told apart by TriggerTime alone.
 
-    Voxels are 2 x 2 x 8 mm, along the axes of LPS+ from its origin.
+    Voxels are 2 x 2 x 8 mm, along the axes of LPS+ from its origin. ``attributes`` are set in every file.
     """
     folder.mkdir()
     study, series, frame = generate_uid(), generate_uid(), generate_uid()
@@ -38,6 +38,7 @@ def write_cine(folder: Path, beat: NDArray[np.int16]) -> Path:
         each.ImageOrientationPatient, each.ImagePositionPatient = [1, 0, 0, 0, 1, 0], [0, 0, 8 * k]
         each.SamplesPerPixel, each.PhotometricInterpretation, each.PixelRepresentation = 1, "MONOCHROME2", 1
         each.BitsAllocated, each.BitsStored, each.HighBit = 16, 16, 15
+        each.update(attributes)
         each.PixelData = np.ascontiguousarray(beat[:, :, k, time].T).tobytes()
         each.save_as(folder / f"{number}.dcm", write_like_original=False)
     return folder

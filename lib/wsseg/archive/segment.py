@@ -13,7 +13,6 @@ from wsseg.archive.work import Claim, Outcome
 from wsseg.errors import FullError, UnavailableError, WssegError, naming
 from wsseg.images.dicom.series import read_series
 from wsseg.images.scan import check_scan
-from wsseg.inference.quality.headers import check_header
 from wsseg.inference.segmenter import Segmenter
 from wsseg.inference.summary import Summary
 
@@ -49,7 +48,6 @@ class SeriesSegmenter:
         with tempfile.TemporaryDirectory(prefix="wsseg-") as name, naming(Path(name), claim.series.uid):
             self._pacs.fetch(claim.series, Path(name))
             scan = read_series(Path(name))
-            check_header(scan.sources[0], self._segmenter.package)
             check_scan(scan.volume, scan.series_uid)
             with self._computing:
                 result = self._segmenter(scan.volume)

@@ -29,6 +29,19 @@ Scalar = TypeVar("Scalar", bound=np.generic)
 
 
 @dataclass(frozen=True)
+class Made:
+    """What a DICOM header says of how a scan was made, in its own words; "" where it says nothing.
+
+    Attributes:
+        modality: as MR.
+        body_part: as HEART.
+    """
+
+    modality: str = ""
+    body_part: str = ""
+
+
+@dataclass(frozen=True)
 class Volume:
     """A scan on its own grid.
 
@@ -39,11 +52,13 @@ class Volume:
             count as 1 mm.
         nifti: the header it was read with, so that a mask written for it keeps
             both of NIfTI's transforms; None for other formats.
+        made: of a DICOM series how; None for other formats, which do not say.
     """
 
     voxels: NDArray[Any]
     affine: NDArray[np.float64]
     nifti: nib.Nifti1Header | None = None
+    made: Made | None = None
 
     @property
     def spacing(self) -> tuple[float, float, float]:

@@ -12,7 +12,6 @@ from wsseg.errors import FullError, WssegError
 from wsseg.files import held, make_folder
 from wsseg.images.listing import Source
 from wsseg.images.scan import Scan, write_any
-from wsseg.inference.quality.headers import check_header
 from wsseg.inference.result import Segmentation
 from wsseg.inference.results import Outcome, Results, sentence_of
 from wsseg.inference.segmenter import Segmenter
@@ -108,9 +107,7 @@ class _Run:
         try:
             scan, seconds = reading.result()
             started = time.perf_counter()
-            if scan.series and not self._force:
-                check_header(scan.series.sources[0], self._segmenter.package)
-            result = self._segmenter(scan.volume, refuse=self._refuse)
+            result = self._segmenter(scan.volume, refuse=self._refuse, force=self._force)
             seconds += time.perf_counter() - started
         except Exception as error:  # whatever a library makes of a scan, the next one is segmented
             return writer.submit(self._failure, source, seconds, sentence_of(error, self._out))

@@ -22,6 +22,7 @@ from wsseg.inference.device import pick_device, slices_per_pass, with_less_memor
 from wsseg.inference.quality.dice import predicted_dice, signs_of
 from wsseg.inference.quality.doubt import calibrated_doubt
 from wsseg.inference.quality.fits import ASPECTS, Fits, judge
+from wsseg.inference.quality.headers import check_made
 from wsseg.inference.quality.look import look_at
 from wsseg.inference.refine import guided_filter
 from wsseg.inference.result import Segmentation
@@ -95,6 +96,7 @@ class Segmenter:
         text: str = "",
         drawn: Rendered | None = None,
         refuse: bool = False,
+        force: bool = False,
     ) -> Segmentation:
         """Segment one scan.
 
@@ -111,11 +113,13 @@ class Segmenter:
                 mask respects, whatever the method.
             refuse: raise instead of segmenting a scan that is not of the kind
                 that the model was trained on.
+            force: segment a scan whose DICOM header names another modality or
+                part of the body than the model reads.
 
         Raises:
             WssegError: the scan or a prompt is none that the model can use.
         """
-        return self.decide(self.see(scan, presence, seed, progress, text, refuse), drawn)
+        return self.decide(self.see(scan, presence, seed, progress, text, refuse, force), drawn)
 
     def see(
         self,
@@ -125,8 +129,11 @@ class Segmenter:
         progress: Progress = lambda part: None,
         text: str = "",
         refuse: bool = False,
+        force: bool = False,
     ) -> Seen:
         """The part of a call that takes long, the same whatever is drawn; raises the same."""
+        if scan.made and not force:
+            check_made(scan.made, self.package)
         check_scan(scan, "scan")
         recipe = self.package.recipe
         stack = prepare(scan, View.of(recipe))

@@ -15,7 +15,6 @@ import torch
 from monailabel.config import settings
 from monailabel.interfaces.app import MONAILabelApp
 from monailabel.interfaces.datastore import Datastore
-from monailabel.interfaces.tasks.infer_v2 import InferTask
 from monailabel.interfaces.tasks.strategy import Strategy
 from monailabel.interfaces.tasks.train import TrainTask
 
@@ -48,6 +47,9 @@ from wsseg.server.tasks.train import TrainingTask
 from wsseg.server.viewers.monailabel import stats_by_model
 
 logger = logging.getLogger(__name__)
+
+Task = SegmentTask | PointsTask | ScribblesTask
+"""What viewers ask for by a name in the list of models."""
 
 
 class WssegApp(MONAILabelApp):
@@ -99,7 +101,7 @@ class WssegApp(MONAILabelApp):
         self.archives = Overview(open_database())
         return datastore
 
-    def init_infers(self) -> dict[str, InferTask]:
+    def init_infers(self) -> dict[str, Task]:
         """One task per trained package, one that takes scribbles, and one that takes points."""
         packages = offered_packages(self.chosen_models())
         tasks = {package.name: SegmentTask(package, self.compute, self.weak_labels) for package in packages}
@@ -226,6 +228,8 @@ class WssegApp(MONAILabelApp):
         source = self._source(asked, store)
         if asked.strokes:
             self._uploaded(str(asked.strokes.file))
+        if source.scan and not asked.force:
+            Studies(store).check_made(source.scan, task.segments_with(asked))
         with naming(source.path, Path(asked.image).name):
             file, params = task(asked, source)
         label = str(file)
@@ -243,7 +247,7 @@ class WssegApp(MONAILabelApp):
             return Source(self._uploaded(asked.image), "")
         came = store.source(asked.image)
         series = came if came and came.is_dir() else None
-        return Source(series if series and asked.extension == SEG else known, asked.image, series)
+        return Source(series if series and asked.extension == SEG else known, asked.image)
 
     def batch_infer(self, request: dict[str, Any], datastore: Datastore | None = None) -> dict[str, Any]:
         """MONAI Label's own, which divides by the number of GPUs unless told that there is none."""
@@ -264,7 +268,7 @@ class WssegApp(MONAILabelApp):
         self._keep_up()
         return {"batch/infer": self._infers, "train": self._trainers, "scoring": self._scoring_methods}[job]
 
-    def task(self, model: str | None) -> InferTask:
+    def task(self, model: str | None) -> Task:
         """The infer task of a model."""
         if model not in self._infers:
             self._keep_up()

@@ -52,16 +52,30 @@ class Compute:
         self._seen: OrderedDict[Hashable, Seen] = OrderedDict()
         self._stopping = False
 
-    def segment(self, model: str, device: str, scan: Volume, presence: Presence | None, text: str = "") -> Segmentation:
+    def segment(
+        self,
+        model: str,
+        device: str,
+        scan: Volume,
+        presence: Presence | None,
+        text: str = "",
+        force: bool = False,
+    ) -> Segmentation:
         """Segment one scan, after those that came before it.
 
         Raises:
             StoppingError: the server was stopped meanwhile.
         """
-        return self.segment_versioned(model, device, scan, presence, text)[1]
+        return self.segment_versioned(model, device, scan, presence, text, force)[1]
 
     def segment_versioned(
-        self, model: str, device: str, scan: Volume, presence: Presence | None, text: str = ""
+        self,
+        model: str,
+        device: str,
+        scan: Volume,
+        presence: Presence | None,
+        text: str = "",
+        force: bool = False,
     ) -> tuple[str, Segmentation]:
         """:meth:`segment`, and the version of the model that did it."""
 
@@ -70,7 +84,7 @@ class Compute:
             segmenter = self._segmenter(model, device)
             version = segmenter.package.metadata.version
             with metrics.computed(model, version):
-                return version, segmenter(scan, presence, progress=self._go_on, text=text)
+                return version, segmenter(scan, presence, progress=self._go_on, text=text, force=force)
 
         with metrics.queued(device):
             return self._thread(device).submit(run).result()
@@ -85,6 +99,7 @@ class Compute:
         text: str = "",
         presence: Presence | None = None,
         marked: Presence | None = None,
+        force: bool = False,
     ) -> tuple[str, Segmentation]:
         """:meth:`segment_versioned` with what is drawn on a scan; the network sees each once, however much is drawn.
 
@@ -92,16 +107,17 @@ class Compute:
             name: of the scan and its state.
             scan: reads it, where the network has not seen it yet.
             drawn: on the scan.
-            text, presence: as for :meth:`segment`.
+            text, presence, force: as for :meth:`segment`.
             marked: presence that is not told to the network, see :meth:`Segmenter.decide`.
         """
 
         def run() -> tuple[str, Segmentation]:
             self._go_on(0.0)
             segmenter = self._segmenter(model, device)
-            key = (segmenter.package.folder, device, name, text, None if presence is None else presence.tobytes())
+            known = None if presence is None else presence.tobytes()
+            key = (segmenter.package.folder, device, name, text, known, force)
             if key not in self._seen:
-                self._seen[key] = segmenter.see(scan(), presence, progress=self._go_on, text=text)
+                self._seen[key] = segmenter.see(scan(), presence, progress=self._go_on, text=text, force=force)
                 while len(self._seen) > SEEN:
                     self._seen.popitem(last=False)
             self._seen.move_to_end(key)

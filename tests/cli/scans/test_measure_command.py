@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from cine import write_cine
+from numpy.typing import NDArray
 from pydicom import dcmread
 
 from conftest import metadata_of
@@ -16,6 +17,7 @@ from wsseg.cli.scans.measure import measure
 from wsseg.errors import WssegError
 from wsseg.images.volume import SliceGrid, Volume
 from wsseg.inference.quality.dice import SIGNS, PredictedDice
+from wsseg.inference.quality.headers import check_made
 from wsseg.inference.result import Segmentation
 from wsseg.models.package import ModelPackage
 
@@ -31,7 +33,9 @@ class Bright:
         labels["left ventricle"] = labels["left ventricle"].model_copy(update={"cavity": True})
         self.package = ModelPackage("heart", Path(), metadata)
 
-    def __call__(self, scan: Volume, **given: object) -> Segmentation:
+    def __call__(self, scan: Volume, force: bool = False, **given: object) -> Segmentation:
+        if scan.made and not force:
+            check_made(scan.made, self.package)
         voxels = scan.voxels
         mask = scan.like(np.select([voxels > 150, voxels > 60], [1, 2]).astype(np.uint8))
         parts: dict[str, Any] = {
@@ -44,13 +48,18 @@ class Bright:
 
 
 @pytest.fixture
-def cine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def beat(monkeypatch: pytest.MonkeyPatch) -> NDArray[np.int16]:
     monkeypatch.setattr("wsseg.inference.segmenter.Segmenter", Bright)
     x, y, _, time = np.meshgrid(np.arange(32), np.arange(30), np.arange(3), np.arange(TIMES), indexing="ij")
     radius = np.hypot(x - 16, y - 15)
     cavity = 8 + 3 * np.cos(2 * np.pi * time / TIMES)
     beat = np.select([radius < cavity, radius < 13], [200, 100], 5) + np.random.default_rng(0).integers(0, 9, x.shape)
-    return write_cine(tmp_path / "cine", beat.astype(np.int16))
+    return beat.astype(np.int16)
+
+
+@pytest.fixture
+def cine(tmp_path: Path, beat: NDArray[np.int16]) -> Path:
+    return write_cine(tmp_path / "cine", beat)
 
 
 def test_masks_and_report_go_to_the_archive_together(
@@ -85,3 +94,12 @@ def test_only_dicom_goes_to_an_archive(cine: Path) -> None:
 def test_a_picture_that_is_no_png_is_refused_before_anything_is_computed(cine: Path, tmp_path: Path) -> None:
     with pytest.raises(WssegError, match="is written as PNG"):
         measure([cine], picture=tmp_path / "curve.pdf")
+
+
+def test_another_modality_is_refused_unless_forced(beat: NDArray[np.int16], tmp_path: Path) -> None:
+    folder, facts = write_cine(tmp_path / "ct", beat, Modality="CT"), tmp_path / "heart.json"
+    with pytest.raises(WssegError, match="Modality: the scan's is CT, heart reads MR"):
+        measure([folder], json_file=facts)
+    assert not facts.exists()
+    measure([folder], json_file=facts, force=True)
+    assert facts.exists()

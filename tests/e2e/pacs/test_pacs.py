@@ -137,8 +137,11 @@ def test_mr_and_ct_are_listed(server: Server, uids: dict[str, str]) -> None:
     assert listed["completed"] == 0
 
 
-def test_another_modality_than_the_model_reads_is_refused(server: Server, uids: dict[str, str]) -> None:
-    reply = server.infer("trio", f"image={uids['downwards']}&output=image")
+@pytest.mark.parametrize("task", ["trio", "scribbles", "points", "page"])
+def test_another_modality_than_the_model_reads_is_refused(task: str, server: Server, uids: dict[str, str]) -> None:
+    uid = uids["downwards"]
+    page = f"/annotate/api/scans/{uid}/prediction?model=trio"
+    reply = server.ask(page, "POST") if task == "page" else server.infer(task, f"image={uid}&output=image")
     assert reply.status == 400
     assert reply.detail.endswith(
         "Modality: the scan's is CT, trio reads MR FLAIR; it is segmented all the same with force"

@@ -139,9 +139,10 @@ def test_a_wrong_field_is_named(field: str, value: Any, part: str) -> None:
 
 
 def test_strokes() -> None:
-    strokes = parse(**PANEL, segment_with=["small", "other"]).strokes
+    asked = parse(**PANEL, segment_with=["small", "other"])
+    strokes = asked.strokes
     assert strokes is not None
-    assert (strokes.file, strokes.selected, strokes.segment_with) == (Path("/tmp/drawn.nrrd"), "tumor", "small")
+    assert (strokes.file, strokes.selected, asked.segment_with) == (Path("/tmp/drawn.nrrd"), "tumor", "small")
     assert strokes.values == StrokeValues(foreground=3, background=None)
     assert parse(**{**PANEL, "label": ""}).strokes is None
     assert parse(strokes={"label": "/etc/passwd"}).strokes is None

@@ -40,6 +40,7 @@ def measure(
     json_file: Annotated[Path | None, typer.Option("--json", help="The figures.")] = None,
     picture: Annotated[Path | None, typer.Option(help="Volumes over the beat, a PNG.")] = None,
     send: Annotated[str | None, typer.Option(help="DICOMweb address of an archive that gets SEG and SR.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Though DICOM says another modality or body part.")] = False,
 ) -> None:
     """Segment a heart over its beat; print volumes and ejection fractions.
 
@@ -63,7 +64,7 @@ def measure(
         raise WssegError(f"measure: {model} has no class that fills and empties, use one such as {HEART}")
     with bar("segmenting") as progress:
         results = [
-            segmenter(source.volume, progress=part_of(progress, index, len(sources)))
+            segmenter(source.volume, progress=part_of(progress, index, len(sources)), force=force)
             for index, source in enumerate(sources)
         ]
     volumes = [volumes_ml(result.mask, package.labels) for result in results]

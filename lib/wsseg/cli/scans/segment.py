@@ -59,7 +59,6 @@ def segment(
         from wsseg.images.formats.table import check_extension, check_hangs, write_mask
         from wsseg.images.scan import read_any, write_any
         from wsseg.images.volume import SliceGrid
-        from wsseg.inference.quality.headers import check_header
         from wsseg.inference.segmenter import Segmenter
         from wsseg.labels.tables import presence_of
         from wsseg.models.shelf import find_package
@@ -75,15 +74,13 @@ def segment(
         if file is not None and not file.parent.is_dir():
             raise WssegError(f"{file}: the folder {file.parent} does not exist")
     package = find_package(model)
-    if source.series and not force:
-        check_header(source.series.sources[0], package)
     known = None
     if presence is not None:
         axis = SliceGrid.of(source.volume, package.recipe.axis).stored_axis
         known = presence_of(source.case, presence, package.labels, source.volume.shape[axis], axis)
     segmenter = Segmenter(model, device)
     with bar("segmenting") as progress:
-        result = segmenter(source.volume, known, progress=progress, text=text, refuse=refuse)
+        result = segmenter(source.volume, known, progress=progress, text=text, refuse=refuse, force=force)
     write_any(out, result.mask, source, result.segments(package))
     if preview is not None:
         from wsseg.evaluation.preview import save_preview  # loads scikit-image

@@ -13,7 +13,7 @@ from pydicom import Dataset
 from wsseg.errors import NotFoundError, WssegError
 from wsseg.images.dicom.slice import Slice, read_header
 from wsseg.images.limits import check_size, check_spacing
-from wsseg.images.volume import LPS, Volume
+from wsseg.images.volume import LPS, Made, Volume
 
 UPRIGHT = 0.7
 """Least part of the step from slice to slice that leads out of their plane: a gantry tilted by 45 degrees."""
@@ -95,23 +95,28 @@ def _one_scan(uid: str, files: Sequence[tuple[Path, Dataset]], folder: Path) -> 
     affine[:3, 2] = _step(slices, folder)
     affine[:3, 3] = slices[0].position
     voxels = np.stack([s.pixels() for s in slices]).T
-    return DicomScan(Volume(voxels, LPS @ affine), uid, tuple(s.header for s in slices))
+    return DicomScan(Volume(voxels, LPS @ affine, made=_made(first.header)), uid, tuple(s.header for s in slices))
 
 
 def _may_be_dicom(path: Path) -> bool:
     return path.is_file() and not path.name.startswith(".") and path.name.upper() != "DICOMDIR"
 
 
-def first_header(folder: Path) -> Dataset:
-    """The header of one image of a folder that holds a series.
+def made_in(folder: Path) -> Made:
+    """How the series of a folder was made, of which the header of one image is read.
 
     Raises:
         WssegError: there is none.
     """
     for path in filter(_may_be_dicom, sorted(folder.rglob("*"))):
         if (header := read_header(path)) is not None:
-            return header
+            return _made(header)
     raise WssegError(f"{folder}: holds no DICOM image")
+
+
+def _made(header: Dataset) -> Made:
+    modality, body_part = (str(header.get(name) or "") for name in ("Modality", "BodyPartExamined"))
+    return Made(modality, body_part)
 
 
 def _one_series(paths: Sequence[Path], folder: Path) -> tuple[str, list[tuple[Path, Dataset]]]:

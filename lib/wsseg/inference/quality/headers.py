@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
 from wsseg.errors import WssegError
+from wsseg.images.volume import Made
 from wsseg.models.package import ModelPackage
-
-if TYPE_CHECKING:
-    from pydicom import Dataset
 
 _MODALITIES = "BI CR CT DX ES GM IVUS IO MG MR NM OCT OP OPT PT PX RF RG SM TG US XA XC"
 """DICOM's words for what makes images (PS3.3 C.7.3.1.1.1); others, as OT, say nothing."""
@@ -30,17 +27,17 @@ _REGIONS = {
 """Regions, and the words that DICOM and scanners have for what lies in them (PS3.16 annex L)."""
 
 
-def check_header(header: Dataset, package: ModelPackage) -> None:
+def check_made(made: Made, package: ModelPackage) -> None:
     """Refuse a scan of another modality or part of the body than the model reads, where header and model name both.
 
     Raises:
         WssegError: with what the header says.
     """
-    modality = str(header.get("Modality", "")).strip().upper()
+    modality = made.modality.strip().upper()
     reads = package.recipe.modality.split()[0].upper().rstrip(",")
     if {modality, reads} <= set(_MODALITIES.split()) and modality != reads:
         raise WssegError(_refusal("Modality", modality, package, package.recipe.modality))
-    part = str(header.get("BodyPartExamined", "")).strip().upper()
+    part = made.body_part.strip().upper()
     there, made_for = regions(part), regions(package.recipe.body_part)
     if there and made_for and not there & made_for:
         raise WssegError(_refusal("BodyPartExamined", part, package, package.recipe.body_part))

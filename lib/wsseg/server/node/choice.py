@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from pydicom import Dataset
-
 from wsseg.errors import WssegError
 from wsseg.images.dicom.series import DicomScan
-from wsseg.inference.quality.headers import check_header
+from wsseg.images.volume import Made
+from wsseg.inference.quality.headers import check_made
 from wsseg.models.shelf import find_package
 from wsseg.server.compute import Compute
 from wsseg.server.node.rules import Rules
@@ -24,11 +23,10 @@ def choose_model(rules: Rules, compute: Compute, device: str, scan: DicomScan) -
         WssegError: no rule names a model, the header speaks against all that are
             named, or the scan fits none of them.
     """
-    header = scan.sources[0]
-    named = rules.candidates(header)
+    named = rules.candidates(scan.sources[0])
     if not named:
         raise WssegError("no rule names a model for such a series")
-    possible = _possible(header, named)
+    possible = _possible(scan.volume.made or Made(), named)
     if len(possible) == 1 and named[possible[0]]:
         return possible[0]
     fits = {model: compute.fits(model, device, scan.volume) for model in possible}
@@ -42,12 +40,12 @@ def choose_model(rules: Rules, compute: Compute, device: str, scan: DicomScan) -
     raise WssegError(f"fits none of the models that rules name for such a series: {told}")
 
 
-def _possible(header: Dataset, models: Iterable[str]) -> list[str]:
+def _possible(made: Made, models: Iterable[str]) -> list[str]:
     """Models that read such a modality and part of the body, as far as the header says."""
     possible, refusals = [], []
     for model in models:
         try:
-            check_header(header, find_package(model))
+            check_made(made, find_package(model))
             possible.append(model)
         except WssegError as error:
             refusals.append(str(error))

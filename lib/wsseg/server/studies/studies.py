@@ -11,6 +11,7 @@ from wsseg.errors import NotFoundError, WssegError, naming
 from wsseg.files import is_plain
 from wsseg.images.formats.table import read_grid
 from wsseg.images.volume import SliceGrid, Volume
+from wsseg.inference.quality.headers import check_made
 from wsseg.labels.identity import ScanIdentity, content_of
 from wsseg.models.package import ModelPackage, Recipe
 from wsseg.server.studies.folder import ScanFolder
@@ -90,6 +91,18 @@ class Studies:
         other = f"{scan}: holds {kinds[grid.colour]}, the model reads {kinds[recipe.colour]}"
         slices = grid.shape[SliceGrid.of(grid, recipe.axis).stored_axis]
         return Look(slices, other if grid.colour != recipe.colour else None)
+
+    def check_made(self, scan: str, package: ModelPackage) -> None:
+        """Refuse a scan that came as DICOM and is kept as a volume, whose header speaks against a model.
+
+        Raises:
+            WssegError: see :func:`wsseg.inference.quality.headers.check_made`.
+        """
+        came = self.datastore.source(scan)
+        if came is not None and came.is_dir():
+            from wsseg.images.dicom.series import made_in  # DICOM's libraries are imported only when used
+
+            check_made(made_in(came), package)
 
     def identity(self, scan: str, default_axis: int = 2) -> ScanIdentity:
         """A scan as labels are kept of it; its voxels are read for that once.

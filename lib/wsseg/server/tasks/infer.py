@@ -20,7 +20,6 @@ from wsseg.images.formats.nrrd import NRRD, write_nrrd_mask
 from wsseg.images.scan import SEG, Scan, read_any, write_any
 from wsseg.images.segments import Segments
 from wsseg.images.volume import SliceGrid, Volume
-from wsseg.inference.quality.headers import check_header
 from wsseg.inference.result import Segmentation
 from wsseg.labels.space import UNKNOWN, Presence
 from wsseg.labels.values import Mark
@@ -67,6 +66,10 @@ class SegmentTask(InferTask):
         """Always: untrained packages never become a task."""
         return True
 
+    def segments_with(self, asked: InferRequest) -> ModelPackage:
+        """Its own model."""
+        return self.package
+
     def load(self) -> None:
         """Start reading the weights in the background."""
         self._compute.load(self.package.name, devices()[0])
@@ -82,10 +85,6 @@ class SegmentTask(InferTask):
             WssegError: the scan or a field of the request cannot be used.
         """
         times = [perf_counter()]
-        if source.series and not asked.force:
-            from wsseg.images.dicom.series import first_header  # DICOM's libraries are imported only when used
-
-            check_header(first_header(source.series), self.package)
         scan = read_any(source.path)
         if asked.extension == SEG and scan.series is None:
             raise WssegError(f"{source.path}: is not a DICOM series, a DICOM SEG can be written for one only")
@@ -97,7 +96,7 @@ class SegmentTask(InferTask):
             self._keep(asked, source.scan, presence)
         times.append(perf_counter())
         text = self._labels.text_for(self.package, source.scan, asked.text)
-        result = self._compute.segment(self.package.name, asked.device, scan.volume, presence, text)
+        result = self._compute.segment(self.package.name, asked.device, scan.volume, presence, text, asked.force)
         times.append(perf_counter())
         file = write_result(asked, result.mask, scan, result.segments(self.package))
         times.append(perf_counter())

@@ -11,6 +11,7 @@ from wsseg.errors import WssegError
 from wsseg.models.package import ModelPackage
 from wsseg.server.compute import Compute
 from wsseg.server.studies.labels import Labels
+from wsseg.server.tasks.request import InferRequest
 
 
 class OneClassTask(InferTask):
@@ -53,8 +54,13 @@ class OneClassTask(InferTask):
     def load(self) -> None:
         """Nothing: the weights are those of the other tasks."""
 
-    def _package(self, asked: str) -> ModelPackage:
-        name = asked or next(iter(self._packages))
+    def segments_with(self, asked: InferRequest) -> ModelPackage:
+        """The model that is named, or the first one.
+
+        Raises:
+            WssegError: there is none of that name.
+        """
+        name = asked.segment_with or next(iter(self._packages))
         if name not in self._packages:
             raise WssegError(f'segment_with: "{name}" is unknown, use one of: {", ".join(self._packages)}')
         return self._packages[name]

@@ -56,7 +56,7 @@ class PointsTask(OneClassTask):
         """
         if asked.extension == SEG:
             raise WssegError("points: the answer is no DICOM SEG, ask for .nrrd or .nii.gz")
-        package = self._package(asked.segment_with)
+        package = self.segments_with(asked)
         if asked.segment not in package.labels.names:
             known = ", ".join(package.labels.names)
             raise WssegError(f'label: "{asked.segment}" is no class of {package.name}, name the segment {known}')
@@ -76,7 +76,9 @@ class PointsTask(OneClassTask):
         )
         text = self._labels.text_for(package, source.scan, asked.text)
         name = state(source.path)
-        _, result = self._compute.respect(package.name, asked.device, name, lambda: scan.volume, drawn, text)
+        _, result = self._compute.respect(
+            package.name, asked.device, name, lambda: scan.volume, drawn, text, force=asked.force
+        )
         marked = result.mask.voxels == package.labels.value(asked.segment)
         file = write_result(asked, scan.volume.like(marked.astype(np.uint8)), scan, package.segments)
         return file, {"label_names": {asked.segment: 1}, "model": package.name}

@@ -79,7 +79,6 @@ class Strokes(_Asked):
         file: all segments in one mask, as uploaded.
         selected: name of the class that foreground strokes are of.
         values: of the strokes in the file.
-        segment_with: name of a model; "" for the first one.
     """
 
     file: Path = Field(alias="label")
@@ -87,7 +86,6 @@ class Strokes(_Asked):
     values: Annotated[StrokeValues, BeforeValidator(stroke_values)] = Field(
         None, alias="label_info", validate_default=True
     )
-    segment_with: Annotated[str, BeforeValidator(lambda option: chosen(option) or "")] = ""
 
 
 class InferRequest(_Asked):
@@ -110,7 +108,7 @@ class InferRequest(_Asked):
         strokes: None where none were sent.
         segment: name of the class that points are of.
         foreground, background: points in it and outside of it, in voxels of the stored scan.
-        segment_with: name of the model that respects them; "" for the first one.
+        segment_with: name of the model that respects points or strokes; "" for the first one.
     """
 
     model: str
@@ -156,12 +154,10 @@ class Source:
     Attributes:
         path: a file, or a folder of one DICOM series.
         scan: its id in the studies, "" for one that was uploaded.
-        series: the folder of its DICOM files, where it came from an archive.
     """
 
     path: Path
     scan: str
-    series: Path | None = None
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,7 @@ class ScribblesTask(OneClassTask):
             raise WssegError("scribbles: the answer is no DICOM SEG, ask for .nrrd or .nii.gz")
         if asked.strokes is None:
             raise WssegError("scribbles: the strokes are missing, send them as the file label")
-        package = self._package(asked.strokes.segment_with)
+        package = self.segments_with(asked)
         value = _value(asked.strokes.selected, package.labels)
         scan = read_any(source.path)
         strokes = _stored(read_drawn(asked.strokes.file, scan.volume, source.scan), asked.strokes.values, value)
@@ -78,6 +78,7 @@ class ScribblesTask(OneClassTask):
                 self._labels.drawn(source.scan, package),
                 text,
                 presence,
+                force=asked.force,
             )
             marked = result.mask.voxels == value
         file = write_result(asked, scan.volume.like(marked.astype(np.uint8)), scan, package.segments)

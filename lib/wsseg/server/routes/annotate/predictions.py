@@ -78,25 +78,27 @@ _masks = _Masks()
 
 
 class _Prompted(Body):
-    """Drawings for once, beside those that are kept."""
+    """Drawings for once, beside those that are kept; ``force`` is that of :class:`InferRequest`."""
 
     drawings: list[GivenDrawing] = Field(default=[], max_length=10_000)
+    force: bool = False
 
 
 @router.post("/prediction", summary="What a model says of a scan")
 async def predict(app: App, scan: str, model: str, given: _Prompted | None = None) -> dict[str, Any]:
     """Segment a scan, respecting all that is drawn on it, and keep the mask for :func:`overlay` and :func:`mask`."""
-    prompted = given.drawings if given else []
-    return await run_sync(_predict, app, scan, app.package(model), prompted, limiter=scans_in_memory)
+    return await run_sync(_predict, app, scan, app.package(model), given or _Prompted(), limiter=scans_in_memory)
 
 
-def _predict(app: WssegApp, scan: str, package: ModelPackage, prompted: list[GivenDrawing]) -> dict[str, Any]:
+def _predict(app: WssegApp, scan: str, package: ModelPackage, given: _Prompted) -> dict[str, Any]:
     if not package.trained:
         raise WssegError(f"{package.name} is not trained yet, label some scans and train it")
     path = app.weak_labels.studies.path(scan)
+    if not given.force:
+        app.weak_labels.studies.check_made(scan, package)
     text = app.weak_labels.text_for(package, scan)
     axis = app.weak_labels.identity(scan, package.recipe.axis).axis
-    drawn = app.weak_labels.drawn(scan, package, [given.drawing(package, axis) for given in prompted])
+    drawn = app.weak_labels.drawn(scan, package, [each.drawing(package, axis) for each in given.drawings])
     marked = app.weak_labels.read(scan, package).presence
     with naming(path, scan):
         version, result = app.compute.respect(
