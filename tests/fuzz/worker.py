@@ -7,6 +7,7 @@ import signal
 import sys
 import tempfile
 import traceback
+import warnings
 from pathlib import Path
 
 import psutil
@@ -53,6 +54,7 @@ def _peak_kb() -> int:
 
 
 def _outcome(look: Look, path: Path, expected: bytes, header: bool) -> str:
+    warnings.simplefilter("error", RuntimeWarning)  # numpy's: a number was made of what is none
     signal.alarm(SECONDS)  # ends this process, whatever native code it is in, unless the way has a handler
     try:
         found = look(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import struct
 from collections.abc import Callable
@@ -135,6 +136,23 @@ def test_refused_in_a_sentence(name: str, tmp_path: Path) -> None:
         read_scan(path)
     assert str(caught.value).startswith(f"{path}: ")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+@pytest.mark.parametrize("at", [76, PIXDIM, 108, 112, 116, 124, 256, 268, SROW, SROW + 36, 352])
+@pytest.mark.parametrize("code", [0, 1])
+def test_a_nan_that_signals_is_refused_where_it_counts_and_makes_no_noise(at: int, code: int, tmp_path: Path) -> None:
+    path = tmp_path / "scan.nii"
+    raw = bytearray(nifti((CODES, "h", (1 - code, code))))
+    raw[at : at + 4] = b"\x01\0\xa0\x7f"
+    if at == 352:
+        struct.pack_into("<hh", raw, 70, 16, 32)  # of float32
+        raw += bytes(len(raw) - 352)
+    path.write_bytes(raw)
+    with contextlib.suppress(WssegError):
+        scan = read_scan(path)
+        assert np.isfinite(scan.affine).all()
+        assert np.array_equal(scan.voxels, VOXELS)
 
 
 ALIKE: dict[str, tuple[str, bytes]] = {

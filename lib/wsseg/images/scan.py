@@ -56,7 +56,7 @@ def read_scan(path: Path) -> Volume:
 
 def check_scan(volume: Volume, source: object) -> None:
     """Refuse voxels that no method can segment: not finite as float32, at its limits, or constant."""
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         low, high = np.float32(volume.voxels.min()), np.float32(volume.voxels.max())
     if not np.isfinite([low, high]).all():
         raise WssegError(f"{source}: holds NaN or infinite voxels")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import socket
 import threading
@@ -281,10 +282,21 @@ def test_a_request_without_end_is_cut_off(app: FastAPI, length: str) -> None:
         b"content-length: 9\r\n\r\ntok",
         b"GET /login HTTP/1.1\r\nhost: a\r\n\r\n",
         b"GET /login HTTP/1.1\r\nhost: a\r\n\r\nGET /lo",
+        b"POST /nothing HTTP/1.1\r\nhost: a\r\ncontent-length: 999999\r\n\r\n",
+        b"POST /login HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n5\r\ntok",
+        b"GET /login HTTP/1.1\r\nhost: a\r\ncontent-length: 999999\r\n\r\n",
+        b"GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n"
+        b"sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
     ],
-    ids=["nothing", "part of a line", "part of a head", "part of a body", "no second request", "part of a second"],
+    ids=[
+        *("nothing", "part of a line", "part of a head", "part of a body", "no second request", "part of a second"),
+        *("a body that nobody reads", "part of a chunk", "a body of a GET", "a websocket"),
+    ],
 )
-def test_connections_that_wait_come_to_an_end(app: FastAPI, sent: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("dripping", [False, True])
+def test_connections_that_wait_come_to_an_end(
+    app: FastAPI, sent: bytes, dripping: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(patience, "REQUEST_SECONDS", 0.5)
     monkeypatch.setattr(limits, "START_SECONDS", 0.5)
     app.add_middleware(SizeLimit, max_upload_mb=1)
@@ -297,15 +309,30 @@ def test_connections_that_wait_come_to_an_end(app: FastAPI, sent: bytes, monkeyp
         try:
             with socket.create_connection(listening.getsockname(), timeout=20) as client:
                 client.sendall(sent)
-                answer = b""
-                while piece := client.recv(1 << 16):
-                    answer += piece
+                answer = _until_closed(client, dripping)
         finally:
             server.should_exit = True
             thread.join()
-    if b"content-length: 9" in sent:
+    if b"content-length: 9\r" in sent:
         assert b" 408 " in answer
         assert b"slower than 4 KB a second" in answer
+
+
+def _until_closed(client: socket.socket, dripping: bool) -> bytes:
+    """All that comes until the other side closes, a byte being sent every now and then."""
+    answer, end = b"", time.monotonic() + 20
+    client.settimeout(0.1 if dripping else 20)
+    while time.monotonic() < end:
+        try:
+            if not (piece := client.recv(1 << 16)):
+                return answer
+            answer += piece
+        except TimeoutError:
+            with contextlib.suppress(OSError):
+                client.sendall(b"x")
+        except ConnectionResetError:  # closed, with a byte of ours unread
+            return answer
+    raise AssertionError(f"not closed, answered {answer!r}")
 
 
 def send_without_end(client: socket.socket) -> None:

@@ -155,6 +155,7 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
         yield stream
 
 
+@np.errstate(invalid="ignore")  # a NaN that signals makes numpy warn wherever it is copied; one that counts is refused
 def _read_header(stream: BinaryIO, path: Path) -> nib.Nifti1Header:
     """The header at the beginning of a file, in its own byte order, of a kind that can be read."""
     start = stream.read(4)
@@ -208,6 +209,7 @@ def _scaling(header: nib.Nifti1Header, path: Path) -> tuple[float, float]:
     return slope, intercept
 
 
+@np.errstate(invalid="ignore")
 def _affine(header: nib.Nifti1Header, path: Path, sizes_from_pixdim: bool = False) -> NDArray[np.float64]:
     """Voxel index to millimetres, by the sform where there is one, else by the qform, else by ``pixdim`` alone."""
     unit = int(header["xyzt_units"]) & 7
