@@ -1,6 +1,6 @@
 """A server's trainer killed with SIGKILL: at any moment, and at the very switch to a new version.
 
-    python benchmarks/kills.py [--anywhere 50] [--switch 10] [--seed 0]
+    python benchmarks/kills.py [--anywhere 50] [--switch 10] [--seed 0] [--rows kills.jsonl]
 
 A small CAM is trained on two synthetic heads by the jobs that `wsseg serve`
 runs, in a work directory of its own. After every kill the model in use must
@@ -14,14 +14,17 @@ switch
     A job of two steps each time, killed as its new version appears on disk: as
     a draft, under its name, while CURRENT is written, once it is replaced. The
     job must then end with that one version in use, trained once. A moment that
-    was missed is told, and is no kill.
+    was missed, as it lasts a thousandth of a second, is told and tried again.
 
-Exits with 1 where anything is otherwise, or takes longer than five minutes, which only a busy machine needs.
+Every kill is a row of a file as soon as it is over; the same command does what
+is missing there, and tells of all rows. Exits with 1 where anything is
+otherwise, or takes longer than five minutes, which only a busy machine needs.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import random
 import shutil
@@ -31,7 +34,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -66,19 +69,48 @@ class TooSlowError(WssegError):
     """Something did not happen in time."""
 
 
+TRIES = 5
+"""For a moment at the switch."""
+
+
 @dataclass
-class Tally:
-    """What the kills did.
+class Kill:
+    """What one kill did.
 
     Attributes:
-        seconds: from each kill until the next trainer trains, or until the job has ended.
+        part: "anywhere" or "switch".
+        number: in its part, from 0.
+        moment: one of ``MOMENTS`` and which version was in use then; "" anywhere.
+        missed: how often the moment had passed before the kill.
+        seconds: until the next trainer trained, or until the job had ended; None where nothing was killed.
         wrong: one sentence each.
-        moments: how often each of ``MOMENTS`` was met.
     """
 
-    seconds: list[float] = field(default_factory=list)
+    part: str
+    number: int
+    moment: str = ""
+    missed: int = 0
+    seconds: float | None = None
     wrong: list[str] = field(default_factory=list)
-    moments: list[str] = field(default_factory=list)
+
+
+class Rows:
+    """The kills that are over, one line each of a file that may hold some already."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        lines = file.read_text().splitlines() if file.exists() else []
+        self.kills = [Kill(**json.loads(line)) for line in lines]
+
+    def missing(self, part: str, count: int) -> list[int]:
+        """Numbers of the kills of a part that are to be done."""
+        return sorted(set(range(count)) - {kill.number for kill in self.kills if kill.part == part})
+
+    def add(self, kill: Kill) -> None:
+        """Keep one."""
+        self.kills.append(kill)
+        with self._file.open("a") as file:
+            file.write(json.dumps(asdict(kill)) + "\n")
 
 
 class Bench:
@@ -104,13 +136,13 @@ class Bench:
             raise TooSlowError("there is no trainer to kill")
         os.kill(pid, signal.SIGKILL)
 
-    def look(self, tally: Tally) -> str:
+    def look(self, kill: Kill) -> str:
         """The version in use, which must load and segment as it did before."""
         package = find_package(MODEL)
         version = package.metadata.version
         mask = Segmenter(str(package.folder), "cpu")(self.scan).mask.voxels
         if not np.array_equal(self.masks.setdefault(version, mask), mask):
-            tally.wrong.append(f"{version} segments otherwise than before")
+            kill.wrong.append(f"{version} segments otherwise than before")
         return version
 
     def trains(self) -> bool:
@@ -164,9 +196,8 @@ def wait_for(what: str, condition: Callable[[], object], every: float = 0.02) ->
         time.sleep(every)
 
 
-def kill_anywhere(bench: Bench, kills: int, chance: random.Random) -> Tally:
+def kill_anywhere(bench: Bench, numbers: list[int], seed: int, rows: Rows) -> None:
     """One job killed many times: in every fifth trainer while it starts, else while it trains."""
-    tally = Tally()
     bench.jobs.start(MODEL, {"steps": "1000000"})
     job = bench.jobs.newest()
     plan = job.plan() if job else None
@@ -174,49 +205,50 @@ def kill_anywhere(bench: Bench, kills: int, chance: random.Random) -> Tally:
         raise TooSlowError("there is no job")
     job.write_plan(replace(plan, save_every=0.0))
     wait_for("the first step", lambda: bench.step() > 0)
-    for number in range(kills):
-        reached = bench.step()
+    for number in numbers:
+        kill, reached = Kill("anywhere", number), bench.step()
         if number % 5 != 4:
             wait_for("the next step", partial(bench.is_past, reached))
-        time.sleep(chance.uniform(0, 1))
+        time.sleep(random.Random(f"{seed} {number}").uniform(0, 1))
         bench.kill()
         began = time.monotonic()
         saved = bench.saved()
-        bench.look(tally)
+        bench.look(kill)
         told = bench.jobs.progress()  # by the trainer that was killed, until the next one tells its own
         wait_for("the next trainer", partial(bench.goes_on, told))
-        tally.seconds.append(time.monotonic() - began)
+        kill.seconds = time.monotonic() - began
         if bench.step() < saved:
-            tally.wrong.append(f"kill {number}: at step {bench.step()} after a checkpoint at {saved}")
+            kill.wrong.append(f"at step {bench.step()} after a checkpoint at {saved}")
+        rows.add(kill)
     bench.jobs.cancel()
     bench.jobs.wait()
-    return tally
 
 
-def kill_at_the_switch(bench: Bench, kills: int) -> Tally:
-    """A job each time, killed as its version appears."""
-    tally = Tally()
-    for number in range(kills):
-        before = bench.look(tally)
+def kill_at_the_switch(bench: Bench, number: int) -> Kill:
+    """A job killed as its version appears, or another one where it was quicker."""
+    moment = MOMENTS[number % len(MOMENTS)]
+    kill = Kill("switch", number, moment)
+    while kill.missed < TRIES:
+        before = bench.look(kill)
         there = {version.version for version in versions(MODEL)}
         bench.jobs.start(MODEL, {"steps": "2"})
-        moment = MOMENTS[number % len(MOMENTS)]
         wait_for(moment, partial(_is_at_or_past, bench, moment, there, before), every=0)
-        if not bench.jobs.running():  # the moment is a thousandth of a second, and a busy machine looks away
-            bench.jobs.wait()
-            tally.moments.append(f"{moment}: missed")
-            continue
-        bench.kill()
-        began = time.monotonic()
-        in_use = bench.look(tally)
-        tally.moments.append(f"{moment}: {'old' if in_use == before else 'new'} in use")
-        wait_for("the end of the job", lambda: not bench.jobs.running())
-        progress = bench.jobs.wait()
-        tally.seconds.append(time.monotonic() - began)
-        made = {version.version for version in versions(MODEL)} - there
-        if progress.phase != "done" or len(made) != 1 or bench.look(tally) != _rightful(min(made), before):
-            tally.wrong.append(f"{moment}: {progress.phase}, {progress.message}; made {sorted(made)}")
-    return tally
+        if bench.jobs.running():
+            break
+        bench.jobs.wait()
+        kill.missed += 1
+    else:
+        return kill
+    bench.kill()
+    began = time.monotonic()
+    kill.moment += f", {'old' if bench.look(kill) == before else 'new'} in use"
+    wait_for("the end of the job", lambda: not bench.jobs.running())
+    progress = bench.jobs.wait()
+    kill.seconds = time.monotonic() - began
+    made = {version.version for version in versions(MODEL)} - there
+    if progress.phase != "done" or len(made) != 1 or bench.look(kill) != _rightful(min(made), before):
+        kill.wrong.append(f"{progress.phase}, {progress.message}; made {sorted(made)}")
+    return kill
 
 
 def _rightful(made: str, before: str) -> str:
@@ -241,15 +273,20 @@ def _is_at(moment: str, there: set[str], before: str) -> bool:
     return (folder / "CURRENT").read_text().strip() != before
 
 
-def _report(name: str, kills: int, tally: Tally) -> None:
-    told = f"{name}: {kills} kills, {len(tally.wrong)} wrong"
-    if tally.seconds:
-        told += f", goes on after {statistics.median(tally.seconds):.1f} s, at most {max(tally.seconds):.1f} s"
+def _report(name: str, kills: list[Kill]) -> None:
+    seconds = [kill.seconds for kill in kills if kill.seconds is not None]
+    told = f"{name}: {len(seconds)} kills, {sum(bool(kill.wrong) for kill in kills)} wrong"
+    if seconds:
+        told += f", goes on after {statistics.median(seconds):.1f} s, at most {max(seconds):.1f} s"
+    if missed := sum(kill.missed for kill in kills):
+        told += f"; {missed} more came too late"
     print(told)
-    for moment in sorted(set(tally.moments)):
-        print(f"  {moment}, {tally.moments.count(moment)} times")
-    for sentence in tally.wrong:
-        print(f"  wrong: {sentence}")
+    moments = [kill.moment for kill in kills if kill.moment]
+    for moment in sorted(set(moments)):
+        print(f"  {moment}, {moments.count(moment)} times")
+    for kill in kills:
+        for sentence in kill.wrong:
+            print(f"  wrong, kill {kill.number}: {sentence}")
 
 
 def main() -> None:
@@ -257,22 +294,26 @@ def main() -> None:
     parser.add_argument("--anywhere", type=int, default=50)
     parser.add_argument("--switch", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
-    arguments = parser.parse_args()
+    parser.add_argument("--rows", type=Path, default=Path("kills.jsonl"))
+    asked = parser.parse_args()
+    rows = Rows(asked.rows)
     with tempfile.TemporaryDirectory() as folder:
         os.environ["WSSEG_HOME"] = folder
         bench = Bench(Path(folder))
         try:
-            anywhere = kill_anywhere(bench, arguments.anywhere, random.Random(arguments.seed))
-            switch = kill_at_the_switch(bench, arguments.switch)
+            if anywhere := rows.missing("anywhere", asked.anywhere):
+                kill_anywhere(bench, anywhere, asked.seed, rows)
+            for number in rows.missing("switch", asked.switch):
+                rows.add(kill_at_the_switch(bench, number))
             left = [str(path) for path in home().rglob(".*")]
         finally:
             bench.jobs.cancel()
             bench.jobs.wait()
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
-    _report("anywhere", arguments.anywhere, anywhere)
-    _report("at the switch", arguments.switch, switch)
+    _report("anywhere", [kill for kill in rows.kills if kill.part == "anywhere"])
+    _report("at the switch", [kill for kill in rows.kills if kill.part == "switch"])
     print(f"half-written files left: {len(left)}")
-    sys.exit(1 if anywhere.wrong or switch.wrong else 0)
+    sys.exit(1 if any(kill.wrong for kill in rows.kills) else 0)
 
 
 if __name__ == "__main__":

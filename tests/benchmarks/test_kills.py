@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -11,17 +12,20 @@ from conftest import REPOSITORY
 
 @pytest.mark.long
 def test_a_trainer_killed_goes_on_and_no_model_is_half_there(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     monkeypatch.syspath_prepend(REPOSITORY / "benchmarks")
     import kills
 
     monkeypatch.setenv("WSSEG_HOME", "")  # put back when the test ends
-    monkeypatch.setattr(sys, "argv", ["kills.py", "--anywhere", "1", "--switch", "1"])
-    with pytest.raises(SystemExit) as ended:
-        kills.main()
-    told = capsys.readouterr().out
-    assert ended.value.code == 0, told
-    assert "anywhere: 1 kills, 0 wrong" in told
-    assert "at the switch: 1 kills, 0 wrong" in told
-    assert "half-written files left: 0" in told
+    rows = tmp_path / "kills.jsonl"
+    monkeypatch.setattr(sys, "argv", ["kills.py", "--anywhere", "1", "--switch", "1", "--rows", str(rows)])
+    for _ in range(2):  # the second time all is there
+        with pytest.raises(SystemExit) as ended:
+            kills.main()
+        told = capsys.readouterr().out
+        assert ended.value.code == 0, told
+        assert "anywhere: 1 kills, 0 wrong" in told
+        assert "at the switch: 1 kills, 0 wrong" in told
+        assert "half-written files left: 0" in told
+        assert len(rows.read_text().splitlines()) == 2

@@ -84,7 +84,7 @@ REFUSED: dict[str, tuple[str, bytes, str]] = {
         nifti((CODES, "h", (1, 1)), (SROW, "f", (-2, 0, 0, 0, 0, 2, 0, 0, 0, 0, 5, 0))),
         "contradicts itself, sform and qform",
     ),
-    "a checksum that is wrong": ("nii.gz", gzip.compress(nifti())[:-8] + bytes(8), "CRC"),
+    "a checksum that is wrong": ("nii.gz", gzip.compress(nifti())[:-8] + bytes(8), "incorrect data check"),
     "a checksum that is missing": ("nii.gz", gzip.compress(nifti())[:-8], "damaged or cut off"),
     "packed data that go on": ("nii.gz", gzip.compress(nifti(tail=bytes(1 << 20))), "its header is wrong"),
     "a second packed file": ("nii.gz", gzip.compress(nifti()) * 2, "its header is wrong"),

@@ -1,15 +1,18 @@
-"""How large a scan may be, told by its header before anything of it is read; data that say otherwise are refused."""
+"""How large a scan may be, told by its header before anything of it is read; data that say otherwise are refused.
+
+Nor may a small file keep a library busy for minutes: in how many parts it may be has bounds too.
+"""
 
 from __future__ import annotations
 
-import gzip
+import io
 import math
 import os
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import TYPE_CHECKING, BinaryIO
 
 from wsseg.errors import WssegError
 
@@ -27,6 +30,18 @@ NEAREST_MM, FARTHEST_MM = 0.01, 100.0
 """Between two voxels; beyond, a header is wrong, or meant for no patient."""
 
 _CHUNK = 1 << 20
+
+_PACKED = 1 << 16
+"""Bytes that are unpacked at a time: behind the end of a member the rest of them is copied."""
+
+_GZIP = 31
+"""To zlib: a gzip member, its header and checksum included."""
+
+MOST_MEMBERS = 100_000
+"""Of a gzip file; bgzip makes one of each 64 KB."""
+
+FREE_READS, BYTES_A_READ = 30_000, 1024
+"""A file is read in at most so many pieces, and one more for each so many bytes: empty ones take as long as others."""
 
 
 def max_scan_gb() -> float:
@@ -98,10 +113,97 @@ def unpacked(file: BinaryIO, path: Path) -> Iterator[BinaryIO]:
         WssegError: gzip finds it damaged.
     """
     try:
-        with gzip.GzipFile(fileobj=file) as stream:
-            yield cast(BinaryIO, stream)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        with io.BufferedReader(_Members(file, path), _CHUNK) as stream:
+            yield stream
+    except (EOFError, zlib.error) as error:
         raise WssegError(f"{path}: cannot be read as an image, its gzip is damaged or cut off ({error})") from error
+
+
+class _Members(io.RawIOBase):
+    """What the members of a gzip file hold, one after the other, each checked by zlib at its end.
+
+    Python's own reader goes through headers byte by byte: a file name of 100 MB takes it a minute.
+    """
+
+    def __init__(self, file: BinaryIO, path: Path) -> None:
+        self._file = file
+        self._path = path
+        self._member = zlib.decompressobj(_GZIP)
+        self._waiting = b""
+        self._members = 1
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # what BufferedReader gives
+        """Unpack some bytes.
+
+        Raises:
+            EOFError: a member is cut off.
+            zlib.error: one is damaged.
+            WssegError: there are too many.
+        """
+        while True:
+            if self._member.eof and not self._begin():
+                return 0
+            packed = self._member.unconsumed_tail or self._waiting or self._file.read(_PACKED)
+            self._waiting = b""
+            if not packed:
+                raise EOFError("its end is missing")
+            part = self._member.decompress(packed, len(buffer))
+            if part:
+                buffer[: len(part)] = part
+                return len(part)
+
+    def _begin(self) -> bool:
+        """The next member, behind zeros that may pad the last one; False where there is none."""
+        rest = self._member.unused_data.lstrip(b"\0")
+        while not rest and (more := self._file.read(_PACKED)):
+            rest = more.lstrip(b"\0")
+        if not rest:
+            return False
+        self._members += 1
+        if self._members > MOST_MEMBERS:
+            raise WssegError(f"{self._path}: is packed in more than {MOST_MEMBERS} parts, pack it anew")
+        self._member, self._waiting = zlib.decompressobj(_GZIP), rest
+        return True
+
+
+class CountedReads(io.BufferedReader):
+    """Bytes for a library that walks through all parts that they claim to have, however many and small.
+
+    Args:
+        raw: a file, or bytes.
+        path: for the error's sentence.
+        size: of all bytes.
+    """
+
+    def __init__(self, raw: io.FileIO | io.BytesIO, path: Path, size: int) -> None:
+        super().__init__(raw)
+        self._path = path
+        self._left = FREE_READS + size // BYTES_A_READ
+
+    @classmethod
+    def of(cls, path: Path) -> CountedReads:
+        """A file.
+
+        Raises:
+            OSError: it cannot be read.
+        """
+        file = io.FileIO(str(path))
+        return cls(file, path, os.fstat(file.fileno()).st_size)
+
+    def read(self, size: int | None = -1) -> bytes:
+        """As any file.
+
+        Raises:
+            WssegError: often enough.
+        """
+        self._left -= 1
+        if self._left < 0:
+            raise WssegError(f"{self._path}: is in more parts than a scan has, it may be damaged")
+        return super().read(size)
 
 
 def skip(stream: BinaryIO, count: int, path: Path) -> None:

@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +16,14 @@ import SimpleITK as sitk  # noqa: N813  (its own documentation's name)
 from numpy.typing import NDArray
 from pydicom import Dataset, dcmread
 from pydicom.dataelem import RawDataElement
-from pydicom.filereader import read_file_meta_info
+from pydicom.dataset import FileDataset, FileMetaDataset
+from pydicom.filereader import read_dataset, read_preamble
 from pydicom.multival import MultiValue
 from pydicom.tag import Tag
-from pydicom.uid import UID, ImplicitVRLittleEndian
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from wsseg.errors import WssegError
-from wsseg.images.limits import check_size, check_spacing
+from wsseg.images.limits import CountedReads, check_size, check_spacing
 
 _FIRST_GROUPS = (b"\x02\0", b"\x08\0")
 """How a file begins that has no preamble: with its meta information or with its first attributes."""
@@ -30,6 +32,9 @@ _PIXEL_DATA = Tag("PixelData")
 
 _UNDEFINED_LENGTH = 0xFFFFFFFF
 """Of a value that ends with a delimiter, as compressed pixels do."""
+
+_DESCRIBING, _LONGEST = 0x28, 4 << 20
+"""The last group of attributes that are read here, and the most bytes that one of them may have."""
 
 _DAMAGED = "{}: is not a whole DICOM file, it may be damaged or cut off"
 
@@ -101,32 +106,44 @@ def read_header(path: Path) -> Dataset | None:
             if cut_off or (start and path.suffix.lower() == ".dcm"):
                 raise WssegError(_DAMAGED.format(path))
             return None
-        _check_deflated(path, bare)
-        header = dcmread(path, defer_size=4096, force=bare)  # longer values, pixels above all, stay on disk
+        header = _parsed(path, bare)
         kinds = (header.file_meta.get("MediaStorageSOPClassUID"), header.get("SOPClassUID"))
         is_image = any("Image Storage" in UID(kind).name for kind in kinds if kind)
         if header and not is_image:  # cut off before the header, any file has no kind
             return None
-        if _is_cut_off(path, header):
+        if _is_cut_off(path, header) or _is_overlong(header):
             raise WssegError(_DAMAGED.format(path))
         if not re.fullmatch(r"[0-9.]{1,64}", str(header.get("SeriesInstanceUID"))):
             raise WssegError(f"{path}: SeriesInstanceUID is missing or no UID, so its series is not known")
     return header
 
 
-def _check_deflated(path: Path, bare: bool) -> None:
-    """Refuse a deflated file that unpacks to more than a scan may be; pydicom unpacks it whole."""
-    if bare:
-        return
-    meta = read_file_meta_info(path)
-    if not UID(meta.get("TransferSyntaxUID", "")).is_transfer_syntax or not UID(meta.TransferSyntaxUID).is_deflated:
-        return
-    with path.open("rb") as file:
-        file.seek(132 + 12 + int(meta.FileMetaInformationGroupLength))
-        unpacking, size = zlib.decompressobj(-zlib.MAX_WBITS), 0
-        while packed := unpacking.unconsumed_tail or file.read(1 << 16):
-            size += len(unpacking.decompress(packed, 1 << 20))
-            check_size((size // 4,), 4, path)
+def _parsed(path: Path, bare: bool) -> FileDataset:
+    """All attributes of a file, undecoded; longer values, pixels above all, stay on disk."""
+    with CountedReads.of(path) as file:
+        if not bare:
+            preamble = read_preamble(file, False)
+            meta = FileMetaDataset(read_dataset(file, False, True, stop_when=lambda tag, *_: tag.group != 2))
+            if meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
+                unpacked = _inflated(file, path)
+                counted = CountedReads(BytesIO(unpacked), path, len(unpacked))
+                return FileDataset(str(path), read_dataset(counted, False, True), preamble, meta, False, True)
+        file.seek(0)
+        return dcmread(file, defer_size=4096, force=bare)
+
+
+def _inflated(file: CountedReads, path: Path) -> bytes:
+    """The rest of a deflated file, which pydicom would unpack whatever it holds.
+
+    Raises:
+        WssegError: it is more than a scan may be.
+        zlib.error: it is damaged.
+    """
+    unpacking, found = zlib.decompressobj(-zlib.MAX_WBITS), bytearray()
+    while not unpacking.eof and (packed := unpacking.unconsumed_tail or file.read(1 << 16)):
+        found += unpacking.decompress(packed, 1 << 20)
+        check_size((len(found) // 4,), 4, path)
+    return bytes(found)
 
 
 def _is_cut_off(path: Path, header: Dataset) -> bool:
@@ -136,6 +153,12 @@ def _is_cut_off(path: Path, header: Dataset) -> bool:
     size = path.stat().st_size
     raw = (element for element in header.values() if isinstance(element, RawDataElement))
     return any(e.length != _UNDEFINED_LENGTH and e.value_tell + e.length > size for e in raw)
+
+
+def _is_overlong(header: Dataset) -> bool:
+    """Whether what describes an image is megabytes; read as the many values that it may hold, it would be gigabytes."""
+    raw = (element for element in header.values() if isinstance(element, RawDataElement))
+    return any(e.tag.group <= _DESCRIBING and e.length > _LONGEST and e.length != _UNDEFINED_LENGTH for e in raw)
 
 
 @contextmanager

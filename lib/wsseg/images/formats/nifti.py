@@ -40,6 +40,9 @@ _TURNED = 0.02
 _KINDS = {348: nib.Nifti1Header, 540: nib.Nifti2Header}
 """A header by its length, which is the first number in it."""
 
+_FARTHEST_BYTE = 1 << 26
+"""That voxels may begin at: what is before them is unpacked too."""
+
 _MM = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
 """Millimetres of NIfTI's units: unknown, which people mean as millimetres, metre, millimetre, micron."""
 
@@ -182,8 +185,8 @@ def _read_header(stream: BinaryIO, path: Path) -> nib.Nifti1Header:
     if int(header["bitpix"]) != 8 * kind.itemsize:
         raise WssegError(f"{path}: bitpix is {header['bitpix']}, its datatype {kind.name} has {8 * kind.itemsize}")
     offset = float(header["vox_offset"])
-    if not (offset.is_integer() and length + 4 <= offset < 2**31):
-        raise WssegError(f"{path}: vox_offset is {offset:g}, voxels begin at byte {length + 4} or later")
+    if not (offset.is_integer() and length + 4 <= offset <= _FARTHEST_BYTE):
+        raise WssegError(f"{path}: vox_offset is {offset:g}, voxels begin at byte {length + 4} to {_FARTHEST_BYTE}")
     header["pixdim"][1:4] = np.abs(header["pixdim"][1:4])  # old writers told directions by signs
     if header["pixdim"][0] == 0:  # which is 1 by NIfTI's rules
         header["pixdim"][0] = 1

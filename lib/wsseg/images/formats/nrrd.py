@@ -41,6 +41,8 @@ _TYPES = {
 }
 _KINDS = {name: kind for kind, names in _TYPES.items() for name in names.split(", ")}
 
+_NUMBER = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]{1,5})?")
+
 _SPACES = {
     **dict.fromkeys(("right-anterior-superior", "ras"), (1.0, 1.0)),
     **dict.fromkeys(("left-anterior-superior", "las"), (-1.0, 1.0)),
@@ -247,10 +249,8 @@ def _vector_of(text: str, field: str, path: Path) -> NDArray[np.float64]:
 
 
 def _number(text: str, field: str, path: Path) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
+    # Python reads 1_0 and digits of other scripts too, other readers do not.
+    number = float(text) if _NUMBER.fullmatch(text.strip()) else math.nan
     if not math.isfinite(number):
         raise WssegError(f"{path}: {field} holds {text[:40]!r}, expected a number")
     return number

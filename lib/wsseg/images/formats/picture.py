@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import logging
+import mmap
+import struct
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image
 from PIL.TiffImagePlugin import TiffImageFile
 
 from wsseg.errors import WssegError
-from wsseg.images.limits import check_size
+from wsseg.images.limits import CountedReads, check_size, opened
 from wsseg.images.volume import UPRIGHT, Volume
 
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
@@ -27,6 +30,18 @@ _TIFF_BITS = 258
 
 _PNG_BITS = 24
 """Where a PNG's bit depth stands: IHDR comes first, and its width and height before it."""
+
+MOST_SCANS = 100
+"""Of a progressive JPEG, each of which takes as long as a whole picture; cameras and browsers know about ten."""
+
+_SCAN = b"\xff\xda"
+"""How a scan begins; within one these bytes do not follow each other."""
+
+MOST_STRIPS = 1_000_000
+"""Of a TIFF, for each of which Pillow sets some hundred bytes aside; also of its tiles."""
+
+_STRIPS = (273, 279, 324, 325)
+"""Tags with a value for each strip or tile."""
 
 Image.MAX_IMAGE_PIXELS = None  # ours is the limit
 
@@ -74,7 +89,8 @@ def write_png(path: Path, mask: Volume) -> None:
 def _opened(path: Path) -> Iterator[Image.Image]:
     """A picture whose header alone has been read; what goes wrong with it is one sentence."""
     try:
-        with Image.open(path, formats=_FORMATS) as picture:
+        _check_parts(path)
+        with CountedReads.of(path) as file, Image.open(file, formats=_FORMATS) as picture:
             check_size((*picture.size, len(picture.getbands())), 1, path)
             pages = getattr(picture, "n_frames", 1)
             if pages > 1 and picture.format != "MPO":  # a camera's JPEG, which holds its own thumbnails
@@ -92,8 +108,36 @@ def _opened(path: Path) -> Iterator[Image.Image]:
 
 def _check_png(path: Path) -> None:
     """Let Pillow look through the checksums of all parts, which it does not where it decodes them."""
-    with Image.open(path, formats=("PNG",)) as picture:
+    with CountedReads.of(path) as file, Image.open(file, formats=("PNG",)) as picture:
         picture.verify()
+
+
+def _check_parts(path: Path) -> None:
+    """Refuse what would keep Pillow busy for minutes, or fill the memory, before it opens a file."""
+    with opened(path) as file:
+        start = file.read(16)
+        if start.startswith(b"\xff\xd8"):
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+                at = scans = 0
+                while (at := content.find(_SCAN, at) + 2) > 1:
+                    scans += 1
+                    if scans > MOST_SCANS:
+                        raise WssegError(f"{path}: is a JPEG of more than {MOST_SCANS} scans, save it anew")
+        elif start[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+            _check_strips(file, start, path)
+
+
+def _check_strips(file: BinaryIO, start: bytes, path: Path) -> None:
+    """Refuse a TIFF of more strips or tiles than a picture has."""
+    order, big = "<" if start[:1] == b"I" else ">", b"+" in start[:4]
+    place, number, entry = ("Q", "Q", "HHQ8x") if big else ("I", "H", "HHI4x")
+    file.seek(struct.unpack_from(order + place, start, 8 if big else 4)[0])
+    (tags,) = struct.unpack(order + number, file.read(struct.calcsize(order + number)))
+    for tag, _, count in struct.iter_unpack(
+        order + entry, file.read(struct.calcsize(order + entry) * min(tags, 65536))
+    ):
+        if tag in _STRIPS and count > MOST_STRIPS:
+            raise WssegError(f"{path}: is a TIFF of {count} strips or tiles, at most {MOST_STRIPS} are read")
 
 
 def _bits(picture: Image.Image, path: Path) -> int:
