@@ -10,11 +10,11 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from command import Done, process, wsseg
-from pictures import wrong_pictures
 from PIL import Image
 
+from command import Done, process, wsseg
 from conftest import tissue
+from pictures import wrong_pictures
 from wsseg.images.folder import scan_files
 from wsseg.images.formats.table import read_volume
 from wsseg.labels.space import LabelSpace

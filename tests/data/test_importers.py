@@ -12,8 +12,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 from PIL import Image
-from releases import RNG, make_acdc, make_brats, make_kaggle, make_monuseg, noise, run, save, voxels
 
+from releases import RNG, make_acdc, make_brats, make_kaggle, make_monuseg, noise, run, save, voxels
 from wsseg.data.importers import IMPORTERS
 from wsseg.data.importers.brats import tumour_presence
 from wsseg.data.importers.monuseg import fill, read_outlines

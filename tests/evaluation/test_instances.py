@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from shapes import make_shapes
 
+from shapes import make_shapes
 from wsseg.evaluation.instances import aggregated_jaccard, split_nuclei
 
 

@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from shapes import KINDS, SIZE, make_shapes
 
+from shapes import KINDS, SIZE, make_shapes
 from wsseg.data.slices import Batch
 from wsseg.data.targets import Targets
 from wsseg.methods.prompt import Pass, Prompt

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command import wsseg
 
+from command import wsseg
 from conftest import small_package
 from wsseg.data.phantom import write_phantom_data
 from wsseg.files import home

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from label_stores import HERE, TUMOR, A, drawn, rows, scan
 
+from label_stores import HERE, TUMOR, A, drawn, rows, scan
 from wsseg.errors import UnavailableError, WssegError
 from wsseg.labels.database.store import FILE, LabelStore
 from wsseg.labels.identity import ScanIdentity

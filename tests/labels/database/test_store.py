@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from label_stores import HERE, TUMOR, A, B, C, drawn, rows, scan
 
+from label_stores import HERE, TUMOR, A, B, C, drawn, rows, scan
 from wsseg.errors import NotFoundError, WssegError
 from wsseg.labels.database.store import FILE, LabelStore
 from wsseg.labels.space import LabelSpace

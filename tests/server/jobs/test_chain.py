@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from trainers import new_job, small_home
 
 from conftest import metadata_of, small_package
+from trainers import new_job, small_home
 from wsseg.errors import NotFoundError
 from wsseg.files import home
 from wsseg.methods.registry import method_class

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from trainers import new_job, small_home
 
 from conftest import small_package
+from trainers import new_job, small_home
 from wsseg.errors import NotFoundError, WssegError
 from wsseg.files import home
 from wsseg.images.folder import scan_files
