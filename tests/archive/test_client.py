@@ -6,10 +6,10 @@ from base64 import b64encode
 from pathlib import Path
 
 import pytest
-from full_disk import largest_file
 from pydicom import dcmread
 from stub import Stub, archive_stub, entry, renamed, series_files
 
+from full_disk import largest_file
 from wsseg.archive import client
 from wsseg.archive.client import PASSWORD, USER, Pacs, RefusedError
 from wsseg.archive.series import Series, is_uid

@@ -17,8 +17,8 @@ import SimpleITK as sitk  # noqa: N813
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from volumes import VOLUMES, noise, save
 
+from volumes import VOLUMES, noise, save
 from wsseg.errors import NotFoundError, WssegError
 from wsseg.images.formats.table import read_volume, write_mask
 from wsseg.images.scan import read_scan

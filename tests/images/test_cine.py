@@ -7,10 +7,10 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from cine import write_cine
 from numpy.typing import NDArray
 from pydicom import Dataset, dcmread
 
+from cine import write_cine
 from wsseg.errors import WssegError
 from wsseg.images.dicom.seg import write_seg
 from wsseg.images.dicom.sr import DICE, DICE_BOUND, FITS, FITS_P, Measured, write_sr

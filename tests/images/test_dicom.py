@@ -8,6 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
+from pydicom import Dataset
+from pydicom.dataset import FileDataset
+from pydicom.fileset import FileSet
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    RLELossless,
+)
+
 from dicom_series import (
     COLUMNS,
     GEOMETRIES,
@@ -23,17 +34,6 @@ from dicom_series import (
     stored_pixels,
     write,
 )
-from pydicom import Dataset
-from pydicom.dataset import FileDataset
-from pydicom.fileset import FileSet
-from pydicom.uid import (
-    UID,
-    DeflatedExplicitVRLittleEndian,
-    ExplicitVRLittleEndian,
-    ImplicitVRLittleEndian,
-    RLELossless,
-)
-
 from wsseg.errors import NotFoundError, WssegError
 from wsseg.images.dicom.series import read_series
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from dicom_series import GEOMETRIES, series, stored_pixels, write
 from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import RawDataElement
 from pydicom.tag import Tag
 
+from dicom_series import GEOMETRIES, series, stored_pixels, write
 from wsseg.errors import WssegError
 from wsseg.images.dicom.series import read_series
 

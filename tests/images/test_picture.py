@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pictures import MASK, PICTURE, saved, wrong_pictures
 from PIL import Image, ImageFile
 
+from pictures import MASK, PICTURE, saved, wrong_pictures
 from wsseg.errors import WssegError
 from wsseg.evaluation.preview import contact_sheet
 from wsseg.images.formats.picture import PICTURES, write_png

@@ -11,6 +11,14 @@ import highdicom
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
+from pydicom import Dataset, dcmread
+from pydicom.uid import (
+    UID,
+    generate_uid,
+)
+from skimage.color import lab2rgb
+
 from dicom_series import (
     COLUMNS,
     GEOMETRIES,
@@ -25,14 +33,6 @@ from dicom_series import (
     series,
     write,
 )
-from numpy.typing import NDArray
-from pydicom import Dataset, dcmread
-from pydicom.uid import (
-    UID,
-    generate_uid,
-)
-from skimage.color import lab2rgb
-
 from wsseg.errors import WssegError
 from wsseg.images.dicom.seg import write_seg
 from wsseg.images.dicom.series import read_series

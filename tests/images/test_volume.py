@@ -12,8 +12,8 @@ import SimpleITK as sitk  # noqa: N813
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
-from volumes import VOLUMES, noise, save
 
+from volumes import VOLUMES, noise, save
 from wsseg.errors import WssegError
 from wsseg.images.formats.table import case_name, read_volume, write_mask
 from wsseg.images.scan import read_scan

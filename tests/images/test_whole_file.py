@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from volumes import VOLUMES, noise
 
+from volumes import VOLUMES, noise
 from wsseg.errors import WssegError
 from wsseg.files import whole_file
 from wsseg.images.formats.table import write_mask

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cine import write_cine
 from numpy.typing import NDArray
 from pydicom import dcmread
 
+from cine import write_cine
 from conftest import metadata_of
 from wsseg.cli.scans.measure import measure
 from wsseg.errors import WssegError

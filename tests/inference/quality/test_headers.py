@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cine import write_cine
 
+from cine import write_cine
 from conftest import MakePackage
 from wsseg.errors import WssegError
 from wsseg.images.dicom.series import made_in, read_series

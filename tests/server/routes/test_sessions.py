@@ -17,9 +17,9 @@ from types import SimpleNamespace
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
-from full_disk import largest_file
 from httpx import Response
 
+from full_disk import largest_file
 from wsseg.server.routes import sessions
 from wsseg.server.routes.dependencies import served
 from wsseg.server.routes.replies import answer_errors

@@ -10,8 +10,8 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from full_disk import largest_file
 
+from full_disk import largest_file
 from wsseg.errors import ConflictError, FullError, NotFoundError, WssegError
 from wsseg.files import draft
 from wsseg.server.studies import case_files

@@ -95,7 +95,7 @@ def _one_scan(uid: str, files: Sequence[tuple[Path, Dataset]], folder: Path) -> 
     affine[:3, 2] = _step(slices, folder)
     affine[:3, 3] = slices[0].position
     voxels = np.stack([s.pixels() for s in slices]).T
-    return DicomScan(Volume(voxels, LPS @ affine, made=_made(first.header)), uid, tuple(s.header for s in slices))
+    return DicomScan(Volume(voxels, LPS @ affine, made=made_of(first.header)), uid, tuple(s.header for s in slices))
 
 
 def _may_be_dicom(path: Path) -> bool:
@@ -110,11 +110,12 @@ def made_in(folder: Path) -> Made:
     """
     for path in filter(_may_be_dicom, sorted(folder.rglob("*"))):
         if (header := read_header(path)) is not None:
-            return _made(header)
+            return made_of(header)
     raise WssegError(f"{folder}: holds no DICOM image")
 
 
-def _made(header: Dataset) -> Made:
+def made_of(header: Dataset) -> Made:
+    """What a header says of how its series was made."""
     modality, body_part = (str(header.get(name) or "") for name in ("Modality", "BodyPartExamined"))
     return Made(modality, body_part)
 

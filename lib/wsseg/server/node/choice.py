@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from wsseg.errors import WssegError
-from wsseg.images.dicom.series import DicomScan
+from wsseg.images.dicom.series import DicomScan, made_of
 from wsseg.images.volume import Made
 from wsseg.inference.quality.headers import check_made
 from wsseg.models.shelf import find_package
@@ -26,7 +26,7 @@ def choose_model(rules: Rules, compute: Compute, device: str, scan: DicomScan) -
     named = rules.candidates(scan.sources[0])
     if not named:
         raise WssegError("no rule names a model for such a series")
-    possible = _possible(scan.volume.made or Made(), named)
+    possible = _possible(made_of(scan.sources[0]), named)
     if len(possible) == 1 and named[possible[0]]:
         return possible[0]
     fits = {model: compute.fits(model, device, scan.volume) for model in possible}
