@@ -78,6 +78,10 @@ _TOGETHER: list[Barrier] = []
 """Of the processes that segment without an archive, in each of them."""
 
 
+def _meet(together: Barrier) -> None:
+    _TOGETHER.append(together)
+
+
 def bare(folder: Path, model: str, count: int) -> list[float]:
     """In a process of its own: segment one scan again and again; the seconds of each."""
     from wsseg.inference.segmenter import Segmenter
@@ -99,7 +103,7 @@ def all_bare(folder: Path, model: str, count: int) -> list[float]:
     context = multiprocessing.get_context("spawn")
     shares = [count // WORKERS + (number < count % WORKERS) for number in range(WORKERS)]
     met = (context.Barrier(WORKERS),)
-    with ProcessPoolExecutor(WORKERS, context, initializer=_TOGETHER.append, initargs=met) as pool:
+    with ProcessPoolExecutor(WORKERS, context, initializer=_meet, initargs=met) as pool:
         jobs = [pool.submit(bare, folder, model, share) for share in shares]
         seconds = [each for job in jobs for each in job.result()]
     del os.environ["OMP_NUM_THREADS"]
