@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch.nn import functional
 
-from wsseg.losses.pixels import MOST_BACKGROUND, drawn_cross_entropy, overlap_loss, pixel_cross_entropy
+from wsseg.losses.pixels import LEAST_SHARE, MOST_BACKGROUND, drawn_cross_entropy, overlap_loss, pixel_cross_entropy
 
 
 def _case() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -55,7 +57,8 @@ def test_background_does_not_swamp_the_classes() -> None:
     target[0, 0, 0] = 1
     known = torch.ones(1, 40, 40, dtype=torch.bool)
     loss = drawn_cross_entropy(logits, target, known)
-    wrong, right = functional.softplus(torch.tensor([3.0, -3.0]))
+    lowered = 3.0 + math.log(LEAST_SHARE)
+    wrong, right = functional.softplus(torch.tensor([lowered, -lowered]))
     assert float(loss) == pytest.approx(float((wrong + MOST_BACKGROUND * right) / (1 + MOST_BACKGROUND)), rel=1e-5)
 
 
@@ -65,3 +68,27 @@ def test_a_few_strokes_of_background_weigh_what_they_are() -> None:
     known = torch.ones(1, 4, 4, dtype=torch.bool)
     plain = functional.cross_entropy(logits, target)
     assert float(drawn_cross_entropy(logits, target, known)) == pytest.approx(float(plain), rel=1e-5)
+
+
+def _odds(classes: int, background: int) -> float:
+    """Logit of a class against background at which so many drawn pixels of each cost least."""
+    target = torch.cat([torch.ones(classes), torch.zeros(background)]).long().view(1, 1, -1)
+    odds = torch.zeros((), requires_grad=True)
+    optimizer = torch.optim.LBFGS([odds], max_iter=50, line_search_fn="strong_wolfe")
+
+    def loss() -> torch.Tensor:
+        optimizer.zero_grad()
+        logits = torch.stack([torch.zeros(target.shape[1:]), odds.expand(target.shape[1:])])[None]
+        found = drawn_cross_entropy(logits, target, target >= 0)
+        found.backward()
+        return found
+
+    optimizer.step(loss)
+    return odds.item()
+
+
+def test_where_background_weighs_less_masks_do_not_swell() -> None:
+    """The odds are those of all that is drawn, not of what is weighed, as far as the least share."""
+    assert _odds(450, 2050) == pytest.approx(math.log(450 / 2050), abs=0.01)
+    assert _odds(100, 2000) == pytest.approx(math.log(100 / 2000), abs=0.01)
+    assert _odds(10, 5000) == pytest.approx(math.log(LEAST_SHARE / MOST_BACKGROUND), abs=0.01)

@@ -63,9 +63,12 @@ class Targets:
         )
 
     def over(self, other: Targets) -> Targets:
-        """What these say, and what the others say where these are silent."""
+        """What these say, and what the others say where these are silent.
+
+        A class that either says is on a slice is: that it is not may only follow from what else was drawn.
+        """
         return Targets(
-            presence=torch.where(self.presence == UNKNOWN, other.presence, self.presence),
+            presence=torch.maximum(self.presence, other.presence),  # yes before no before unknown
             pixels=first_said(self.pixels, other.pixels),
             boxes=first_said(self.boxes, other.boxes),
             whole=self.whole | other.whole,

@@ -25,17 +25,24 @@ def pixel_cross_entropy(logits: Tensor, target: Tensor, known: Tensor, balanced:
 MOST_BACKGROUND = 5.0
 """Most that background pixels weigh together, in pixels of classes."""
 
+LEAST_SHARE = 0.05
+"""Smallest share of a pixel of background that its logits make up for; beyond it classes that are faint would drown."""
+
 
 def drawn_cross_entropy(logits: Tensor, target: Tensor, known: Tensor) -> Tensor:
     """Cross-entropy over labelled pixels, every pixel alike while background does not swamp the classes.
 
     Strokes hold a few times as much background as classes, which keeps masks
-    from swelling; far from points or outside boxes there is a thousand times as much.
+    from swelling; far from points or outside boxes there is a thousand times as much,
+    each pixel of which then weighs a share of others. That alone would let masks swell by the
+    odds that it takes from background, so background's logits are lower by as much here, and only
+    here, which the network has to make up for (logit adjustment, Menon et al. 2021).
     Arguments as above.
     """
-    each = functional.cross_entropy(logits.float(), target, reduction="none")
     classes, background = known & (target > 0), known & (target == 0)
     share = (MOST_BACKGROUND * classes.sum() / background.sum().clamp(min=1)).clamp(max=1.0)
+    lowered = torch.cat([logits[:, :1].float() + share.clamp(min=LEAST_SHARE).log(), logits[:, 1:].float()], dim=1)
+    each = functional.cross_entropy(lowered, target, reduction="none")
     weight = classes + background * share
     return (each * weight).sum() / weight.sum().clamp(min=1)
 
