@@ -27,7 +27,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from common import kept, spread
-from monai.inferers.utils import sliding_window_inference
 from rich.progress import Progress as Bar
 from torch import Tensor, nn
 from torch.nn import functional
@@ -44,7 +43,9 @@ from wsseg.losses.pixels import pixel_cross_entropy, squared_dice
 from wsseg.methods.base import Method, Prediction, Stage
 from wsseg.methods.prompt import Pass, Prompt
 from wsseg.methods.registry import create_method, load_method
-from wsseg.methods.textdiff import OVERLAP, TextDiff, TextDiffSettings
+from wsseg.methods.shared.poses import POSES
+from wsseg.methods.shared.windows import in_windows
+from wsseg.methods.textdiff import TextDiff, TextDiffSettings
 from wsseg.models.package import ModelPackage
 from wsseg.models.shelf import find_package
 from wsseg.networks.shared_unet import SharedUNet
@@ -148,10 +149,11 @@ class PlainUNet(Method[TextDiffSettings]):
 
     def predict(self, images: Tensor, prompt: Prompt, pass_: Pass) -> Prediction:
         """The windows of TextDiff."""
-        side = self.settings.crop
-        found = sliding_window_inference(images, (side, side), pass_.chunk, self._logits, OVERLAP, "gaussian")
-        assert isinstance(found, Tensor)
-        probabilities = torch.softmax(found, dim=1)[:, 1:]
+
+        def look(windows: Tensor, pose: int) -> Tensor:
+            return torch.softmax(self._logits(windows), dim=1)[:, 1:]
+
+        probabilities = in_windows(look, images, self.settings.crop, POSES[:1], pass_.chunk, pass_.progress)
         return Prediction(probabilities, probabilities.flatten(2).amax(dim=2))
 
 

@@ -221,16 +221,17 @@ TRAINING = ("accelerate", "diffusers", "monai", "scipy.stats", "sqlalchemy", "to
 """Libraries that take longer to load than most scans to segment."""
 
 
-@pytest.mark.parametrize("method", ["cdm", "cldf", "pclmix", "union"])
+@pytest.mark.parametrize("method", ["cdm", "cldf", "pclmix", "textdiff", "union"])
 def test_segmenting_loads_no_library_of_training(method: str, make_package: MakePackage) -> None:
     script = f"""
 import sys
 from pathlib import Path
 import numpy as np
-from wsseg.images.volume import Volume
+from wsseg.images.volume import UPRIGHT, Volume
 from wsseg.inference.segmenter import Segmenter
 segmenter = Segmenter(Path(sys.argv[1]), "cpu")
-segmenter(Volume(np.random.default_rng(0).random((24, 24, 3), np.float32), np.eye(4)))
+shape = (24, 24, 1, 3) if segmenter.package.recipe.colour else (24, 24, 3)
+segmenter(Volume(np.random.default_rng(0).integers(0, 200, shape, np.uint8), UPRIGHT))
 print(sorted(set({TRAINING}) & set(sys.modules)))
 """
     command = [sys.executable, "-c", script, str(make_package(method).folder)]

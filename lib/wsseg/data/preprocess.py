@@ -179,12 +179,14 @@ def prepare(volume: Volume, view: View) -> Stack:
 def _picture(volume: Volume) -> Stack:
     """Upright, since networks that have learned from pictures in general know them so."""
     grid = SliceGrid.of(volume)
-    pixels = np.ascontiguousarray(grid.cut(volume.voxels), dtype=np.float32) / 127.5 - 1
-    _, rows, columns, _ = pixels.shape
-    images = torch.from_numpy(np.ascontiguousarray(np.moveaxis(hung(pixels, (1, 2)), -1, 1)))
-    everywhere = np.ones((1, rows, columns), np.bool_)
-    box = Box(0, 0, rows, columns)
-    return Stack(images, pixels.mean(axis=-1), everywhere, ~everywhere, grid, box, (1.0, 1.0), upright=True)
+    pixels = grid.cut(volume.voxels)
+    *shape, _ = pixels.shape
+    # Brought to floating point in place, and everywhere is one voxel: large pictures are what memory ends at.
+    images = torch.from_numpy(np.ascontiguousarray(np.moveaxis(hung(pixels, (1, 2)), -1, 1))).float()
+    images.div_(127.5).sub_(1)
+    native = pixels.mean(axis=-1, dtype=np.float32) / np.float32(127.5) - 1
+    everywhere, nowhere = (np.broadcast_to(np.bool_(is_tissue), shape) for is_tissue in (True, False))
+    return Stack(images, native, everywhere, nowhere, grid, Box(0, 0, *shape[1:]), (1.0, 1.0), upright=True)
 
 
 def _padding(box: Box, shape: Sequence[int]) -> list[int]:

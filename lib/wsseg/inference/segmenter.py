@@ -165,7 +165,7 @@ class Segmenter:
         if marked is not None:
             maps = maps * (self._given(stack, marked) != NO).numpy()[:, :, None, None]
         best = maps.max(axis=1)
-        found = np.where(best > 0.5, maps.argmax(axis=1) + 1, 0).astype(np.uint8)
+        found = np.where(best > 0.5, maps.argmax(axis=1).astype(np.uint8) + np.uint8(1), np.uint8(0))
         if recipe.largest_component:
             values = self.package.labels.values()
             pieces = likely_pieces(found, maps, {values[a]: values[b] for a, b in recipe.inside.items()})

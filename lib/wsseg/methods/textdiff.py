@@ -14,10 +14,9 @@ masks are not resized.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal, Self, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import torch
-from monai.inferers.utils import sliding_window_inference
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
@@ -25,17 +24,20 @@ from torch.nn import functional
 from wsseg.data.augment import stained_tissue
 from wsseg.data.kinds.registry import MASKS, PRESENCE, TEXT
 from wsseg.data.slices import Batch
-from wsseg.diffusion.adm import ADM
 from wsseg.diffusion.features import FeatureTaps, noised_features
 from wsseg.diffusion.noise import slice_noise
 from wsseg.diffusion.schedule import NoiseSchedule
 from wsseg.losses.pixels import pixel_cross_entropy, squared_dice
 from wsseg.methods.base import Count, Method, Prediction, Rate, Settings, Side, Sigmas, Stage, Steps, Weight, Widths
 from wsseg.methods.prompt import Pass, Prompt
-from wsseg.methods.shared.poses import POSES, posed, unposed
+from wsseg.methods.shared.poses import POSES
+from wsseg.methods.shared.windows import in_windows
 from wsseg.networks.text import HuggingFaceText, TextEncoder, WordEmbedding
 from wsseg.networks.text_head import TextHead
 from wsseg.networks.unet import DenoisingUNet
+
+if TYPE_CHECKING:
+    from wsseg.diffusion.adm import ADM
 
 PUBLISHED_TOKENS = 10
 """After so many the published code cuts a sentence."""
@@ -142,6 +144,8 @@ class TextDiff(Method[TextDiffSettings]):
         )
         self.diffusion: ADM | DenoisingUNet
         if settings.backbone == "adm":
+            from wsseg.diffusion.adm import ADM  # loading diffusers takes seconds
+
             self.diffusion, self.schedule = ADM(settings.adm_width), NoiseSchedule("linear")
         else:
             self.diffusion, self.schedule = DenoisingUNet(settings.widths, channels=3), NoiseSchedule()
@@ -173,7 +177,7 @@ class TextDiff(Method[TextDiffSettings]):
     def encode(self, images: Tensor, slices: Tensor) -> Sequence[Tensor]:
         """The frozen diffusion model's, of squares from the picture's corners and middle, at the least noise."""
         shrink, side = self.settings.shrink, self.settings.crop // self.settings.shrink
-        small = functional.avg_pool2d(images[slices], shrink, ceil_mode=True)
+        small = functional.avg_pool2d(images, shrink, ceil_mode=True)[slices]
         rows, columns = (max(0, length - side) for length in small.shape[2:])
         corners = [(0, 0), (0, columns), (rows // 2, columns // 2), (rows, 0), (rows, columns)]
         squares = [small[:, :, top : top + side, left : left + side] for top, left in corners]
@@ -184,35 +188,21 @@ class TextDiff(Method[TextDiffSettings]):
         return levels[-1], levels[0]
 
     def predict(self, images: Tensor, prompt: Prompt, pass_: Pass) -> Prediction:
-        """Overlapping windows, blended by Gaussian weights; one noise for all of a pose, as published."""
+        """Windows, blended by Gaussian weights; one noise for all of a pose, as published."""
         shrink, side = self.settings.shrink, self.settings.crop // self.settings.shrink
-        small, done = functional.avg_pool2d(images, shrink, ceil_mode=True), 0
-        total = self.settings.poses * len(images) * _windows(small.shape[2:], side)
+        poses = POSES[: self.settings.poses]
+        slot = torch.zeros(1, dtype=torch.long)
+        noises = [slice_noise(torch.zeros(1, 3, side, side), slot, pass_.seed, 0, pose) for pose in range(len(poses))]
 
-        def classify(windows: Tensor, noise: Tensor) -> Tensor:
-            nonlocal done
-            logits = self._logits(windows, noise.expand_as(windows), [prompt.text] * len(windows))
-            done += len(windows)
-            pass_.progress(min(1.0, done / total))
-            return torch.softmax(logits.float(), dim=1)
+        def classify(windows: Tensor, pose: int) -> Tensor:
+            noise = noises[pose].to(windows.device).expand_as(windows)
+            logits = self._logits(windows, noise, [prompt.text] * len(windows))
+            return torch.softmax(logits.float(), dim=1)[:, 1:]
 
-        answers = []
-        for index, pose in enumerate(POSES[: self.settings.poses]):
-            noise = slice_noise(torch.zeros(1, 3, side, side), torch.zeros(1, dtype=torch.long), pass_.seed, 0, index)
-            answer = sliding_window_inference(
-                posed(small, pose),
-                roi_size=(side, side),
-                sw_batch_size=pass_.chunk,
-                predictor=classify,
-                overlap=OVERLAP,
-                mode="gaussian",
-                padding_mode="replicate",
-                device=torch.device("cpu"),
-                noise=noise.to(images.device),
-            )
-            answers.append(unposed(cast(Tensor, answer), pose))
-        probabilities = torch.stack(answers).mean(dim=0)[:, 1:, : images.shape[2], : images.shape[3]]
-        shown = probabilities.flatten(2).amax(dim=2)
+        small = functional.avg_pool2d(images, shrink, ceil_mode=True)
+        found = in_windows(classify, small, side, poses, pass_.chunk, pass_.progress)
+        probabilities = found[:, :, : images.shape[2], : images.shape[3]]
+        shown = probabilities.amax(dim=(2, 3))
         return Prediction(prompt.clear(probabilities), prompt.decide(shown))
 
     def _logits(self, images: Tensor, noise: Tensor, texts: Sequence[str]) -> Tensor:
@@ -229,14 +219,3 @@ class TextDiff(Method[TextDiffSettings]):
     def features(self, images: Tensor, noise: Tensor) -> list[Tensor]:
         """Activations per level, coarsest first, those of all noise levels side by side, in one frozen batch."""
         return noised_features(self.taps, self.schedule, self.settings.sigmas, images, noise)
-
-
-OVERLAP = 0.25
-"""Part of a window that the next one covers again."""
-
-
-def _windows(size: Sequence[int], side: int) -> int:
-    """How many windows MONAI lays over a picture."""
-    step = max(1, int(side * (1 - OVERLAP)))
-    counts = [max(1, -(-(length - side) // step) + 1) for length in size]
-    return counts[0] * counts[1]

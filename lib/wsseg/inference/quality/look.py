@@ -118,7 +118,7 @@ def _detail(images: Tensor) -> Numbers:
             step = min(apart, images.shape[axis] - 1)
             left = images.shape[axis] - step
             near, far = images.narrow(axis, 0, left), images.narrow(axis, step, left)
-            found.append(float((near - far).square().mean().sqrt() / deviation))
+            found.append(float((near - far).square_().mean().sqrt() / deviation))
     return np.log(np.array(found) + 1e-3)
 
 
