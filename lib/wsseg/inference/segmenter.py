@@ -38,6 +38,7 @@ from wsseg.models.calibration import read_calibration
 from wsseg.models.domain import read_domain
 from wsseg.models.package import ModelPackage, Recipe
 from wsseg.models.shelf import find_package
+from wsseg.networks.folding import fold
 
 
 @dataclass(frozen=True)
@@ -81,8 +82,10 @@ class Segmenter:
     def __init__(self, model: str | Path = DEFAULT_MODEL, device: str | None = None, calibrated: bool = True) -> None:
         self.package: ModelPackage = find_package(model)
         self.device = pick_device(device)
+        self._method = load_method(self.package)
+        fold(self._method)
         # Convolutions are faster in channels-last, on CPUs and on tensor cores.
-        self._method = load_method(self.package).to(self.device).to(memory_format=torch.channels_last)
+        self._method.to(self.device).to(memory_format=torch.channels_last)
         self._domain = read_domain(self.package.folder, ASPECTS)
         self._calibration = read_calibration(self.package.folder) if calibrated else None
         self._doubt = None if self._calibration is None else calibrated_doubt(self._calibration)

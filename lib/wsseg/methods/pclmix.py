@@ -295,9 +295,10 @@ class PCLMix(Method[PCLMixSettings]):
         """The network's answers (poses, slices, 1 + classes, ...) on the CPU, laid back."""
         found = []
         for part in torch.arange(len(images)).split(pass_.chunk):
-            seen = images[part].contiguous(memory_format=torch.channels_last)
-            answers = [unposed(torch.softmax(self.network(_posed(seen, pose)).float(), dim=1), pose) for pose in poses]
-            found.append(torch.stack(answers).cpu())
+            seen = torch.cat([_posed(images[part], pose) for pose in poses])  # squares, or a single pose
+            answers = torch.softmax(self.network(seen.contiguous(memory_format=torch.channels_last)).float(), dim=1)
+            laid_back = [unposed(own, pose) for own, pose in zip(answers.chunk(len(poses)), poses, strict=True)]
+            found.append(torch.stack(laid_back).cpu())
             pass_.progress((int(part[-1]) + 1) / len(images))
         return torch.cat(found, dim=1)
 

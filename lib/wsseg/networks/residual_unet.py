@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from wsseg.networks.folding import Folding
+
 FINISH = 8
 """Channels of the finish at full resolution, where every channel costs most."""
 
@@ -52,12 +54,14 @@ class ResidualUNet(nn.Module):
         return self.answer(functional.leaky_relu(self.finish(found), 0.01))
 
 
-class ResidualBlock(nn.Module):
+class ResidualBlock(Folding):
     """Two 3 x 3 convolutions beside a shortcut; at the start of training the shortcut alone.
 
     Normalised by batches and not by groups: a group's statistics are of what is seen, and
     networks that learn from squares look at whole slices later.
     """
+
+    normalised = {"first": "norm", "second": "last_norm"}
 
     def __init__(self, channels: int, outputs: int, stride: int = 1) -> None:
         super().__init__()

@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from wsseg.errors import WssegError
+from wsseg.networks.folding import Folding
 
 FIRST = "unet.conv_0."
 ENCODER = (FIRST, "unet.down_")
@@ -111,9 +112,16 @@ def _down(before: int, after: int) -> nn.Sequential:
 
 
 def _convolutions(before: int, after: int) -> nn.Sequential:
-    return nn.Sequential(OrderedDict(conv_0=_convolution(before, after), conv_1=_convolution(after, after)))
+    return nn.Sequential(OrderedDict(conv_0=_Convolution(before, after), conv_1=_Convolution(after, after)))
 
 
-def _convolution(before: int, after: int) -> nn.Sequential:
-    rest = OrderedDict(N=nn.BatchNorm2d(after), A=nn.LeakyReLU(0.1, inplace=True))
-    return nn.Sequential(OrderedDict(conv=nn.Conv2d(before, after, 3, padding=1), adn=nn.Sequential(rest)))
+class _Convolution(Folding):
+    normalised = {"conv": "adn.N"}
+
+    def __init__(self, before: int, after: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(before, after, 3, padding=1)
+        self.adn = nn.Sequential(OrderedDict(N=nn.BatchNorm2d(after), A=nn.LeakyReLU(0.1, inplace=True)))
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        return cast(Tensor, self.adn(self.conv(hidden)))
