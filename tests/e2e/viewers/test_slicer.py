@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from live import SERVE, Server, oblique_affine, running
+from slicer import slicer_client
 
 from conftest import small_package
 from wsseg.data.phantom import make_phantom
@@ -63,14 +62,7 @@ def server(studies: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 @pytest.fixture(scope="module")
 def plugin() -> ModuleType:
-    """The client that 3D Slicer's MONAI Label module ships."""
-    file = Path(sys.prefix) / "monailabel/plugins/slicer/MONAILabel/MONAILabelLib/client.py"
-    spec = importlib.util.spec_from_file_location("slicer_client", file)
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return slicer_client()
 
 
 class Slicer:

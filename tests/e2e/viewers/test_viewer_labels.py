@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -16,6 +14,7 @@ import pytest
 import requests
 from annotation import Page, annotated, annotating, refusal
 from live import Server
+from slicer import slicer_client
 
 from wsseg.images.formats.table import read_volume
 
@@ -38,14 +37,7 @@ def page(server: Server) -> Page:
 
 @pytest.fixture(scope="module")
 def slicer() -> ModuleType:
-    """The client that 3D Slicer's MONAI Label module ships."""
-    file = Path(sys.prefix) / "monailabel/plugins/slicer/MONAILabel/MONAILabelLib/client.py"
-    spec = importlib.util.spec_from_file_location("slicer_client", file)
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return slicer_client()
 
 
 SEGMENTS = [
