@@ -16,7 +16,7 @@ from wsseg.errors import NotFoundError, WssegError
 from wsseg.files import home
 from wsseg.models.shelf import bundled, package_names
 from wsseg.server.serve import serve
-from wsseg.server.tasks.offered import offered_packages
+from wsseg.server.tasks.offered import sound_packages
 
 HOST = "127.0.0.1"
 
@@ -77,7 +77,7 @@ def test_untrained_and_damaged_packages_are_left_out(published: str, caplog: pyt
     (broken / "1" / "configs" / "metadata.json").write_text("{}")
     (broken / "CURRENT").write_text("1\n")
     try:
-        names = [package.name for package in offered_packages()]
+        names = [package.name for package in sound_packages()]
         assert "broken" in package_names()
     finally:
         (broken / "CURRENT").unlink()

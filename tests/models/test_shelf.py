@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,7 +13,7 @@ from wsseg.errors import NotFoundError, WssegError
 from wsseg.files import home
 from wsseg.models.package import CURRENT, METADATA
 from wsseg.models.record import SCRATCH, TrainingRecord
-from wsseg.models.shelf import find_package, package_names, publish, roll_back, versions
+from wsseg.models.shelf import find_package, package_names, publications, publish, roll_back, versions
 
 TRAINING = TrainingRecord(scans=5, slices=60, seed=0, origin=SCRATCH, seconds=90, hardware="CPU, 2 cores")
 
@@ -64,6 +67,66 @@ def test_versions_are_listed_and_rolled_back_to_the_shipped_one(
     assert find_package(name).folder.name == newest.version
     publish(home() / "models", name, first.version)
     assert find_package(name).folder == shipped.folder
+
+
+DAMAGED = {
+    "empty": b"",
+    "binary": bytes(range(256)),
+    "NUL": b"0.1\0",
+    "two lines": b"0.1\n0.2",
+    "the folder above": b"..",
+    "outside": b"../../outside",
+    "another model": b"../other/0.1",
+    "hidden": b".draft-1",
+    "of other letters": "é.1".encode(),
+    "as long as a disk": b"0" * 100_000,
+}
+
+
+def missing(pointer: Path) -> None:
+    """A version that is not there."""
+    pointer.write_text("9.9\n")
+
+
+def pipe(pointer: Path) -> None:
+    """What would be waited for."""
+    pointer.unlink()
+    os.mkfifo(pointer)
+
+
+DAMAGES = {name: partial(Path.write_bytes, data=content) for name, content in DAMAGED.items()}
+
+
+@pytest.mark.parametrize("damage", [*DAMAGES.values(), missing, pipe], ids=[*DAMAGES, "missing", "pipe"])
+def test_a_damaged_pointer_is_a_sentence_and_another_version_can_be_put_to_use(
+    published: str, damage: Callable[[Path], object]
+) -> None:
+    models, outside = home() / "models", home() / "outside"
+    if not outside.exists():
+        small_package(outside)
+        small_package(models / "other" / "0.1")
+    pointer = models / published / CURRENT
+    damage(pointer)
+    with pytest.raises(WssegError, match=r"CURRENT: names no version|9\.9"):
+        find_package(published)
+    assert published in package_names()
+    assert published in publications()
+    assert not any(version.current for version in versions(published))
+    with pytest.raises(WssegError, match=r"no version before the one in use, there are: .*0\.1$"):
+        roll_back(published)
+    assert roll_back(published, "0.1").current
+    assert find_package(published).folder == models / published / "0.1"
+
+
+@pytest.mark.parametrize("version", ["../../outside", "..", ".", "", "0.1/../0.1", "0.1\n", "a" * 5000, "CURRENT"])
+def test_a_version_is_never_a_path(published: str, version: str) -> None:
+    models = home() / "models"
+    if not (home() / "outside").exists():
+        small_package(home() / "outside")
+    for use in (partial(publish, models), roll_back):
+        with pytest.raises(NotFoundError, match="there is no version"):
+            use(published, version)
+    assert find_package(published).folder == models / published / "0.1"
 
 
 def test_unknown_names_list_the_known_ones() -> None:

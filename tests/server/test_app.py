@@ -9,6 +9,7 @@ import pytest
 
 from conftest import small_package
 from wsseg.data.phantom import write_phantom_data
+from wsseg.errors import NotFoundError
 from wsseg.files import home
 from wsseg.images.folder import scan_files
 from wsseg.labels.database.engine import open_store
@@ -19,6 +20,7 @@ from wsseg.models import shelf
 from wsseg.models.shelf import publish
 from wsseg.server.app import WssegApp
 from wsseg.server.jobs.job_folder import JobFolder, Plan
+from wsseg.server.routes.annotate.models import history, roll_back
 from wsseg.server.studies import labels as labels_module
 from wsseg.training.progress import Phase, TrainingProgress
 
@@ -64,6 +66,23 @@ def test_another_version_is_told_at_once(app: WssegApp) -> None:
     assert app.info()["models"]["tiny"]["version"] == "0.2"
     publish(home() / "models", "tiny", "0.1")
     assert app.info()["models"]["tiny"]["version"] == "0.1"
+
+
+def test_a_model_that_is_damaged_meanwhile_leaves_the_others(app: WssegApp) -> None:
+    pointer = home() / "models" / "tiny" / "CURRENT"
+    app.conf["models"] = "tiny,other"
+    small_package(home() / "models" / "other" / "0.1", "cam")
+    publish(home() / "models", "other", "0.1")
+    assert {"tiny", "other"} < set(app.info()["models"])
+    pointer.write_bytes(b"\xff\0")
+    offered = app.info()["models"]
+    assert "other" in offered
+    assert "tiny" not in offered
+    with pytest.raises(NotFoundError, match='model "tiny" is unknown'):
+        app.task("tiny")
+    [there] = history(app, "tiny")
+    assert roll_back(app, "tiny", there["version"])[0]["current"]
+    assert "tiny" in app.info()["models"]
 
 
 def test_scans_count_as_completed_once_they_are_labelled(

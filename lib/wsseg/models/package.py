@@ -38,6 +38,9 @@ INFERENCE = Path("configs/inference.json")
 WEIGHTS = Path("models/model.safetensors")
 CARD = Path("docs/README.md")
 LICENCE = Path("LICENSE")
+VERSION = r"^[0-9A-Za-z][0-9A-Za-z.+-]{0,99}$"
+"""How versions are called, and so their folders: never a path."""
+
 CURRENT = "CURRENT"
 """Beside the versions of a model trained here, in a folder that bears its name."""
 
@@ -139,7 +142,7 @@ class Metadata(BaseModel):
 
     model_config = ConfigDict(extra="allow")
 
-    version: str = Field(pattern=r"^[0-9A-Za-z][0-9A-Za-z.+-]*$")
+    version: str = Field(pattern=VERSION)
     changelog: dict[str, str]
     description: str
     authors: str

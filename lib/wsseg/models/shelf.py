@@ -9,6 +9,7 @@ or rolls one back.
 from __future__ import annotations
 
 import os
+import re
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -17,10 +18,13 @@ from pathlib import Path
 from wsseg.errors import NotFoundError, WssegError
 from wsseg.files import home, make_folder, whole_file
 from wsseg.models import DEFAULT_MODEL
-from wsseg.models.package import CURRENT, METADATA, ModelPackage, Recipe, read_package
+from wsseg.models.package import CURRENT, METADATA, VERSION, ModelPackage, Recipe, read_package
 
 SHIPPED = "shipped"
 """What ``CURRENT`` holds where the package that ships is used although versions were trained here."""
+
+_LONGEST = 128
+"""Characters of ``CURRENT`` that are read."""
 
 
 def bundled(part: str) -> Path:
@@ -53,17 +57,35 @@ def find_package(name: str | Path) -> ModelPackage:
     """
     if isinstance(name, Path) or "/" in name:
         return read_package(Path(name))
-    if name not in package_names():
-        raise NotFoundError(f'model "{name}" is unknown, known are: {", ".join(package_names())}')
+    _require(name)
     return read_package(current_folder(name), name)
 
 
+def _require(name: str) -> None:
+    if name not in package_names():
+        raise NotFoundError(f'model "{name}" is unknown, known are: {", ".join(package_names())}')
+
+
 def current_folder(name: str) -> Path:
-    """Where the version of a model is that is in use; versions are immutable, so another folder is another model."""
+    """Where the version of a model is that is in use; versions are immutable, so another folder is another model.
+
+    Raises:
+        WssegError: ``CURRENT`` is damaged.
+    """
     trained = home() / "models" / name
-    pointer = trained / CURRENT
-    version = pointer.read_text().strip() if pointer.exists() else SHIPPED
+    version = _named(trained / CURRENT) if (trained / CURRENT).exists() else SHIPPED
     return _shipped(name) if version == SHIPPED else trained / version
+
+
+def _named(pointer: Path) -> str:
+    """The version that a ``CURRENT`` names; what is no file is not opened, as a pipe would never end."""
+    version = ""
+    if pointer.is_file():
+        with suppress(OSError, UnicodeDecodeError), pointer.open(encoding="ascii") as file:
+            version = file.read(_LONGEST).strip()
+    if not re.fullmatch(VERSION, version):
+        raise WssegError(f"{pointer}: names no version, `wsseg rollback` with a version puts that to use")
+    return version
 
 
 def publications() -> dict[str, tuple[int, int]]:
@@ -95,7 +117,7 @@ def publish(models: Path, name: str, version: str) -> None:
     Raises:
         NotFoundError: there is no such version.
     """
-    if (models / name / version / METADATA).exists():
+    if re.fullmatch(VERSION, version) and (models / name / version / METADATA).exists():
         content = version
     elif _ships(name, version):
         content = SHIPPED
@@ -144,14 +166,19 @@ class Version:
 def versions(name: str) -> list[Version]:
     """All trained versions of a model in the work directory and the shipped one, newest first.
 
-    Damaged ones are left out.
+    Damaged ones are left out; where ``CURRENT`` is, none is the one in use.
 
     Raises:
         NotFoundError: there is no such model.
     """
-    current = find_package(name).folder
+    _require(name)
+    try:
+        current = current_folder(name)
+    except WssegError:
+        current = None
     shipped = _shipped(name)
-    folders = [path.parents[1] for path in (home() / "models" / name).glob(f"[!.]*/{METADATA}")]
+    trained = (path.parents[1] for path in (home() / "models" / name).glob(f"*/{METADATA}"))
+    folders = [folder for folder in trained if re.fullmatch(VERSION, folder.name)]
     found = []
     for folder in [*folders, shipped]:
         try:

@@ -36,7 +36,7 @@ from wsseg.server.studies.labels import Labels
 from wsseg.server.studies.snapshot import write_snapshot
 from wsseg.server.studies.studies import Studies, open_studies
 from wsseg.server.tasks.infer import SegmentTask
-from wsseg.server.tasks.offered import offered_packages, sound_packages
+from wsseg.server.tasks.offered import sound_packages, trained_packages
 from wsseg.server.tasks.points import NAME as POINTS
 from wsseg.server.tasks.points import PointsTask
 from wsseg.server.tasks.request import InferReply, InferRequest, Source
@@ -72,8 +72,7 @@ class WssegApp(MONAILabelApp):
         weak_labels: of the studies; ``labels`` is MONAI Label's own list of class names.
 
     Raises:
-        WssegError: a model named in ``conf`` is unknown or damaged, or the
-            labels cannot be opened.
+        WssegError: the labels cannot be opened.
     """
 
     weak_labels: Labels
@@ -103,10 +102,10 @@ class WssegApp(MONAILabelApp):
 
     def init_infers(self) -> dict[str, Task]:
         """One task per trained package, one that takes scribbles, and one that takes points."""
-        packages = offered_packages(self.chosen_models())
+        drawable = sorted(self.packages(), key=lambda package: not package.trained)
+        packages = trained_packages(drawable)
         tasks = {package.name: SegmentTask(package, self.compute, self.weak_labels) for package in packages}
         logger.info("offered: %s", ", ".join(tasks) or "no model, none is trained")
-        drawable = sorted(self.packages(), key=lambda package: not package.trained)
         if not drawable:
             return {}
         drawn = {SCRIBBLES: ScribblesTask(drawable, self.compute, self.weak_labels)}
@@ -172,8 +171,7 @@ class WssegApp(MONAILabelApp):
 
     def packages(self) -> list[ModelPackage]:
         """Models that scans can be labelled for, trained or not, as they are now."""
-        chosen = self.chosen_models()
-        return [find_package(name) for name in chosen] if chosen else sound_packages()
+        return sound_packages(self.chosen_models())
 
     def package(self, model: str) -> ModelPackage:
         """One of :meth:`packages`.
@@ -181,10 +179,18 @@ class WssegApp(MONAILabelApp):
         Raises:
             NotFoundError: there is none of that name.
         """
+        self.require(model)
+        return find_package(model)
+
+    def require(self, model: str) -> None:
+        """That there is a model, which may be damaged.
+
+        Raises:
+            NotFoundError: there is none of that name.
+        """
         known = self.chosen_models() or package_names()
         if model not in known:
             raise NotFoundError(f'model "{model}" is unknown, offered are: {", ".join(known)}')
-        return find_package(model)
 
     def init_strategies(self) -> dict[str, Strategy]:
         """Ways to choose the scan to label next, the recommended one first."""

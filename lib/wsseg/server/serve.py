@@ -15,7 +15,7 @@ from wsseg.labels.project import project_of
 from wsseg.models.shelf import bundled
 from wsseg.server.defaults import DEFAULT_MAX_UPLOAD_MB
 from wsseg.server.settings import ServerSettings, check_host, read_token
-from wsseg.server.tasks.offered import offered_packages
+from wsseg.server.tasks.offered import check_models
 from wsseg.server.temporary import temporary_folder
 
 REMOTE = ("http://", "https://")
@@ -64,7 +64,7 @@ def serve(
     guarded = bool(token) or behind_proxy
     check_host(host, guarded)
     if models:
-        offered_packages(models)
+        check_models(models)
     check_port(host, port)
     source = check_studies(studies) if studies else demo_studies()
     open_store(project_of(source)).close()

@@ -32,7 +32,7 @@ from wsseg.server.studies.folder import ScanFolder
 from wsseg.server.studies.labels import Labels
 from wsseg.server.studies.snapshot import write_snapshot
 from wsseg.server.studies.studies import Studies
-from wsseg.server.tasks.offered import offered_packages, sound_packages
+from wsseg.server.tasks.offered import check_models, sound_packages
 
 NUCLEUS = ("nucleus",)
 INFO = {"label_info": [{"name": "nucleus"}]}
@@ -177,7 +177,7 @@ def test_backbones_are_neither_offered_nor_trained_with_a_model() -> None:
     (head.folder / METADATA).write_text(head.metadata.model_dump_json(), encoding="utf-8")
     assert chain(read_package(head.folder, "head")) == ["head"]
     with pytest.raises(WssegError, match="stones: is a backbone"):
-        offered_packages(["stones"])
+        check_models(["stones"])
     offered = {package.name for package in sound_packages()}
     assert "head" in offered
     assert "stones" not in offered

@@ -13,27 +13,32 @@ from wsseg.models.shelf import find_package, package_names
 logger = logging.getLogger(__name__)
 
 
-def offered_packages(names: Sequence[str] = ()) -> list[ModelPackage]:
-    """Those of the named packages, or of all there are, that are trained; the others can be trained first.
+def check_models(names: Sequence[str]) -> None:
+    """That a server that is told to can offer these.
 
     Raises:
-        WssegError: a named model is unknown, damaged or segments nothing. Where
-            none are named, such a model is left out, with a line in the log.
+        WssegError: one is unknown, damaged or segments nothing.
     """
     for name in names:
         if find_package(name).recipe.method in BACKBONES:
             raise WssegError(f"{name}: is a backbone that other models are built on, it segments nothing")
-    packages = [find_package(name) for name in names] if names else sound_packages()
+
+
+def trained_packages(packages: Sequence[ModelPackage]) -> list[ModelPackage]:
+    """Those that can segment, with a line in the log on each that is to be trained first."""
     for package in packages:
         if not package.trained:
             logger.info("not offered before it is trained: %s", package.name)
     return [package for package in packages if package.trained]
 
 
-def sound_packages() -> list[ModelPackage]:
-    """Every package that segments, trained or not; damaged ones are left out, with a line in the log."""
+def sound_packages(names: Sequence[str] = ()) -> list[ModelPackage]:
+    """Those of the named packages, or of all there are, that segment, trained or not.
+
+    Damaged ones are left out, with a line in the log: a server goes on with the others.
+    """
     packages = []
-    for name in package_names():
+    for name in names or package_names():
         try:
             packages.append(find_package(name))
         except WssegError as error:

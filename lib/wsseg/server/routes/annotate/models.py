@@ -39,14 +39,14 @@ def models(app: App) -> list[dict[str, Any]]:
 @router.get("/{model}/versions", dependencies=[USER], summary="Versions of a model")
 def history(app: App, model: str) -> list[dict[str, Any]]:
     """The newest first."""
-    app.package(model)
+    app.require(model)
     return [asdict(each) | {"time": each.time.isoformat() if each.time else None} for each in versions(model)]
 
 
 @router.post("/{model}/versions/{version}/publish", dependencies=[ADMIN], summary="Use another version")
 def roll_back(app: App, model: str, version: str) -> list[dict[str, Any]]:
     """Make a version the one that is used from the next scan on."""
-    app.package(model)
+    app.require(model)
     folder = home() / "models"
     with naming(folder / model, model):
         publish(folder, model, version)
