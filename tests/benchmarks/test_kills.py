@@ -14,7 +14,7 @@ from conftest import REPOSITORY
 def test_a_trainer_killed_goes_on_and_no_model_is_half_there(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    monkeypatch.syspath_prepend(REPOSITORY / "benchmarks")
+    monkeypatch.syspath_prepend(REPOSITORY / "benchmarks" / "server")
     import kills
 
     monkeypatch.setenv("WSSEG_HOME", "")  # put back when the test ends

@@ -16,7 +16,7 @@ from wsseg.images.folder import scan_files
 
 @pytest.fixture
 def benchmark(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(REPOSITORY / "benchmarks")
+    monkeypatch.syspath_prepend(REPOSITORY / "benchmarks" / "methods")
     import pclmix
 
     return pclmix

@@ -19,7 +19,7 @@ SCANS, LABELS = 8, 64
 
 @pytest.fixture
 def simulation(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(REPOSITORY / "benchmarks")
+    monkeypatch.syspath_prepend(REPOSITORY / "benchmarks" / "methods")
     return pytest.importorskip("active_learning", reason="matplotlib is not installed")
 
 
@@ -31,7 +31,7 @@ def test_it_plays_the_annotator_and_goes_on_where_it_was(
     write_phantom_data(tmp_path / "val", cases=2, seed=50, size=64)
     folders = [f"--{name}={tmp_path / name}" for name in ("train", "val", "run")]
     plot = tmp_path / "plot.png"
-    monkeypatch.setattr(simulation, "VISITS", (1 / 4, 1, 2))
+    monkeypatch.setattr("simulation.VISITS", (1 / 4, 1, 2))
     monkeypatch.setattr(sys, "argv", ["", *folders, f"--plot={plot}", "--seeds=1", "--steps=2"])
     simulation.main()
     table = capsys.readouterr().out

@@ -13,7 +13,7 @@ from wsseg.models.package import ModelPackage
 
 @pytest.fixture
 def benchmark(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(REPOSITORY / "benchmarks")
+    monkeypatch.syspath_prepend(REPOSITORY / "benchmarks" / "methods")
     return pytest.importorskip("textdiff", reason="matplotlib is not installed")
 
 

@@ -12,7 +12,7 @@ from wsseg.images.formats.nifti import write_nifti
 
 @pytest.fixture
 def benchmark(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(REPOSITORY / "benchmarks")
+    monkeypatch.syspath_prepend(REPOSITORY / "benchmarks" / "methods")
     import union
 
     return union

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-BENCHMARK = Path(__file__).parents[3] / "benchmarks" / "load.py"
+BENCHMARK = Path(__file__).parents[3] / "benchmarks" / "server" / "load.py"
 
 
 @pytest.mark.long

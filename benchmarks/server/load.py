@@ -1,6 +1,6 @@
 """Eight viewers at once: masks, thumbnails and /info/ mixed, on a live `wsseg serve` of this machine.
 
-    python benchmarks/load.py [--minutes 10] [--model NAME] [--train NAME]
+    python benchmarks/server/load.py [--minutes 10] [--model NAME] [--train NAME]
 
 Makes a synthetic study of 24 slices of 256 x 256; with ``--train`` its slices
 are labelled, and that model is trained on them all the time. Exits with 1 where

@@ -7,7 +7,7 @@ those scored included, another sentence than its own. The diffusion model has
 seen all training tiles, without masks; the U-Net sees those with masks only, but
 is trained on all its weights, with fresh augmentation and three times the steps.
 
-    python benchmarks/textdiff.py MODEL --train DIR --val DIR --run DIR [--seeds 5] [--steps 300] [--plot FILE]
+    python benchmarks/methods/textdiff.py MODEL --train DIR --val DIR --run DIR [--seeds 5] [--steps 300] [--plot FILE]
 
 MODEL is a trained package of TextDiff, whose frozen diffusion model is used; its
 head is trained anew every time. Every run leaves a small file in the run folder,

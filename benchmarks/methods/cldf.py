@@ -5,7 +5,7 @@ a short schedule without self-training, except where the row says so; so they
 compare with each other, not with the shipped model. Presence is given; HD95 in
 mm; the spread is over noise seeds.
 
-    python benchmarks/cldf.py --train DIR --data DIR [--steps 150] [--only NAME]
+    python benchmarks/methods/cldf.py --train DIR --data DIR [--steps 150] [--only NAME]
 """
 
 from __future__ import annotations

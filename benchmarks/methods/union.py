@@ -5,7 +5,8 @@ kinds of labels alone for the same minutes, and scores it on scans that training
 never saw: whole volumes, nothing given, mean over classes of each scan. In
 brackets stands the median bias of a class's volume; seconds are of training.
 
-    python benchmarks/union.py TASK... --run DIR [--minutes 15 | --steps N] [--seeds 3] [--use scribbles,boxes,points]
+    python benchmarks/methods/union.py TASK... --run DIR [--minutes 15 | --steps N] [--seeds 3]
+        [--use scribbles,boxes,points]
 
 Minutes are what people wait; steps give the same model on a machine that does other things too.
 

@@ -1,6 +1,6 @@
 """A server's trainer killed with SIGKILL: at any moment, and at the very switch to a new version.
 
-    python benchmarks/kills.py [--anywhere 50] [--switch 10] [--seed 0] [--rows kills.jsonl]
+    python benchmarks/server/kills.py [--anywhere 50] [--switch 10] [--seed 0] [--rows kills.jsonl]
 
 A small CAM is trained on two synthetic heads by the jobs that `wsseg serve`
 runs, in a work directory of its own. After every kill the model in use must

@@ -1,6 +1,6 @@
 """How well a model predicts the Dice of its masks, whether the bound holds, and whether doubt means what it says.
 
-    python benchmarks/quality.py --data DIR [--model NAME] [--splits 200]
+    python benchmarks/quality/quality.py --data DIR [--model NAME] [--splits 200]
 
 DIR holds scans with masks that the model was not trained on. Weights of
 predictions and the calibration of doubt are from the other patients. The bound is tried on

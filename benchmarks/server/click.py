@@ -1,6 +1,6 @@
 """Click to mask: POST to last byte on a warm `wsseg serve`, and the server's peak memory.
 
-    python benchmarks/click.py [--models NAME,...] [--clicks 5]
+    python benchmarks/server/click.py [--models NAME,...] [--clicks 5]
 
 Makes a synthetic study of 24 slices of 256 x 256 and runs a real server on a
 free port of this machine.

@@ -1,6 +1,6 @@
 """How good masks of hearts are, by group of disease, and how far off volumes and ejection fractions.
 
-    python benchmarks/heart.py --data DIR [--model pclmix-cardiac-cine]
+    python benchmarks/methods/heart.py --data DIR [--model pclmix-cardiac-cine]
 
 DIR holds both frames of every patient as ACDC names them,
 ``patient<number>_frame01.nii.gz``, and their ``*_label`` masks. ACDC is sorted

@@ -1,6 +1,6 @@
 """The annotation page at human speed, in a headless Chromium on a live `wsseg serve` of this machine.
 
-    python benchmarks/page.py [--only PART ...]
+    python benchmarks/server/page.py [--only PART ...]
 
 A click takes 150 ms and the hand moves 400 pixels a second. Parts, each a line
 of the table that is printed:

@@ -7,7 +7,7 @@ needs no model: it is what the weighting is worth by itself. "left out" is Dice 
 on the other patients, "best" with the best threshold of every single slice,
 which no method can know.
 
-    python benchmarks/ablation.py cdm-glioma-flair --data DIR [--seeds 2] [--only NAME]
+    python benchmarks/methods/ablation.py cdm-glioma-flair --data DIR [--seeds 2] [--only NAME]
 """
 
 from __future__ import annotations

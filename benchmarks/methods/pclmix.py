@@ -6,7 +6,8 @@ steps and batches are those of every other row, and the last weights are taken
 that training never saw, whole volumes, nothing given: Dice with its interval of
 95 % over patients, and HD95 in mm.
 
-    python benchmarks/pclmix.py MODEL --train DIR --val DIR --run DIR [--seeds 3] [--steps 1000] [--full] [--only TEXT]
+    python benchmarks/methods/pclmix.py MODEL --train DIR --val DIR --run DIR [--seeds 3] [--steps 1000]
+        [--full] [--only TEXT]
 
 Every training leaves a small file in the run folder, named by steps, settings
 and seed, so an interrupted benchmark goes on where it was. Without ``--full``

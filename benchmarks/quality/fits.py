@@ -1,6 +1,6 @@
 """Whether each model tells scans of its own kind from others.
 
-    python benchmarks/fits.py --data DIR [--each 6] [--models NAME,...]
+    python benchmarks/quality/fits.py --data DIR [--each 6] [--models NAME,...]
 
 DIR holds ``lgg``, ``acdc``, ``monuseg`` and others, each with ``train`` and ``val``.
 Of every model's own kind all scans that it was not trained on are looked at; of
