@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import zlib
 from collections.abc import Iterator
@@ -20,9 +19,10 @@ from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.filereader import read_dataset, read_preamble
 from pydicom.multival import MultiValue
 from pydicom.tag import Tag
-from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
 
 from wsseg.errors import WssegError
+from wsseg.images.dicom.encapsulated import Picture, check_run_lengths, check_stream
 from wsseg.images.limits import CountedReads, check_size, check_spacing
 
 _FIRST_GROUPS = (b"\x02\0", b"\x08\0")
@@ -65,9 +65,9 @@ class Slice:
         with _sound(path):
             _check_kind(path, header)
             _check_values(path, header)
-            rows, columns = (int(_needed(path, header, name, 1)[0]) for name in ("Rows", "Columns"))
-            check_size((columns, rows), 4, path)
-            _drop_pixels(path, header, rows * columns)
+            said = _said(path, header)
+            check_size((said.columns, said.rows), 4, path)
+            _drop_pixels(path, header, said)
             axes = _needed(path, header, "ImageOrientationPatient", 6).reshape(2, 3)
             spacing = _needed(path, header, "PixelSpacing", 2)[::-1]
             position = _needed(path, header, "ImagePositionPatient", 3)
@@ -77,7 +77,7 @@ class Slice:
             raise WssegError(f"{path}: ImageOrientationPatient must be two perpendicular unit vectors")
         check_spacing(spacing, "PixelSpacing", path)
         thickness = next((abs(float(gap)) for gap in gaps if gap), 1.0)
-        return cls(path, header, position, axes, spacing, thickness, (columns, rows))
+        return cls(path, header, position, axes, spacing, thickness, (said.columns, said.rows))
 
     @property
     def normal(self) -> NDArray[np.float64]:
@@ -209,13 +209,23 @@ def _check_values(path: Path, header: Dataset) -> None:
         raise WssegError(f"{path}: PixelRepresentation is {signed}, expected 0 or 1")
 
 
-def _drop_pixels(path: Path, header: Dataset, pixels: int) -> None:
+def _said(path: Path, header: Dataset) -> Picture:
+    """What a header says of its picture, which is grey."""
+    columns, rows, bits = (int(_needed(path, header, name, 1)[0]) for name in ("Columns", "Rows", "BitsStored"))
+    return Picture(columns, rows, 1, bits)
+
+
+def _drop_pixels(path: Path, header: Dataset, said: Picture) -> None:
     """Take the pixel data out of a header, if they are whole in the file; GDCM would make up the rest."""
-    needed = pixels * int(_needed(path, header, "BitsAllocated", 1)[0]) // 8
+    pixels, size = said.columns * said.rows, int(_needed(path, header, "BitsAllocated", 1)[0]) // 8
+    needed = pixels * size
     found = [element for element in header.values() if element.tag == _PIXEL_DATA]  # as in the file, unread
     whole = bool(found) and needed > 0 and found[0].length >= needed
     if whole and found[0].length == _UNDEFINED_LENGTH:
-        whole = _fragments_end(path, found[0].value_tell)
+        if header.file_meta.get("TransferSyntaxUID") == RLELossless:
+            check_run_lengths(path, found[0].value_tell, pixels, size)
+        else:
+            check_stream(path, found[0].value_tell, said)
     elif whole and not _padded(path, header, found[0].value_tell + needed, found[0].length - needed):
         raise WssegError(f"{path}: BitsAllocated, Rows and Columns say {needed} bytes of pixels, it has more")
     if not whole:
@@ -232,15 +242,6 @@ def _padded(path: Path, header: Dataset, start: int, count: int) -> bool:
     with path.open("rb") as file:
         file.seek(start)
         return not file.read(count).strip(b"\0")
-
-
-def _fragments_end(path: Path, start: int) -> bool:
-    """Whether the fragments of compressed pixels, each a tag, a length and so many bytes, reach their delimiter."""
-    with path.open("rb") as file:
-        file.seek(start)
-        while (head := file.read(8))[:4] == b"\xfe\xff\x00\xe0":
-            file.seek(int.from_bytes(head[4:], "little"), os.SEEK_CUR)
-    return head[:4] == b"\xfe\xff\xdd\xe0"
 
 
 def numbers(header: Dataset, keyword: str) -> NDArray[np.float64]:
