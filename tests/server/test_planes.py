@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
+from PIL import Image
 
 from wsseg.images.formats.nifti import read_nifti, read_nifti_planes, write_nifti
 from wsseg.images.volume import Volume
+from wsseg.labels.identity import hash_of
 from wsseg.server.pictures.planes import Planes
-from wsseg.server.pictures.voxels import Voxels
+from wsseg.server.pictures.sprites import SOFT_TISSUE, Sprite
+from wsseg.server.studies.folder import ScanFolder
+from wsseg.server.studies.studies import Studies
+from wsseg.server.studies.voxels import Voxels
 
 SHAPE = (7, 6, 5)
 VOXELS = np.arange(np.prod(SHAPE), dtype=np.int16).reshape(SHAPE) - 100
@@ -79,3 +85,21 @@ def test_a_scan_is_read_once_until_it_changes(tmp_path: Path) -> None:
     assert not first.voxels.flags.writeable
     write_nifti(file, np.pad(VOXELS, 1), np.eye(4))
     assert held.read(file).shape == (9, 8, 7)
+
+
+def test_a_scan_that_is_shown_and_labelled_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_nifti(tmp_path / "scan.nii", VOXELS, np.eye(4))
+    studies, read = Studies(ScanFolder(tmp_path)), list[Path]()
+    monkeypatch.setattr("wsseg.server.studies.voxels.read_volume", lambda path: read.append(path) or read_nifti(path))
+    studies.voxels.read(studies.path("scan"))
+    assert studies.identity("scan").content == hash_of(read_nifti(tmp_path / "scan.nii"))
+    assert len(read) == 1
+
+
+def test_thumbnails_of_a_ct_show_soft_tissue_however_much_air_is_around(tmp_path: Path) -> None:
+    voxels = np.full((40, 40, 3), -1000, np.int16)
+    voxels[10:30, 10:30] = np.where(np.arange(20) < 10, 0, 80)[None, :, None]
+    scan = Volume(voxels, np.diag([1.0, 1.0, 3.0, 1.0]))
+    with Image.open(io.BytesIO(Sprite.of(scan).picture(scan, SOFT_TISSUE))) as shown:
+        tissue = np.unique(np.asarray(shown)[40:88, 40:88])
+    assert (tissue.min(), tissue.max()) == (pytest.approx(96, abs=8), pytest.approx(147, abs=8))

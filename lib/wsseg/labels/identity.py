@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -76,13 +76,15 @@ def hash_of(scan: Volume) -> str:
     return digest.hexdigest()
 
 
-def content_of(file: Path) -> str:
+def content_of(file: Path, read: Callable[[Path], Volume] = read_volume) -> str:
     """The :func:`hash_of` the scan in a file, which is read once and then again only when it has changed.
+
+    ``read`` is for those who may have it in memory.
 
     Raises:
         WssegError: unreadable.
     """
-    return _content(home() / CACHE, str(file.absolute()), _state(file))
+    return _content(home() / CACHE, str(file.absolute()), _state(file), read)
 
 
 def _state(file: Path) -> str:
@@ -95,10 +97,10 @@ def _state(file: Path) -> str:
 
 
 @lru_cache(maxsize=100_000)
-def _content(cache: Path, file: str, state: str) -> str:
+def _content(cache: Path, file: str, state: str, read: Callable[[Path], Volume]) -> str:
     found = _look_up(cache, file, state)
     if found is None:
-        found = hash_of(read_volume(Path(file)))
+        found = hash_of(read(Path(file)))
         make_folder(cache.parent)
         with _opened(cache) as connection:
             connection.execute("INSERT OR REPLACE INTO contents VALUES (?, ?, ?)", (file, state, found))

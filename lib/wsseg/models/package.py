@@ -116,6 +116,11 @@ class Recipe(Strict):
     training: TrainingRecord | None = None
     figures: list[Figure] = []
 
+    @property
+    def hounsfield(self) -> bool:
+        """Whether it reads CTs."""
+        return bool(self.windows) or self.modality.strip().upper().startswith("CT")
+
     @model_validator(mode="before")
     @classmethod
     def _of_an_earlier_format(cls, given: Any) -> Any:

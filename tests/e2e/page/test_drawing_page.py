@@ -242,9 +242,16 @@ _POINTER = """([kind, x, y]) => {
 }"""
 
 
+_MANY_CLASSES = """() => {
+  const classes = document.querySelector("#classes");
+  for (let more = 0; more < 6; more++) classes.append(classes.lastChild.cloneNode(true));
+}"""
+
+
 @pytest.mark.parametrize("size", [(390, 844), (1024, 768), (3840, 2160)])
 def test_from_a_phone_to_4k(user: Visit, size: tuple[int, int]) -> None:
     page = user.page
+    page.evaluate(_MANY_CLASSES)
     page.set_viewport_size({"width": size[0], "height": size[1]})
     page.wait_for_timeout(300)
     user.picture(f"{size[0]} wide")
@@ -253,3 +260,10 @@ def test_from_a_phone_to_4k(user: Visit, size: tuple[int, int]) -> None:
     canvas = page.locator("#slice-canvas").bounding_box()
     assert canvas
     assert min(canvas["width"], canvas["height"]) >= 150
+
+
+def test_what_the_model_says_of_a_scan_moves_no_slice(user: Visit) -> None:
+    tile = user.page.locator(".tile").first
+    before = tile.bounding_box()
+    user.page.evaluate("document.querySelector('#fits').textContent = 'fits (p 0.692) · look at slices 10, 33, 24'")
+    assert tile.bounding_box() == before

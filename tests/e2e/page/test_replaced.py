@@ -24,7 +24,7 @@ SHAPE = (40, 44, 6)
 def studies(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("replaced") / "studies"
     folder.mkdir()
-    for name in ("rest", "clicked", "typed", "polled", "left"):
+    for name in ("rest", "clicked", "typed", "polled", "left", "asked"):
         write_scan(folder / f"{name}.nii.gz", SHAPE)
     return folder
 
@@ -175,6 +175,25 @@ def test_the_page_learns_of_it_by_itself_once(studies: Path, windows: Callable[[
         page.keyboard.press("Escape")
         page.wait_for_timeout(5000)
         expect(dialog).to_be_hidden()
+        assert user.errors == []
+
+
+def test_no_mask_of_the_new_scan_lies_on_the_old_slices(
+    server: Server, studies: Path, windows: Callable[[str], Any]
+) -> None:
+    with windows("asked") as user:
+        page = opened(user, "asked")
+        still(page)
+        first = seen(server, "asked")["content"]
+        replace(studies, "asked")
+        for path, method in (("prediction", "POST"), ("planes", "GET")):
+            reply = server.ask(f"/annotate/api/scans/asked/{path}?model={MODEL}&first=0&content={first}", method)
+            assert (reply.status, "another scan has this name now" in reply.detail) == (409, True)
+        page.locator("#overlay").click()
+        expect(page.locator("#replaced")).to_be_visible()
+        expect(page.locator("body.overlaid")).to_have_count(0)
+        page.get_by_role("button", name="Open the new scan").click()
+        expect(page.locator("body.overlaid")).to_have_count(1)
         assert user.errors == []
 
 

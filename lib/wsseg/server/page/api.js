@@ -36,9 +36,14 @@ async function ask(path, method = "GET", body = undefined, patience = 0) {
     throw new Unreachable(`The server does not answer (${error.message}).`);
   }
   if (reply.ok) return answer;
-  const sentence = typeof answer.detail === "string" ? answer.detail : `The server answered ${reply.status}.`;
-  if (reply.status >= 500) throw new Unreachable(sentence);
-  throw reply.status === 409 ? new Replaced(sentence) : new Refused(sentence);
+  throw refusal(reply, answer);
+}
+
+/** What an answer that is none means. */
+function refusal({ status }, { detail }) {
+  const sentence = typeof detail === "string" ? detail : `The server answered ${status}.`;
+  if (status >= 500) return new Unreachable(sentence);
+  return status === 409 ? new Replaced(sentence) : new Refused(sentence);
 }
 
 const name = encodeURIComponent;
@@ -48,7 +53,7 @@ export const models = () => ask("models");
 export const scans = (model) => ask(`scans?model=${name(model)}`);
 export const scanOf = (id, model) => ask(scan(id, `?model=${name(model)}`));
 export const spriteOf = (id, model) => `api/${scan(id, `/sprite?model=${name(model)}`)}`;
-export const predict = (id, model) => ask(scan(id, `/prediction?model=${name(model)}`), "POST");
+export const predict = ({ id, content }, model) => ask(scan(id, `/prediction?model=${name(model)}&content=${content}`), "POST");
 /** Each `request` has an address of its own: a browser shows a picture that it has again. */
 export const overlayOf = (id, model, version, request) =>
   `api/${scan(id, `/overlay?model=${name(model)}&version=${name(version)}&request=${request}`)}`;
@@ -60,8 +65,8 @@ export const drawingsOf = ({ id, content, revision }, model) =>
   ask(scan(id, `/drawings?model=${name(model)}&content=${content}&since=${revision}`));
 
 /** Slices as numbers, see `routes/annotate/planes.py`: an intensity is slope times a code plus intercept. */
-export async function planesOf({ id, right, down, colour }, model, first, count) {
-  const path = scan(id, `/planes?model=${name(model)}&first=${first}&count=${count}`);
+export async function planesOf({ id, right, down, colour }, model, first, count, content) {
+  const path = scan(id, `/planes?model=${name(model)}&first=${first}&count=${count}${content ? `&content=${content}` : ""}`);
   const [reply, bytes] = await fetched(path);
   const [slope, intercept] = ["x-slope", "x-intercept"].map((header) => Number(reply.headers.get(header)));
   const length = right.pixels * down.pixels * (colour ? 3 : 1);
@@ -86,7 +91,7 @@ async function fetched(path) {
   }
   if (bytes) return [reply, bytes];
   const answer = await reply.json().catch(() => ({}));
-  throw new Refused(answer.detail ?? `The server answered ${reply.status}.`);
+  throw refusal(reply, answer);
 }
 
 export const strategies = () => ask("strategies");

@@ -24,7 +24,7 @@ let label = null;
 /** The newest request for a scan: answers to earlier ones are dropped. */
 let opening = 0;
 
-const labels = new Labels({ changed, drawn, saving: showSaving, saved, refused, replaced: tellReplaced });
+const labels = new Labels({ changed, drawn, saving: showSaving, saved, refused, replaced: tellReplaced, failed: note });
 const mosaic = new Mosaic($("mosaic"), { mark: (slices, state) => labels.mark(label.name, slices, state), look });
 const ruler = new Ruler($("ruler"), (slice) => mosaic.moveTo(slice));
 const desk = new Desk({
@@ -35,11 +35,12 @@ const desk = new Desk({
   scroll: (step) => mosaic.moveTo(mosaic.shown + step),
   go: (slice) => mosaic.moveTo(slice),
   failed: note,
+  unread: (error) => labels.fail(error),
 });
 const scans = new Scans((id) => open(id));
 const training = new Training({ ended: refreshModels, failed: note });
 const nextCase = new NextCase({ model: () => model, open: (id, why, slices) => open(id, why, slices) });
-const overlay = new Overlay($("overlay"), $("fits"), { shown: () => labels.scan && showLabels(), failed: note });
+const overlay = new Overlay($("overlay"), $("fits"), { shown: () => labels.scan && showLabels(), failed: (error) => labels.fail(error) });
 
 /* What is on screen */
 
@@ -96,7 +97,7 @@ async function refreshModels() {
   }
   model = models.find((one) => one.name === model.name) ?? model;
   label = model.labels.find(({ name }) => name === label?.name) ?? model.labels[0];
-  overlay.open(labels.scan?.id ?? null, model);
+  overlay.open(labels.scan, model);
 }
 
 /** Show a scan, why, and which of its slices are asked for. */
@@ -118,15 +119,14 @@ async function open(id, why = "", asked = []) {
     return scans.choose(labels.scan?.id);
   }
   if (request !== opening) return;
-  labels.scan = null;
   $("empty").hidden = true;
   const picture = `url("${api.spriteOf(id, model.name)}")`;
   document.body.style.setProperty("--sprite", picture);
-  desk.planes.fetchAhead();
+  desk.planes.fetchAhead(scan.content);
   ruler.open(scan);
   mosaic.open(scan);
   labels.open(scan, model.name);
-  overlay.open(id, model);
+  overlay.open(scan, model);
   mosaic.ask(asked);
   mosaic.moveTo(asked[0] ?? cursor);
   $("scan-name").textContent = scan.title;
@@ -257,7 +257,7 @@ function showSaving(pending, failing) {
 }
 
 function saved(write) {
-  if (write.text !== undefined && model.reads_text && write.scan === labels.scan?.id) overlay.open(write.scan, model);
+  if (write.text !== undefined && model.reads_text && write.scan === labels.scan?.id) overlay.open(labels.scan, model);
   if ((write.drawings || write.removed) && write.scan === labels.scan?.id) overlay.refresh();
   const scan = scans.scans.find(({ id }) => id === write.scan);
   if (!scan || write.marks || write.drawings) return;

@@ -65,7 +65,7 @@ export class Scans {
   }
 
   sum() {
-    const begun = this.scans.filter((scan) => scan.labelled).length;
+    const begun = this.scans.filter(({ labelled, drawings, scribbles, text }) => labelled || drawings || scribbles || text).length;
     $("scans-total").textContent = `${begun} of ${this.scans.length} begun`;
   }
 

@@ -19,6 +19,9 @@ LONG_SIDE = 128
 
 ALONE = 768
 
+SOFT_TISSUE = (-150.0, 250.0)
+"""Hounsfield units that are black and white in a CT, as the page shows its slices at first."""
+
 _OPAQUE = 110
 """Of a mask's colours, in 255."""
 
@@ -53,16 +56,16 @@ class Sprite:
         width, height = (max(1, round(side * scale)) for side in (across, down))
         return cls(grid, slices, math.ceil(math.sqrt(slices)), width, height)
 
-    def picture(self, scan: Volume) -> bytes:
-        """The scan as JPEG, colours as they are."""
+    def picture(self, scan: Volume, ends: tuple[float, float] | None = None) -> bytes:
+        """The scan as JPEG, colours as they are; ``ends`` are black and white, by default what its own voxels tell."""
         cut = self.grid.cut(scan.voxels)
         # Every other pixel of a fine grid is still two for each of the tile's.
         step = max(1, min(cut.shape[1:3]) // (2 * max(self.width, self.height)))
         planes = (plane[::step, ::step] for plane in self._planes(scan.voxels))
         if not scan.colour:
             # Some of the voxels tell the window as well as all, in a fraction of the time.
-            ends = window(cut[:, ::4, ::4])
-            planes = ((windowed(plane, ends) * 255).astype(np.uint8) for plane in planes)
+            shown = ends or window(cut[:, ::4, ::4])
+            planes = ((windowed(plane, shown) * 255).astype(np.uint8) for plane in planes)
         return _encoded(mosaic([self._tile(plane) for plane in planes], self.columns), "JPEG", quality=_QUALITY)
 
     def overlay(self, mask: Volume, colors: Sequence[tuple[int, int, int]]) -> bytes:

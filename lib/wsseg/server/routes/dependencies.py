@@ -11,7 +11,6 @@ from monailabel.endpoints.user.auth import RBAC, User
 from monailabel.interfaces.utils.app import app_instance
 
 from wsseg.server.app import WssegApp
-from wsseg.server.pictures.voxels import Voxels
 
 USER = Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_USER))
 ANNOTATOR = Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_ANNOTATOR))
@@ -22,9 +21,6 @@ AsAnnotator = Annotated[User, ANNOTATOR]
 
 scans_in_memory = CapacityLimiter(4)
 """Requests beyond wait without a thread, so that however many there are, the server's other threads stay free."""
-
-voxels = Voxels()
-"""Scans that were looked at last."""
 
 thumbnails = CapacityLimiter(2)
 """Pictures of scans that are made at a time, beside those that are segmented: they take a moment each."""

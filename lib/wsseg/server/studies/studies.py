@@ -16,6 +16,7 @@ from wsseg.labels.identity import ScanIdentity, content_of
 from wsseg.models.package import ModelPackage, Recipe
 from wsseg.server.studies.folder import ScanFolder
 from wsseg.server.studies.store import ScanStore
+from wsseg.server.studies.voxels import Voxels
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class Studies:
 
     def __init__(self, datastore: ScanStore) -> None:
         self.datastore = datastore
+        self.voxels = Voxels()
 
     def names(self) -> list[str]:
         """Every scan, sorted."""
@@ -118,7 +120,7 @@ class Studies:
         grid = self.grid(scan)
         path = self.path(scan)
         with naming(path, scan):
-            content = content_of(path)
+            content = content_of(path, self.voxels.stored)
         return ScanIdentity(scan, content, grid.shape, SliceGrid.of(grid, default_axis).stored_axis)
 
 

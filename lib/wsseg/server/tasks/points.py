@@ -16,8 +16,8 @@ from wsseg.labels.drawn.drawing import BACKGROUND_NAME, Drawing, Tool
 from wsseg.labels.drawn.render import render
 from wsseg.models.package import ModelPackage
 from wsseg.server.compute import Compute
-from wsseg.server.pictures.voxels import state
 from wsseg.server.studies.labels import Labels
+from wsseg.server.studies.voxels import state
 from wsseg.server.tasks.infer import write_result
 from wsseg.server.tasks.one_class import OneClassTask
 from wsseg.server.tasks.request import InferRequest, Place, Source

@@ -17,8 +17,8 @@ from wsseg.images.volume import SliceGrid, Volume
 from wsseg.labels.space import BACKGROUND, UNKNOWN, YES, LabelSpace, Presence, presence_of_mask
 from wsseg.models.package import ModelPackage
 from wsseg.server.compute import Compute
-from wsseg.server.pictures.voxels import state
 from wsseg.server.studies.labels import Labels
+from wsseg.server.studies.voxels import state
 from wsseg.server.tasks.infer import write_result
 from wsseg.server.tasks.one_class import OneClassTask
 from wsseg.server.tasks.request import InferRequest, Source

@@ -21,7 +21,7 @@ async function renew() {
   try {
     const campaigns = await ask("api/campaigns");
     at("none").hidden = campaigns.length > 0;
-    document.querySelector("main").hidden = !campaigns.length;
+    for (const part of document.querySelectorAll("main, header label")) part.hidden = !campaigns.length;
     if (campaigns.length) {
       list(campaigns);
       show(await ask(`api/campaigns/${at("campaign").value}`));

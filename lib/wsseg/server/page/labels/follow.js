@@ -23,8 +23,7 @@ async function look(labels, model) {
   if (saving.pending.length) return;
   const { revision, drawings } = await drawingsOf(scan, model).catch((error) => {
     if (!(error instanceof Replaced) || scan !== labels.scan) throw error;
-    scan.gone = true; // so that it is told once
-    labels.on.replaced(scan.id, error.message, []);
+    labels.fail(error);
     return scan;
   });
   if (scan !== labels.scan || saving.pending.length || revision <= scan.revision) return;

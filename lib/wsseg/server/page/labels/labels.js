@@ -1,5 +1,6 @@
 /** The labels of the scan on screen: changed at once, saved behind, undone step by step. */
 
+import { Replaced } from "../api.js";
 import { Saving } from "./saving.js";
 
 /** What a click or Space makes of a state: 1 shows it, 0 does not, null unknown. */
@@ -14,6 +15,7 @@ export class Labels {
    * @param {(write: object) => void} on.saved
    * @param {(write: object, sentence: string) => void} on.refused
    * @param {(scan: string, sentence: string, lost: object[]) => void} on.replaced another scan has that name now
+   * @param {(sentence: string) => void} on.failed
    */
   constructor(on) {
     this.on = on;
@@ -142,6 +144,13 @@ export class Labels {
     }
     for (const { slice, state } of marks ?? []) if (this.scan.presence[label]) this.scan.presence[label][slice] = state;
     this.on.changed(label ?? null, (marks ?? []).map(({ slice }) => slice));
+  }
+
+  /** What was asked about the scan on screen was not answered; that another has its name is told by itself once. */
+  fail(error) {
+    if (!(error instanceof Replaced) || !this.scan) return this.on.failed(error.message);
+    this.scan.gone = true;
+    this.on.replaced(this.scan.id, error.message, []);
   }
 
   refuse(write, sentence) {

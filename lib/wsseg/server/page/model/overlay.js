@@ -8,7 +8,7 @@ export class Overlay {
    * @param {HTMLOutputElement} fits says whether the scan is of the kind that the model was trained on
    * @param {object} on
    * @param {() => void} on.shown there is something else to be shown, or nothing any more
-   * @param {(sentence: string) => void} on.failed
+   * @param {(error: Error) => void} on.failed
    */
   constructor(button, fits, on) {
     Object.assign(this, { button, fits, on, wanted: false, scan: null, model: null, prediction: null, newest: 0 });
@@ -17,7 +17,7 @@ export class Overlay {
     button.addEventListener("click", () => this.toggle());
   }
 
-  /** Another scan, version of the model or sentence: what was said no longer holds. */
+  /** Another scan, as it was opened, version of the model or sentence: what was said no longer holds. */
   open(scan, model) {
     Object.assign(this, { scan, model, prediction: null, values: null });
     this.newest++;
@@ -56,26 +56,26 @@ export class Overlay {
     const { scan, model } = this;
     if (!scan) return;
     if (!model.trained) {
-      this.on.failed(`${model.name} is not trained yet, so it has nothing to show: label some scans and press Train.`);
+      this.on.failed(new Error(`${model.name} is not trained yet, so it has nothing to show: label some scans and press Train.`));
       return this.toggle();
     }
     const request = ++this.newest;
     this.busy = true;
     try {
       const found = await api.predict(scan, model.name);
-      const values = await api.maskOf(scan, model.name, found.version, request);
+      const values = await api.maskOf(scan.id, model.name, found.version, request);
       if (request !== this.newest) return;
       this.values = values;
       this.colors = tints(model.labels);
       this.on.shown();
-      const url = api.overlayOf(scan, model.name, found.version, request);
+      const url = api.overlayOf(scan.id, model.name, found.version, request);
       await decoded(url);
       if (request !== this.newest) return;
       document.body.style.setProperty("--overlay", `url("${url}")`);
       this.prediction = found;
     } catch (error) {
       if (request !== this.newest) return;
-      this.on.failed(`${scan}: ${error.message}`);
+      this.on.failed(error);
     }
     this.busy = false;
     this.show();

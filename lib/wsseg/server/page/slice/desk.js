@@ -12,6 +12,9 @@ const $ = (id) => document.getElementById(id);
 const KEYS = { v: "look", s: "stroke", d: "point", b: "box", r: "brush", e: "eraser" };
 const STEP = 1.25;
 
+/** The window of a CT that is opened, as its thumbnails have it. */
+const FIRST = "soft tissue";
+
 export class Desk {
   /**
    * @param {object} of
@@ -22,10 +25,11 @@ export class Desk {
    * @param {(step: number) => void} of.scroll
    * @param {(slice: number) => void} of.go
    * @param {(sentence: string) => void} of.failed
+   * @param {(error: Error) => void} of.unread a slice did not come
    */
   constructor(of) {
     Object.assign(this, { of, tool: "look", label: null, background: false, layout: null, slice: 0, cross: [0, 0] });
-    this.planes = new Planes({ loaded: (index) => this.loaded(index), failed: of.failed });
+    this.planes = new Planes({ loaded: (index) => this.loaded(index), failed: of.unread });
     this.view = new View($("slice-canvas"), {
       plane: (index) => this.planes.at(index),
       drawings: (slice) => of.drawings().filter((one) => one.slice === slice),
@@ -59,9 +63,9 @@ export class Desk {
   open(layout, model) {
     Object.assign(this, { layout, slice: 0, cross: [layout.right.pixels / 2, layout.down.pixels / 2].map(Math.floor) });
     for (const option of $("window").options) option.disabled = option.value !== "auto" && !layout.hounsfield;
-    $("window").value = "auto";
     this.planes.open(layout, model);
     this.view.open(layout);
+    this.setWindow(($("window").value = layout.hounsfield ? FIRST : "auto"));
     for (const cut of this.cuts) cut.open(layout);
     this.look(0);
   }
@@ -208,7 +212,7 @@ class Cut {
   draw() {
     this.due ??= requestAnimationFrame(() => {
       this.due = undefined;
-      if (!this.canvas.hidden && this.desk.layout) this.paint();
+      if (this.canvas.clientWidth && this.desk.layout) this.paint();
     });
   }
 
@@ -219,11 +223,12 @@ class Cut {
     const shown = `${layout.id} ${place} ${desk.view.window} ${Object.keys(desk.planes.held).length}`;
     if (shown !== this.shown) this.picture.cut((index) => desk.planes.at(index), layout, along, place, desk.view.window);
     this.shown = shown; // going through the slices moves the line alone
-    const { width, height } = this.picture.canvas;
+    const [width, height] = [canvas.clientWidth, canvas.clientHeight].map((side) => Math.round(side * devicePixelRatio));
     Object.assign(canvas, { width, height });
     const pen = canvas.getContext("2d");
-    pen.drawImage(this.picture.canvas, 0, 0);
+    pen.drawImage(this.picture.canvas, 0, 0, width, height);
     pen.fillStyle = "#8ab4f8";
-    pen.fillRect(0, layout.head_first ? slice : height - 1 - slice, width, 1);
+    const row = layout.head_first ? slice : layout.slices - 1 - slice;
+    pen.fillRect(0, Math.round(((row + 0.5) * height) / layout.slices) - 1, width, 2);
   }
 }

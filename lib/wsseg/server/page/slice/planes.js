@@ -12,7 +12,7 @@ export class Planes {
   /**
    * @param {object} on
    * @param {(index: number) => void} on.loaded a slice is there
-   * @param {(sentence: string) => void} on.failed
+   * @param {(error: Error) => void} on.failed
    */
   constructor(on) {
     Object.assign(this, { on, layout: null, held: [], wanted: 0, generation: 0, running: false });
@@ -20,13 +20,16 @@ export class Planes {
 
   /** Show another scan; nothing of the one before is kept. */
   open(layout, model) {
-    Object.assign(this, { layout, model, held: new Array(layout.slices), wanted: 0, running: false, ahead: false });
+    Object.assign(this, { layout, model, held: new Array(layout.slices), wanted: 0, running: false, ahead: false, content: "" });
     this.generation++;
   }
 
-  /** Fetch slices that nobody looks at yet too: the thumbnails, which need the server as well, are there. */
-  fetchAhead() {
-    this.ahead = true;
+  /**
+   * Fetch slices that nobody looks at yet too: the thumbnails, which need the server as well, are there.
+   * @param {string} content of the scan as it was opened, so that none comes of another that takes its name
+   */
+  fetchAhead(content) {
+    Object.assign(this, { ahead: true, content });
     this.look(this.wanted);
   }
 
@@ -48,7 +51,7 @@ export class Planes {
     for (let range = this.next(); range; range = this.next()) {
       const [first, count] = range;
       try {
-        const found = await planesOf(this.layout, this.model, first, count);
+        const found = await planesOf(this.layout, this.model, first, count, this.content);
         if (generation !== this.generation) return;
         found.forEach((plane, step) => {
           this.held[first + step] = plane;
@@ -56,7 +59,7 @@ export class Planes {
         });
       } catch (error) {
         if (generation !== this.generation) return;
-        this.on.failed(error.message);
+        this.on.failed(error);
         break;
       }
     }

@@ -15,9 +15,10 @@ from wsseg.errors import WssegError, naming
 from wsseg.images.formats.nifti import NIFTI, read_nifti_planes
 from wsseg.server.pictures.planes import MOST_AT_ONCE, Planes
 from wsseg.server.pictures.sprites import Sprite
-from wsseg.server.pictures.voxels import Voxels
 from wsseg.server.routes.annotate import API
-from wsseg.server.routes.dependencies import USER, App, thumbnails, voxels
+from wsseg.server.routes.annotate.bodies import Content
+from wsseg.server.routes.dependencies import USER, App, thumbnails
+from wsseg.server.studies.voxels import Voxels
 
 router = APIRouter(prefix=f"{API}/scans/{{scan}}", dependencies=[USER])
 
@@ -37,7 +38,7 @@ def layout(app: App, scan: str, model: str) -> dict[str, Any]:
         "down": asdict(planes.down),
         "head_first": planes.grid.reversed,
         "colour": grid.colour,
-        "hounsfield": bool(recipe.windows) or recipe.modality.upper().startswith("CT"),
+        "hounsfield": recipe.hounsfield,
         "sprite": {"columns": sprite.columns, "width": sprite.width, "height": sprite.height},
     }
 
@@ -49,18 +50,21 @@ async def planes(
     model: str,
     first: Annotated[int, Query(ge=0)],
     count: Annotated[int, Query(ge=1, le=MOST_AT_ONCE)] = 1,
+    content: Content = "",
 ) -> Response:
     """Slices in stored order, hung, row by row: uint16, the low byte first; of a colour picture three uint8 a pixel.
 
     An intensity is the header ``x-slope`` times the number, plus ``x-intercept``.
     """
-    path = await run_sync(app.weak_labels.studies.path, scan)
-    grid = await run_sync(app.weak_labels.studies.grid, scan)
-    cut = Planes.of(grid, app.package(model).recipe.axis)
+    studies, axis = app.weak_labels.studies, app.package(model).recipe.axis
+    if content:
+        await run_sync(app.weak_labels.identity, scan, axis, content)
+    path = await run_sync(studies.path, scan)
+    cut = Planes.of(await run_sync(studies.grid, scan), axis)
     if first >= cut.slices:
         raise WssegError(f"{scan}: has slices 0 to {cut.slices - 1}, slice {first} was asked for")
     with naming(path, scan):
-        return await run_sync(_numbers, path, cut, first, count, voxels, limiter=thumbnails)
+        return await run_sync(_numbers, path, cut, first, count, studies.voxels, limiter=thumbnails)
 
 
 def _numbers(path: Path, cut: Planes, first: int, count: int, held: Voxels) -> Response:

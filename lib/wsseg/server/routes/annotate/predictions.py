@@ -23,11 +23,11 @@ from wsseg.server.app import WssegApp
 from wsseg.server.compute import devices
 from wsseg.server.pictures.planes import Planes
 from wsseg.server.pictures.sprites import Sprite
-from wsseg.server.pictures.voxels import state
 from wsseg.server.routes.annotate import API
-from wsseg.server.routes.annotate.bodies import Body
+from wsseg.server.routes.annotate.bodies import Body, Content
 from wsseg.server.routes.annotate.drawings import GivenDrawing
-from wsseg.server.routes.dependencies import USER, App, scans_in_memory, voxels
+from wsseg.server.routes.dependencies import USER, App, scans_in_memory
+from wsseg.server.studies.voxels import state
 
 KEPT = 64
 """Masks in memory, packed."""
@@ -85,24 +85,29 @@ class _Prompted(Body):
 
 
 @router.post("/prediction", summary="What a model says of a scan")
-async def predict(app: App, scan: str, model: str, given: _Prompted | None = None) -> dict[str, Any]:
+async def predict(
+    app: App, scan: str, model: str, given: _Prompted | None = None, content: Content = ""
+) -> dict[str, Any]:
     """Segment a scan, respecting all that is drawn on it, and keep the mask for :func:`overlay` and :func:`mask`."""
-    return await run_sync(_predict, app, scan, app.package(model), given or _Prompted(), limiter=scans_in_memory)
+    return await run_sync(
+        _predict, app, scan, app.package(model), given or _Prompted(), content, limiter=scans_in_memory
+    )
 
 
-def _predict(app: WssegApp, scan: str, package: ModelPackage, given: _Prompted) -> dict[str, Any]:
+def _predict(app: WssegApp, scan: str, package: ModelPackage, given: _Prompted, content: str) -> dict[str, Any]:
     if not package.trained:
         raise WssegError(f"{package.name} is not trained yet, label some scans and train it")
-    path = app.weak_labels.studies.path(scan)
+    studies = app.weak_labels.studies
+    path = studies.path(scan)
     if not given.force:
-        app.weak_labels.studies.check_made(scan, package)
+        studies.check_made(scan, package)
     text = app.weak_labels.text_for(package, scan)
-    axis = app.weak_labels.identity(scan, package.recipe.axis).axis
+    axis = app.weak_labels.identity(scan, package.recipe.axis, content).axis
     drawn = app.weak_labels.drawn(scan, package, [each.drawing(package, axis) for each in given.drawings])
     marked = app.weak_labels.read(scan, package).presence
     with naming(path, scan):
         version, result = app.compute.respect(
-            package.name, devices()[0], state(path), lambda: voxels.read(path), drawn, text, marked=marked
+            package.name, devices()[0], state(path), lambda: studies.voxels.read(path), drawn, text, marked=marked
         )
     said = result.facts()
     _masks.put(scan, package.name, version, result.mask)

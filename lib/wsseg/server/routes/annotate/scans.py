@@ -15,11 +15,12 @@ from fastapi.responses import Response
 from wsseg.errors import naming
 from wsseg.labels.space import BACKGROUND, LabelSpace
 from wsseg.labels.values import Scribbles
-from wsseg.server.pictures.sprites import Sprite
+from wsseg.server.pictures.sprites import SOFT_TISSUE, Sprite
 from wsseg.server.routes.annotate import API
 from wsseg.server.routes.annotate.drawings import drawn_json
-from wsseg.server.routes.dependencies import USER, App, thumbnails, voxels
+from wsseg.server.routes.dependencies import USER, App, thumbnails
 from wsseg.server.studies.labels import states_json
+from wsseg.server.studies.studies import Studies
 
 router = APIRouter(prefix=f"{API}/scans", dependencies=[USER])
 
@@ -86,23 +87,26 @@ async def sprite(app: App, scan: str, model: str = "", if_none_match: Annotated[
 
     ``model`` says along which axis a scan of equal spacing is cut, by default from foot to head.
     """
-    path = await run_sync(app.weak_labels.studies.path, scan)
-    axis = app.package(model).recipe.axis if model else 2
-    tag = _tag(path, axis)
+    studies = app.weak_labels.studies
+    path = await run_sync(studies.path, scan)
+    recipe = app.package(model).recipe if model else None
+    axis, ends = (recipe.axis, SOFT_TISSUE if recipe.hounsfield else None) if recipe else (2, None)
+    tag = _tag(path, axis, ends)
     headers = {"etag": tag, "cache-control": "private, no-cache"}
     if tag in if_none_match:
         return Response(status_code=304, headers=headers)
-    picture = await run_sync(_picture, scan, path, axis, limiter=thumbnails)
+    picture = await run_sync(_picture, studies, scan, axis, ends, limiter=thumbnails)
     return Response(picture, media_type="image/jpeg", headers=headers)
 
 
-def _picture(scan: str, path: Path, axis: int) -> bytes:
+def _picture(studies: Studies, scan: str, axis: int, ends: tuple[float, float] | None) -> bytes:
+    path = studies.path(scan)
     with naming(path, scan):
-        volume = voxels.read(path)
-    return Sprite.of(volume, axis).picture(volume)
+        volume = studies.voxels.read(path)
+    return Sprite.of(volume, axis).picture(volume, ends)
 
 
-def _tag(path: Path, axis: int) -> str:
-    """Another one whenever a file has changed, or is cut otherwise."""
+def _tag(path: Path, axis: int, ends: tuple[float, float] | None) -> str:
+    """Another one whenever a file has changed, or is cut or shown otherwise."""
     stat = path.stat()
-    return f'"{hashlib.sha256(f"{path} {axis} {stat.st_mtime_ns} {stat.st_size}".encode()).hexdigest()[:20]}"'
+    return f'"{hashlib.sha256(f"{path} {axis} {ends} {stat.st_mtime_ns} {stat.st_size}".encode()).hexdigest()[:20]}"'

@@ -1,4 +1,4 @@
-"""The scans that were looked at last, kept in memory, so that what a page asks of one reads its file once."""
+"""The scans that were looked at last, kept in memory, so that all that a page asks of one reads its file once."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import threading
 from collections import OrderedDict
 from pathlib import Path
 
-from wsseg.images.scan import read_scan
+from wsseg.images.formats.table import read_volume
+from wsseg.images.scan import check_scan
 from wsseg.images.volume import Volume
 
 MOST_BYTES = 1 << 30
@@ -21,11 +22,24 @@ class Voxels:
 
     def __init__(self) -> None:
         self._held: OrderedDict[_File, Volume] = OrderedDict()
+        self._sound: set[_File] = set()
         self._reading: dict[_File, threading.Lock] = {}
         self._lock = threading.Lock()
 
     def read(self, path: Path) -> Volume:
-        """:func:`read_scan`; nobody may change the voxels.
+        """:func:`wsseg.images.scan.read_scan`; nobody may change the voxels.
+
+        Raises:
+            WssegError: unreadable, or nothing that can be segmented.
+        """
+        key, volume = state(path), self.stored(path)
+        if key not in self._sound:
+            check_scan(volume, path)
+            self._sound.add(key)
+        return volume
+
+    def stored(self, path: Path) -> Volume:
+        """:func:`read_volume`, whatever the voxels are.
 
         Raises:
             WssegError: unreadable.
@@ -39,7 +53,7 @@ class Voxels:
                     self._held.move_to_end(key)
                     return self._held[key]
             try:
-                volume = read_scan(path)
+                volume = read_volume(path)
                 volume.voxels.flags.writeable = False
                 self._keep(key, volume)
                 return volume
@@ -56,7 +70,7 @@ class Voxels:
         with self._lock:
             self._held[key] = volume
             while len(self._held) > 1 and sum(each.voxels.nbytes for each in self._held.values()) > MOST_BYTES:
-                self._held.popitem(last=False)
+                self._sound.discard(self._held.popitem(last=False)[0])
 
 
 def state(path: Path) -> _File:
