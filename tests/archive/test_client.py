@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from base64 import b64encode
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
+import requests
 from pydicom import dcmread
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 from stub import Stub, archive_stub, entry, renamed, series_files
 
 from full_disk import largest_file
-from wsseg.archive import client
-from wsseg.archive.client import PASSWORD, USER, Pacs, RefusedError
+from wsseg.archive import client, replies
+from wsseg.archive.client import PASSWORD, USER, Pacs
+from wsseg.archive.replies import RefusedError, parts
 from wsseg.archive.series import Series, is_uid
-from wsseg.errors import FullError, UnavailableError
+from wsseg.errors import FullError, UnavailableError, WssegError
 
 __all__ = ["archive_stub", "series_files"]  # fixtures
 
@@ -27,7 +31,13 @@ def test_all_pages_are_read(stub: Stub, monkeypatch: pytest.MonkeyPatch, count: 
     assert [series.uid for series in Pacs(stub.url).series({})] == [f"1.2.{index}" for index in range(count)]
 
 
-@pytest.mark.parametrize("hostile", ["../../x", "..", "1..2", "1.2/3", "1.2\\3", ".1", "1.", "", "1." * 40 + "1"])
+HOSTILE = [
+    *("../../x", "..", "1..2", "1.2/3", "1.2\\3", ".1", "1.", "", "1." * 40 + "1", "1" * 300),
+    *("1.2\n", "1.2%2f..%2f3", "1.2'3", '1.2"3', "1.2\0", "1.2 ", "1.é", "\N{FULLWIDTH DIGIT ONE}.2", "1.2;ls"),
+]
+
+
+@pytest.mark.parametrize("hostile", HOSTILE)
 def test_series_whose_uid_is_a_path_are_no_series(stub: Stub, hostile: str) -> None:
     stub.series = [entry("1.2.3"), entry(hostile), entry("1.2.4", study=hostile)]
     assert [series.uid for series in Pacs(stub.url).series({})] == ["1.2.3"]
@@ -134,6 +144,74 @@ def test_passwords_are_sent_in_utf_8(stub: Stub, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv(PASSWORD, "пароль€")
     Pacs(stub.url).check()
     assert stub.asked[0][1] == f"Basic {b64encode('müller:пароль€'.encode()).decode()}"
+
+
+IMAGE = b"\r\n--edge\r\ncontent-type: application/dicom\r\n\r\n" + b"x" * 10_000
+"""The beginning of an image that never comes to its end, where nothing follows but more of it."""
+
+
+@pytest.mark.parametrize("piece", [b" " * 100_000, b'{"00080060": {}}, ' * 5000])
+def test_a_list_without_end_is_not_read_for_ever(stub: Stub, monkeypatch: pytest.MonkeyPatch, piece: bytes) -> None:
+    monkeypatch.setattr(replies, "LONGEST_LIST", 3 << 20)
+    stub.endless = piece, 0.0
+    with pytest.raises(RefusedError, match="series: answers with more than 3 MB"):
+        Pacs(stub.url).series({})
+
+
+@pytest.mark.parametrize("piece", [IMAGE, b"x" * 100_000])
+def test_images_without_end_are_not_kept(
+    stub: Stub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, piece: bytes
+) -> None:
+    monkeypatch.setenv("WSSEG_MAX_SCAN_GB", str(1 / 1024))
+    stub.endless = piece, 0.0
+    with pytest.raises(WssegError, match=r"answers with more than 2 MB|is not a whole DICOM file"):
+        Pacs(stub.url).fetch(Series("1.2.3", "1.2", 6, {}), tmp_path)
+
+
+def test_an_answer_that_drips_ends(stub: Stub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replies, "GRACE", 0.1)
+    stub.endless = b" ", 0.06
+    with pytest.raises(UnavailableError, match="does not answer in time"):
+        Pacs(stub.url).find("1.2.3")
+    with pytest.raises(UnavailableError, match="does not answer in time"):
+        Pacs(stub.url).fetch(Series("1.2.3", "1.2", 6, {}), tmp_path)
+
+
+def test_pages_without_end_are_too_many(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "PAGE", 10)
+    monkeypatch.setattr(client, "MOST_SERIES", 25)
+    stub.series = [entry(f"1.2.{index}") for index in range(60)]
+    with pytest.raises(RefusedError, match="lists more than 25 series, ask for fewer by filters"):
+        Pacs(stub.url).series({})
+    assert len(stub.asked) == 3
+
+
+def test_a_deflated_image_is_not_unpacked_to_whatever_it_holds(
+    stub: Stub, files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uid = stub.add(files)
+    image = dcmread(files[0])
+    image.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    image.add_new(0x00431001, "UN", bytes(32 << 20))
+    image.save_as(tmp_path / "bomb")
+    stub.images[uid][0] = (tmp_path / "bomb").read_bytes()
+    assert len(stub.images[uid][0]) < 100_000
+    monkeypatch.setenv("WSSEG_MAX_SCAN_GB", str(1 / 64))
+    with pytest.raises(WssegError, match=r"000001\.dcm: holds .* at most 0.015625 GiB"):
+        Pacs(stub.url).fetch(Series(uid, "1.2", 6, {}), tmp_path)
+
+
+@pytest.mark.parametrize("end", [b"\r\n--edge--\r\nafterwards", b"\r\n--edge--", b""])
+@pytest.mark.parametrize("start", [b"", b"\r\n", b"before\r\n"])
+@pytest.mark.parametrize("piece", [1, 7, 1000])
+def test_parts_are_told_apart_wherever_pieces_end(start: bytes, end: bytes, piece: int) -> None:
+    head = b"--edge\r\ncontent-type: application/dicom\r\n\r\n"
+    body = start + head + b"one\r\n--edg\r\n" + b"\r\n" + head + b"\r\n\r\ntwo" + end
+    reply = requests.Response()
+    reply.headers["content-type"] = 'multipart/related; type="application/dicom"; boundary="edge"'
+    pieces = [body[at : at + piece] for at in range(0, len(body), piece)]
+    with patch.object(reply, "iter_content", return_value=iter(pieces)):
+        assert list(parts(reply)) == [b"one\r\n--edg\r\n", b"\r\n\r\ntwo"]
 
 
 def test_a_disk_that_is_full_is_no_fault_of_the_archive(

@@ -6,7 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
@@ -27,6 +27,8 @@ JSON = "application/dicom+json"
 
 EDGE = b"--edge"
 
+MULTIPART = 'multipart/related; type="application/dicom"; boundary=edge'
+
 
 @dataclass
 class Stub:
@@ -42,6 +44,7 @@ class Stub:
         asked: paths and credentials so far.
         stored: what was sent to it.
         confirms: whether it says that it has what was sent.
+        endless: what a list or images go on with for ever, a piece after so many seconds.
     """
 
     series: list[dict[str, Any]] = field(default_factory=list)
@@ -53,6 +56,7 @@ class Stub:
     asked: list[tuple[str, str]] = field(default_factory=list)
     stored: list[Dataset] = field(default_factory=list)
     confirms: bool = True
+    endless: tuple[bytes, float] | None = None
     url: str = ""
 
     def add(self, files: list[Path], **told: Any) -> str:
@@ -109,7 +113,9 @@ def serving() -> Iterator[Stub]:
             if not self._may():
                 return
             path = urlsplit(self.path)
-            if path.path.endswith("/instances"):
+            if stub.endless:
+                self._go_on(MULTIPART if "/studies/" in path.path else JSON, *stub.endless)
+            elif path.path.endswith("/instances"):
                 self._instances(parse_qs(path.query)["SOPInstanceUID"][0])
             elif "/studies/" in path.path:
                 self._images(path.path.rpartition("/")[2])
@@ -153,9 +159,8 @@ def serving() -> Iterator[Stub]:
                 return self._answer(404, "text/plain", b"no such series")
             head = b"\r\ncontent-type: application/dicom\r\n\r\n"
             body = b"".join(EDGE + head + image + b"\r\n" for image in stub.images[uid]) + EDGE + b"--\r\n"
-            kind = 'multipart/related; type="application/dicom"; boundary=edge'
             stub.cut, cut = max(stub.cut - 1, 0), stub.cut > 0
-            return self._answer(200, kind, body, len(body) // 2 if cut else len(body))
+            return self._answer(200, MULTIPART, body, len(body) // 2 if cut else len(body))
 
         def _answer(self, status: int, kind: str, body: bytes, sent: int | None = None) -> None:
             self.send_response(status)
@@ -163,6 +168,16 @@ def serving() -> Iterator[Stub]:
             self.send_header("content-length", str(len(body)))
             self.end_headers()
             self.wfile.write(body[:sent])
+
+        def _go_on(self, kind: str, piece: bytes, seconds: float) -> None:
+            """An answer of no length, until the other side has had enough."""
+            self.send_response(200)
+            self.send_header("content-type", kind)
+            self.end_headers()
+            with suppress(OSError):
+                while True:
+                    self.wfile.write(piece)
+                    time.sleep(seconds)
 
         def log_message(self, *args: Any) -> None:
             """Says nothing."""

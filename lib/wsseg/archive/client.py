@@ -22,9 +22,11 @@ from requests.auth import HTTPBasicAuth
 from urllib3 import Retry
 from urllib3.exceptions import MaxRetryError, ReadTimeoutError
 
+from wsseg.archive.replies import RefusedError, bound, parts
 from wsseg.archive.series import ASKED, Series, is_uid
 from wsseg.errors import FullError, UnavailableError, WssegError
 from wsseg.files import no_room
+from wsseg.images.dicom.slice import read_header
 
 logger = logging.getLogger(__name__)
 
@@ -45,11 +47,10 @@ PAGE = 1000
 _PASSING = (408, 425, 429, 500, 502, 503, 504)
 """States of a server that may be others a moment later."""
 
-_AS_STORED = ("application/dicom", "*")
+MOST_SERIES = 200_000
+"""That a server lists."""
 
-
-class RefusedError(UnavailableError):
-    """The archive answered, and trying again cannot help."""
+_AS_STORED = {"Accept": 'multipart/related; type="application/dicom"; transfer-syntax=*'}
 
 
 class Pacs:
@@ -70,8 +71,10 @@ class Pacs:
         if "@" in self.url:
             raise WssegError(f"the archive's address: give user and password in {USER} and {PASSWORD}, not in it")
         qido, wado, stow = (prefix(kind) for kind in ("qido", "wado", "stow"))
+        self._session = session()
+        self._retrieval = "/".join(filter(None, (self.url, wado)))
         try:
-            self._client = DICOMwebClient(self.url, session(), qido, wado, stow)
+            self._client = DICOMwebClient(self.url, self._session, qido, wado, stow)
         except ValueError as error:
             raise WssegError(f"{url}: is not an address like https://host:8042/dicom-web") from error
         self._client.set_http_retry_params(retry=False)  # the session tries again, after a failed connection too
@@ -82,8 +85,17 @@ class Pacs:
             self._search({}, limit=1)
 
     def series(self, filters: dict[str, str]) -> list[Series]:
-        """All series that match."""
-        return list({series.uid: series for page in self.pages(filters) for series in page}.values())
+        """All series that match.
+
+        Raises:
+            RefusedError: there are more than :data:`MOST_SERIES`.
+        """
+        found: dict[str, Series] = {}
+        for page in self.pages(filters):
+            found |= {series.uid: series for series in page}
+            if len(found) > MOST_SERIES:
+                raise RefusedError(f"{self.url}: lists more than {MOST_SERIES} series, ask for fewer by filters")
+        return list(found.values())
 
     def pages(self, filters: dict[str, str], start: int = 0) -> Iterator[list[Series]]:
         """Series that match, a page at a time, none kept.
@@ -159,14 +171,21 @@ class Pacs:
         return answer
 
     def _fetch(self, series: Series, folder: Path) -> None:
+        # dicomweb-client would parse each image, and so unpack a deflated one to whatever it holds.
+        address = f"{self._retrieval}/studies/{series.study}/series/{series.uid}"
         received: set[str] = set()
-        for image in self._client.iter_series(series.study, series.uid, media_types=(_AS_STORED,)):
-            uid = str(image.SOPInstanceUID)
-            if not is_uid(uid):
-                raise RefusedError(f"{self.url}: sent an image whose SOPInstanceUID is no UID")
-            if uid not in received:
-                received.add(uid)
-                image.save_as(folder / f"{len(received):06d}.dcm")
+        with self._session.get(address, headers=_AS_STORED, stream=True) as reply:
+            reply.raise_for_status()
+            for content in parts(reply):
+                file = folder / f"{len(received) + 1:06d}.dcm"
+                file.write_bytes(content)
+                image = read_header(file)  # None for what is no image, and is passed over later
+                name = file.name if image is None else str(image.get("SOPInstanceUID"))
+                if image is not None and not is_uid(name):
+                    raise RefusedError(f"{self.url}: sent an image whose SOPInstanceUID is no UID")
+                if name in received:
+                    file.unlink()
+                received.add(name)
         if len(received) < series.images:
             raise requests.ConnectionError(f"{len(received)} of {series.images} images came")
 
@@ -241,8 +260,8 @@ class _Patient(HTTPAdapter):
         super().__init__(max_retries=again)
 
     def send(self, request: requests.PreparedRequest, *args: Any, **options: Any) -> requests.Response:
-        """Requests waits for ever unless told otherwise at each request."""
-        return super().send(request, *args, **{**options, "timeout": PATIENCE})
+        """Requests waits for ever unless told otherwise at each request, and reads whatever comes."""
+        return bound(super().send(request, *args, **{**options, "timeout": PATIENCE}))
 
 
 def prefix(kind: str) -> str | None:

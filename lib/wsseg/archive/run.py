@@ -15,9 +15,9 @@ from uuid import uuid4
 
 from distributed import Client, Future
 
-from wsseg.archive.client import RefusedError
 from wsseg.archive.cluster import HandlerPlugin, handle, needed
 from wsseg.archive.listing import Listing
+from wsseg.archive.replies import RefusedError
 from wsseg.archive.work import LEASE, Claim, Counts, Outcome, Work
 from wsseg.errors import UnavailableError, WssegError
 

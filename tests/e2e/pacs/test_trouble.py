@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 from wsseg.archive import client as pacs
-from wsseg.archive.client import Pacs, RefusedError
+from wsseg.archive.client import Pacs
+from wsseg.archive.replies import RefusedError
 from wsseg.errors import UnavailableError, WssegError
 from wsseg.server.serve import check_studies
 

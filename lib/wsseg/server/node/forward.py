@@ -6,8 +6,8 @@ import logging
 import threading
 from pathlib import Path
 
-from wsseg.archive.client import RefusedError
 from wsseg.archive.destination import Destination, deliver
+from wsseg.archive.replies import RefusedError
 from wsseg.errors import FullError, UnavailableError, WssegError
 from wsseg.images.dicom.series import read_series
 from wsseg.images.scan import check_scan

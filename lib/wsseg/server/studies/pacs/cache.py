@@ -66,12 +66,10 @@ class Cache:
         part = self._incoming / uuid4().hex
         try:
             make_folder(part)
-            with held(part):
+            with held(part), naming(part, series.uid):
                 self._pacs.fetch(series, part)
-                with naming(part, series.uid):
-                    scan = read_any(part).volume
-                with naming(part, series.uid):
-                    write_nifti(part / _VOLUME, scan.voxels, scan.affine)
+                scan = read_any(part).volume
+                write_nifti(part / _VOLUME, scan.voxels, scan.affine)
                 self._show(part, series.uid)
         except OSError as error:
             raise unwritable(Path(series.uid), error) from error
