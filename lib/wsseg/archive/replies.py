@@ -54,17 +54,19 @@ def _pieces(raw: BaseHTTPResponse, most: int, url: str) -> Iterator[bytes]:
 
 
 def parts(reply: requests.Response) -> Iterator[bytes]:
-    """The parts of a multipart reply as they come, or the one of another.
+    """The DICOM files of a multipart reply as they come, or the only one, which some archives send bare.
 
     Raises:
-        ValueError: it is no multipart message.
+        ValueError: it is something else.
     """
     told = Message()
     told["content-type"] = reply.headers["content-type"]
-    boundary = told.get_boundary()
-    if boundary is None:
+    if told.get_content_type() == "application/dicom":
         yield reply.content
         return
+    boundary = told.get_boundary()
+    if boundary is None:
+        raise ValueError("is no multipart message")
     delimiter = b"\r\n--" + boundary.encode()
     waiting, begun = bytearray(b"\r\n"), False
     for piece in reply.iter_content(_PIECE):
