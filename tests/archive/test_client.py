@@ -16,8 +16,9 @@ from full_disk import largest_file
 from wsseg.archive import client, replies
 from wsseg.archive.client import PASSWORD, USER, Pacs
 from wsseg.archive.replies import RefusedError, parts
-from wsseg.archive.series import Series, is_uid
+from wsseg.archive.series import Series
 from wsseg.errors import FullError, UnavailableError, WssegError
+from wsseg.images.dicom.uids import is_uid
 
 __all__ = ["archive_stub", "series_files"]  # fixtures
 
@@ -81,14 +82,17 @@ def test_images_are_named_by_us(stub: Stub, files: list[Path], tmp_path: Path) -
 
 
 @pytest.mark.filterwarnings("ignore:Invalid value for VR UI", "ignore:The value length")
+@pytest.mark.parametrize("name", ["SOPInstanceUID", "StudyInstanceUID"])
 @pytest.mark.parametrize("hostile", ["../../x", "/tmp/x", "..", "a" * 300])
-def test_an_image_whose_uid_is_a_path_is_refused(stub: Stub, files: list[Path], tmp_path: Path, hostile: str) -> None:
+def test_an_image_whose_uid_is_a_path_is_refused(
+    stub: Stub, files: list[Path], tmp_path: Path, name: str, hostile: str
+) -> None:
     uid = stub.add(files)
-    stub.images[uid][2] = renamed(files[2], SOPInstanceUID=hostile)
+    stub.images[uid][2] = renamed(files[2], **{name: hostile})
     out = tmp_path / "a" / "b" / "out"
     out.mkdir(parents=True)
     before = {path for path in tmp_path.rglob("*") if not path.is_relative_to(out)}
-    with pytest.raises(RefusedError, match="SOPInstanceUID is no UID"):
+    with pytest.raises(RefusedError, match=f"{name} is no UID"):
         Pacs(stub.url).fetch(Series(uid, "1.2", 6, {}), out)
     assert {path for path in tmp_path.rglob("*") if not path.is_relative_to(out)} == before
 

@@ -9,15 +9,16 @@ import pytest
 from highdicom.sr import MeasurementReport
 from pydicom import Dataset, dcmread
 from pydicom.sr.codedict import codes
-from stub import Stub, archive_stub, series_files
+from stub import Stub, archive_stub, renamed, series_files
 
 from conftest import MakePackage
 from wsseg.archive.client import Pacs
-from wsseg.archive.destination import address_of, open_destination
+from wsseg.archive.destination import address_of, deliver, open_destination
 from wsseg.archive.segment import SeriesSegmenter
 from wsseg.archive.series import Series
 from wsseg.archive.work import Claim
 from wsseg.errors import WssegError
+from wsseg.images.dicom.series import read_series
 from wsseg.inference.segmenter import Segmenter
 
 __all__ = ["archive_stub", "series_files"]
@@ -104,6 +105,23 @@ def test_what_cannot_be_segmented_is_told_and_not_tried_again(
     stub.failing = [503] * 99
     assert handler(stub, segmenter, stub.url)(claim).passing
     assert stub.stored == []
+
+
+@pytest.mark.filterwarnings("ignore:Invalid value for VR UI")
+def test_a_study_whose_uid_is_a_path_leads_nowhere(
+    stub: Stub, files: list[Path], segmenter: Segmenter, tmp_path: Path
+) -> None:
+    claim = claim_of(stub, files)
+    stub.images[claim.series.uid] = [renamed(file, StudyInstanceUID="../../x") for file in files]
+    out = tmp_path / "a" / "b" / "out"
+    assert "StudyInstanceUID is no UID" in handler(stub, segmenter, address_of(str(out)))(claim).error
+    scan = read_series(files[0].parent)
+    result = segmenter(scan.volume)
+    for source in scan.sources:
+        source.data_element("StudyInstanceUID")._value = "../../x"
+    with pytest.raises(WssegError, match="StudyInstanceUID is missing or no UID"):
+        deliver(open_destination(address_of(str(out))), result, scan, segmenter.package)
+    assert not (tmp_path / "a").exists()
 
 
 def test_results_go_into_a_folder_not_a_file(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -16,8 +17,10 @@ def test_a_trainer_killed_goes_on_and_no_model_is_half_there(
 ) -> None:
     monkeypatch.syspath_prepend(REPOSITORY / "benchmarks" / "server")
     import kills
+    import switch
 
-    monkeypatch.setenv("WSSEG_HOME", "")  # put back when the test ends
+    for name in ("WSSEG_HOME", switch.TRAP, "PYTHONPATH"):  # put back when the test ends
+        monkeypatch.setenv(name, os.environ.get(name, ""))
     rows = tmp_path / "kills.jsonl"
     monkeypatch.setattr(sys, "argv", ["kills.py", "--anywhere", "1", "--switch", "1", "--rows", str(rows)])
     for _ in range(2):  # the second time all is there

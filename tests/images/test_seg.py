@@ -36,6 +36,7 @@ from dicom_series import (
 from wsseg.errors import WssegError
 from wsseg.images.dicom.seg import write_seg
 from wsseg.images.dicom.series import read_series
+from wsseg.images.dicom.uids import REFERENCES
 from wsseg.images.formats.table import read_volume, write_mask
 from wsseg.images.volume import Volume
 from wsseg.labels.space import Code, Label
@@ -232,6 +233,17 @@ def test_headers_that_archives_thin_out_are_enough(package: ModelPackage, tmp_pa
     assert highdicom.seg.segread(tmp_path / "seg.dcm").SeriesNumber == 1000
 
 
+@pytest.mark.filterwarnings("ignore:Invalid value for VR UI", "ignore:The value length")
+@pytest.mark.parametrize("keyword", [*REFERENCES, "FrameOfReferenceUID"])
+def test_nothing_refers_to_what_is_no_uid(keyword: str, package: ModelPackage, tmp_path: Path) -> None:
+    scan = read_series(write(series(GEOMETRIES["axial"]), tmp_path / "in"))
+    for hostile in ("../../x", "", "1" * 65, "1.2\n"):
+        scan.sources[2].data_element(keyword)._value = hostile
+        with pytest.raises(WssegError, match=f"cannot refer to it .{keyword} is missing or no UID"):
+            write_seg(tmp_path / "seg.dcm", mask_of(scan, [1]), scan, package.segments)
+    assert not (tmp_path / "seg.dcm").exists()
+
+
 def test_seg_that_cannot_be_written_leaves_nothing(package: ModelPackage, tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
@@ -240,7 +252,7 @@ def test_seg_that_cannot_be_written_leaves_nothing(package: ModelPackage, tmp_pa
         del image.FrameOfReferenceUID
     scan = read_series(write(images, tmp_path / "in"))
     mask = mask_of(scan, [1])
-    with pytest.raises(WssegError, match=r"Frame Of Reference.* write \.nii\.gz"):
+    with pytest.raises(WssegError, match=r"FrameOfReferenceUID is missing.* write \.nii\.gz"):
         write_seg(out / "seg.dcm", mask, scan, package.segments)
     with pytest.raises(WssegError, match="classes up to 4"):
         write_seg(out / "seg.dcm", mask_of(scan, [4]), scan, package.segments)

@@ -23,10 +23,11 @@ from urllib3 import Retry
 from urllib3.exceptions import MaxRetryError, ReadTimeoutError
 
 from wsseg.archive.replies import RefusedError, bound, parts
-from wsseg.archive.series import ASKED, Series, is_uid
+from wsseg.archive.series import ASKED, Series
 from wsseg.errors import FullError, UnavailableError, WssegError
 from wsseg.files import no_room
 from wsseg.images.dicom.slice import read_header
+from wsseg.images.dicom.uids import REFERENCES, is_uid
 
 logger = logging.getLogger(__name__)
 
@@ -72,6 +73,7 @@ class Pacs:
             raise WssegError(f"the archive's address: give user and password in {USER} and {PASSWORD}, not in it")
         qido, wado, stow = (prefix(kind) for kind in ("qido", "wado", "stow"))
         self._session = session()
+        self._session.hooks["response"].append(lambda reply, **_: bound(reply))
         self._retrieval = "/".join(filter(None, (self.url, wado)))
         try:
             self._client = DICOMwebClient(self.url, self._session, qido, wado, stow)
@@ -181,8 +183,9 @@ class Pacs:
                 file.write_bytes(content)
                 image = read_header(file)  # None for what is no image, and is passed over later
                 name = file.name if image is None else str(image.get("SOPInstanceUID"))
-                if image is not None and not is_uid(name):
-                    raise RefusedError(f"{self.url}: sent an image whose SOPInstanceUID is no UID")
+                for uid in REFERENCES:
+                    if image is not None and not is_uid(str(image.get(uid, ""))):
+                        raise RefusedError(f"{self.url}: sent an image whose {uid} is no UID")
                 if name in received:
                     file.unlink()
                 received.add(name)
@@ -260,8 +263,8 @@ class _Patient(HTTPAdapter):
         super().__init__(max_retries=again)
 
     def send(self, request: requests.PreparedRequest, *args: Any, **options: Any) -> requests.Response:
-        """Requests waits for ever unless told otherwise at each request, and reads whatever comes."""
-        return bound(super().send(request, *args, **{**options, "timeout": PATIENCE}))
+        """Requests waits for ever unless told otherwise at each request."""
+        return super().send(request, *args, **{**options, "timeout": PATIENCE})
 
 
 def prefix(kind: str) -> str | None:

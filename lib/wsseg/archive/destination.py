@@ -12,7 +12,7 @@ from wsseg.archive.client import Pacs
 from wsseg.archive.dimse import NodeDestination, is_node
 from wsseg.errors import UnavailableError, WssegError
 from wsseg.files import make_folder, whole_file
-from wsseg.images.dicom.seg import Identity, write_seg
+from wsseg.images.dicom.seg import Identity, check_references, write_seg
 from wsseg.images.dicom.series import DicomScan
 from wsseg.images.dicom.sr import Measured, write_sr
 from wsseg.inference.measure import volumes_ml
@@ -119,6 +119,7 @@ def deliver(destination: Destination, result: Segmentation, scan: DicomScan, pac
         UnavailableError: the destination does not answer, or does not list them yet.
         WssegError: a SEG or SR cannot be written of it; then neither was sent.
     """
+    check_references(scan)
     segments = result.segments(package)
     made_of = (scan.series_uid, segments.author, segments.version)
     study, seg, sr = str(scan.sources[0].StudyInstanceUID), Identity.derived(*made_of), Identity.derived(*made_of, "SR")

@@ -9,19 +9,12 @@ from typing import Any
 
 from pydicom.datadict import tag_for_keyword
 
+from wsseg.images.dicom.uids import is_uid
+
 ASKED = ("PatientName", "PatientID", "StudyDate", "StudyTime", "Modality", "SeriesDescription")
 """Attributes that an archive is asked for beside those that it always tells."""
 
 _ALWAYS = ("StudyInstanceUID", "SeriesInstanceUID", "NumberOfSeriesRelatedInstances")
-
-_UID = re.compile(r"[0-9]+(\.[0-9]+)*")
-
-_LONGEST_UID = 64
-
-
-def is_uid(text: str) -> bool:
-    """Whether a text is a DICOM UID: digits and single dots, so never a path."""
-    return len(text) <= _LONGEST_UID and _UID.fullmatch(text) is not None
 
 
 @dataclass(frozen=True)

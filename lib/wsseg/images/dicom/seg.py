@@ -27,6 +27,7 @@ from wsseg.errors import WssegError
 from wsseg.files import whole_file
 from wsseg.images.dicom.series import DicomScan
 from wsseg.images.dicom.slice import numbers
+from wsseg.images.dicom.uids import REFERENCES, is_uid
 from wsseg.images.segments import Segments
 from wsseg.images.volume import Volume
 
@@ -94,6 +95,7 @@ def write_seg(path: Path, mask: Volume, scan: DicomScan, segments: Segments, ide
     names = list(segments.labels)
     if frames.min() < 0 or frames.max() > len(names):
         raise WssegError(f"mask: holds classes up to {frames.max()}, {segments.author} has {len(names)}")
+    check_references(scan)
     shown = [int(value) for value in np.unique(frames) if value] or list(range(1, len(names) + 1))
     number = np.zeros(len(names) + 1, np.uint8)
     number[shown] = range(1, len(shown) + 1)
@@ -102,6 +104,19 @@ def write_seg(path: Path, mask: Volume, scan: DicomScan, segments: Segments, ide
     )
     with whole_file(path) as part, named(scan.series_uid):
         seg.save_as(part, write_like_original=False)
+
+
+def check_references(scan: DicomScan) -> None:
+    """Refuse a scan that a result of it cannot refer to.
+
+    Raises:
+        WssegError: a UID of a file is missing, or none; a result's file may be named by it.
+    """
+    for source in scan.sources:
+        for name in (*REFERENCES, "FrameOfReferenceUID"):
+            if not is_uid(str(source.get(name, ""))):
+                with named(scan.series_uid):
+                    raise ValueError(f"{name} is missing or no UID")
 
 
 def _frames(mask: Volume, scan: DicomScan) -> NDArray[np.integer]:

@@ -9,10 +9,10 @@ from pathlib import Path
 from pydicom import Dataset
 from pydicom.filewriter import dcmwrite
 
-from wsseg.archive.series import is_uid
 from wsseg.errors import WssegError
 from wsseg.files import PART, make_folder, sweep, whole_file
 from wsseg.images.dicom.slice import read_header
+from wsseg.images.dicom.uids import REFERENCES, is_uid
 
 WHY = "why.txt"
 """In the folder of a series that could not be segmented."""
@@ -42,12 +42,12 @@ class Inbox:
             WssegError: it is no image that can be read again, or its UIDs are none.
             FullError: there is no room.
         """
-        uids = [str(dataset.get(name, "")) for name in ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")]
+        _, series, instance = uids = [str(dataset.get(name, "")) for name in REFERENCES]
         if not all(map(is_uid, uids)):
-            raise WssegError("SOPInstanceUID, SeriesInstanceUID or StudyInstanceUID is missing or no UID")
-        folder = self._folder / uids[1]
+            raise WssegError(f"{', '.join(REFERENCES)}: one is missing or no UID")
+        folder = self._folder / series
         make_folder(folder)
-        with whole_file(folder / f"{uids[0]}.dcm") as part:
+        with whole_file(folder / f"{instance}.dcm") as part:
             dcmwrite(part, dataset, write_like_original=False)
             if read_header(part) is None:
                 raise WssegError("is no image")

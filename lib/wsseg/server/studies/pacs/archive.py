@@ -17,8 +17,9 @@ from monailabel.config import settings
 
 from wsseg import __version__
 from wsseg.archive.client import Pacs
-from wsseg.archive.series import Series, is_uid
+from wsseg.archive.series import Series
 from wsseg.errors import NotFoundError, UnavailableError, WssegError
+from wsseg.images.dicom.uids import is_uid
 from wsseg.images.formats.table import read_grid
 from wsseg.images.on_grid import read_drawn
 from wsseg.images.volume import Volume
