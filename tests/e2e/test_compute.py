@@ -30,7 +30,7 @@ def test_a_published_version_is_used_from_the_next_scan_on(scan: Volume) -> None
     classes = []
     for version in ("1", "2", "1"):
         publish(home() / "models", "renewed", version)
-        classes.append(len(compute.segment("renewed", "cpu", scan, None).labels))
+        classes.append(len(compute.segment("renewed", "cpu", scan, None)[1].labels))
     (versions / "CURRENT").unlink()
     assert classes == [1, 2, 1]
 

@@ -60,24 +60,15 @@ class Compute:
         presence: Presence | None,
         text: str = "",
         force: bool = False,
-    ) -> Segmentation:
+    ) -> tuple[str, Segmentation]:
         """Segment one scan, after those that came before it.
+
+        Returns:
+            the version of the model that did it, and what it found.
 
         Raises:
             StoppingError: the server was stopped meanwhile.
         """
-        return self.segment_versioned(model, device, scan, presence, text, force)[1]
-
-    def segment_versioned(
-        self,
-        model: str,
-        device: str,
-        scan: Volume,
-        presence: Presence | None,
-        text: str = "",
-        force: bool = False,
-    ) -> tuple[str, Segmentation]:
-        """:meth:`segment`, and the version of the model that did it."""
 
         def run() -> tuple[str, Segmentation]:
             self._go_on(0.0)
@@ -101,7 +92,7 @@ class Compute:
         marked: Presence | None = None,
         force: bool = False,
     ) -> tuple[str, Segmentation]:
-        """:meth:`segment_versioned` with what is drawn on a scan; the network sees each once, however much is drawn.
+        """:meth:`segment` with what is drawn on a scan; the network sees each once, however much is drawn.
 
         Args:
             name: of the scan and its state.

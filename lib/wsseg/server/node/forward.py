@@ -76,7 +76,7 @@ class Forwarder:
         check_scan(scan.volume, folder.name)
         device = devices()[0]
         model = choose_model(self._rules, self._compute, device, scan)
-        version, result = self._compute.segment_versioned(model, device, scan.volume, None)
+        version, result = self._compute.segment(model, device, scan.volume, None)
         package = find_package(model)
         if package.metadata.version != version:  # published meanwhile: the next look does it with that
             raise UnavailableError(f"{model} was published while it segmented")

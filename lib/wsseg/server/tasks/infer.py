@@ -96,7 +96,7 @@ class SegmentTask(InferTask):
             self._keep(asked, source.scan, presence)
         times.append(perf_counter())
         text = self._labels.text_for(self.package, source.scan, asked.text)
-        result = self._compute.segment(self.package.name, asked.device, scan.volume, presence, text, asked.force)
+        _, result = self._compute.segment(self.package.name, asked.device, scan.volume, presence, text, asked.force)
         times.append(perf_counter())
         file = write_result(asked, result.mask, scan, result.segments(self.package))
         times.append(perf_counter())
