@@ -33,6 +33,8 @@ from wsseg.training.run import TrainSettings, train_package
 
 REPOSITORY = Path(__file__).parents[1]
 
+pytest_plugins = ["browser"]
+
 # Random weights say "absent" of most slices; so low a threshold shows them all.
 SMALL_CDM = CDMSettings(
     widths=(32, 32, 32), classifier_widths=(8, 16, 16), sigmas=(0.6,), draws=1, presence_threshold=1e-6
@@ -72,6 +74,13 @@ COLOUR = {"ddpm": SMALL_DDPM, "textdiff": SMALL_TEXTDIFF}
 SMALL = {"cdm": SMALL_CDM, "cam": SMALL_CAM, "cldf": SMALL_CLDF, "pclmix": SMALL_PCLMIX, "union": SMALL_UNION, **COLOUR}
 
 PINK, PURPLE = (225, 150, 190), (90, 50, 130)
+
+
+def pytest_configure() -> None:
+    """Where tests run side by side, each has a core, and so have the servers that it starts."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        torch.set_num_threads(1)
+        os.environ["OMP_NUM_THREADS"] = "1"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

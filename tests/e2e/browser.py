@@ -64,6 +64,13 @@ def chromium(*switches: str) -> Iterator[Browser]:
             browser.close()
 
 
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """For all tests of a module that imports it."""
+    with chromium() as browser:
+        yield browser
+
+
 @dataclass
 class Visit:
     """One user's window.

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from browser import Visit, chromium, labelling
+from browser import Visit, labelling
 from live import Server
 from marking import MODEL, SLICES, drag, go_to, in_use, marking, saved, stored, tile
 from playwright.sync_api import Browser, Page, expect
@@ -19,12 +19,6 @@ TRAINED = re.compile(r"is (kept but not )?in use")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with marking(tmp_path_factory.mktemp("page")) as server:
         yield server
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as browser:
-        yield browser
 
 
 @pytest.fixture

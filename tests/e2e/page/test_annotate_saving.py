@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import Visit, chromium, labelling
+from browser import Visit, labelling
 from live import Server
 from marking import LONG, MODEL, SLICES, go_to, marking, saved, stored, tile
 from playwright.sync_api import Browser, Route, expect
@@ -19,12 +19,6 @@ from playwright.sync_api import Browser, Route, expect
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with marking(tmp_path_factory.mktemp("page")) as server:
         yield server
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as browser:
-        yield browser
 
 
 @pytest.fixture
@@ -123,6 +117,7 @@ def test_refused_label_is_told_and_taken_back(user: Visit, server: Server) -> No
     assert stored(server, "refused") == [None] * SLICES
 
 
+@pytest.mark.alone
 def test_300_slices_stay_smooth(user: Visit, server: Server) -> None:
     page = user.page
     go_to(page, "long", LONG)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from axe_core_python.sync_playwright import Axe
-from browser import Visit, chromium, labelling, visit
+from browser import Visit, labelling, visit
 from live import SERVE, Server, running
 from playwright.sync_api import Browser, Page, expect
 
@@ -39,12 +39,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         patch.setenv("WSSEG_HOME", str(folder / "home"))
         with running((*SERVE, "--studies", str(studies), "--models", MODEL), folder / "log") as server:
             yield server
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as browser:
-        yield browser
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ from uuid import uuid4
 
 import pytest
 import requests
-from browser import Visit, chromium, visit
+from browser import Visit, visit
 from live import SERVE, Server, running, write_scan
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from conftest import small_package
 from wsseg.models.shelf import publish
@@ -85,10 +85,9 @@ def test_no_write_lands_on_another_scan_than_the_one_that_was_opened(server: Ser
 
 
 @pytest.fixture(scope="module")
-def windows(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Any]]:
+def windows(browser: Browser, server: Server, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Any]:
     folder = tmp_path_factory.mktemp("screenshots")
-    with chromium() as browser:
-        yield lambda scan: visit(browser, f"{server.url}/annotate/#model={MODEL}&scan={scan}", folder)
+    return lambda scan: visit(browser, f"{server.url}/annotate/#model={MODEL}&scan={scan}", folder)
 
 
 def opened(user: Visit, scan: str) -> Page:
