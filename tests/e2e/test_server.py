@@ -249,6 +249,7 @@ def test_eight_at_once_get_the_same_mask(client: MONAILabelClient, server: Serve
     assert nib.Nifti1Image.from_bytes(masks.pop()).shape == (40, 44, SLICES)
 
 
+@pytest.mark.alone
 def test_info_answers_while_scans_are_segmented(server: Server, published: str) -> None:
     """The 99th percentile of GET /info/ stays under 0.2 s."""
     with ThreadPoolExecutor(4) as pool:

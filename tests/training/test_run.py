@@ -34,6 +34,12 @@ TUMOR = LabelSpace(("tumor",))
 
 @pytest.fixture(scope="module")
 def slices(phantom_data: Path) -> LabelledSlices:
+    """As small as networks take them: most tests here are about steps, not about what is learned."""
+    return load_slices(phantom_data, TUMOR, View(16), (PRESENCE,))
+
+
+@pytest.fixture(scope="module")
+def larger(phantom_data: Path) -> LabelledSlices:
     return load_slices(phantom_data, TUMOR, View(32), (PRESENCE,))
 
 
@@ -48,9 +54,10 @@ def _method() -> CDM:
     return CDM(SMALL_CDM, 1)
 
 
-def test_losses_fall(slices: LabelledSlices, tmp_path: Path) -> None:
+@pytest.mark.long
+def test_losses_fall(larger: LabelledSlices, tmp_path: Path) -> None:
     seen: list[TrainingProgress] = []
-    train(_method(), slices, TrainSettings(folder=tmp_path, steps=100), seen.append)
+    train(_method(), larger, TrainSettings(folder=tmp_path, steps=100), seen.append)
     for stage, name, part in (("classifier", "presence", 0.95), ("diffusion", "velocity", 0.75)):
         losses = [s.losses[name] for s in seen if s.stage == stage and s.losses]
         assert sum(losses[-3:]) / 3 < part * losses[0], (stage, losses)
@@ -223,10 +230,11 @@ def _cldf() -> CLDF:
     return CLDF(SMALL_CLDF, 1)
 
 
-def test_a_resumed_stage_goes_on_with_the_labels_it_began_with(slices: LabelledSlices, tmp_path: Path) -> None:
+@pytest.mark.long
+def test_a_resumed_stage_goes_on_with_the_labels_it_began_with(larger: LabelledSlices, tmp_path: Path) -> None:
     """A method that labels pixels by its own predictions would make others once it has trained on."""
     whole, cut, resumed = _cldf(), _cldf(), _cldf()
-    train(whole, slices, TrainSettings(folder=tmp_path / "whole", steps=20, mixed=False))
+    train(whole, larger, TrainSettings(folder=tmp_path / "whole", steps=20, mixed=False))
     settings = TrainSettings(folder=tmp_path / "cut", steps=20, save_every=0, mixed=False)
 
     def stop(progress: TrainingProgress) -> None:
@@ -234,18 +242,18 @@ def test_a_resumed_stage_goes_on_with_the_labels_it_began_with(slices: LabelledS
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train(cut, slices, settings, stop)
+        train(cut, larger, settings, stop)
     began_with = load_file(tmp_path / "cut" / LABELS)["pixels"]
     assert set(began_with.unique().tolist()) <= {0, 1, 255}
     resumed.pixel_labels = lambda *given: pytest.fail("labels are made a second time")
-    train(resumed, slices, settings)
+    train(resumed, larger, settings)
     for name, tensor in whole.state_dict().items():
         torch.testing.assert_close(resumed.state_dict()[name], tensor, atol=1e-6, rtol=1e-5, msg=name)
     with pytest.raises(KeyboardInterrupt):
-        train(_cldf(), slices, replace(settings, fresh=True), stop)
+        train(_cldf(), larger, replace(settings, fresh=True), stop)
     (tmp_path / "cut" / LABELS).unlink()
     with pytest.raises(WssegError, match=r"labels.safetensors: is missing or damaged"):
-        train(_cldf(), slices, settings)
+        train(_cldf(), larger, settings)
 
 
 def test_frozen_parts_come_from_their_packages(phantom_data: Path, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ BENCHMARK = Path(__file__).parents[3] / "benchmarks" / "server" / "load.py"
 
 
 @pytest.mark.long
+@pytest.mark.alone
 def test_eight_viewers_for_half_a_minute(published: str, tmp_path: Path) -> None:
     """No error, /info/ under 0.2 s at the 99th percentile, memory flat."""
     command = (sys.executable, str(BENCHMARK), "--minutes", "0.5", "--model", published)
