@@ -30,10 +30,10 @@ from urllib.parse import parse_qs, urlsplit
 import psutil
 from distributed import Client
 
-from wsseg.archive.client import Pacs
 from wsseg.archive.cluster import Handler, HandlerPlugin, Place, connected
 from wsseg.archive.listing import Listing
 from wsseg.archive.run import Run, RunProgress
+from wsseg.archive.web.client import Pacs
 from wsseg.archive.work import Campaign, Counts, Outcome, Work
 from wsseg.labels.database.connection import Database
 

@@ -8,10 +8,10 @@ import time
 
 from constant import NAME, ConstantHandler
 
-from wsseg.archive.client import Pacs
 from wsseg.archive.cluster import HandlerPlugin, connected
 from wsseg.archive.listing import Listing
 from wsseg.archive.run import LostError, Run
+from wsseg.archive.web.client import Pacs
 from wsseg.archive.work import Campaign, Work
 from wsseg.labels.database.connection import Database
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from wsseg.archive.client import Pacs
 from wsseg.archive.cluster import Handler, Place
 from wsseg.archive.destination import open_destination
 from wsseg.archive.segment import SeriesSegmenter
+from wsseg.archive.web.client import Pacs
 from wsseg.images.volume import SliceGrid, Volume
 from wsseg.inference.quality.dice import SIGNS
 from wsseg.inference.result import Segmentation

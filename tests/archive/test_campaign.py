@@ -10,12 +10,12 @@ import pytest
 from distributed import Client, LocalCluster
 from stub import Stub, archive_stub, entry, serving
 
-from wsseg.archive import client as client_module
 from wsseg.archive import run as running
-from wsseg.archive.client import Pacs
 from wsseg.archive.cluster import Handler, HandlerPlugin, Place, connected
 from wsseg.archive.listing import Listing
 from wsseg.archive.run import Run, RunProgress
+from wsseg.archive.web import client as client_module
+from wsseg.archive.web.client import Pacs
 from wsseg.archive.work import TRIES, Campaign, Claim, Counts, Outcome, Work
 from wsseg.errors import UnavailableError, WssegError
 from wsseg.labels.database.connection import Database

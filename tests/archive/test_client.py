@@ -13,10 +13,10 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian
 from stub import Stub, archive_stub, entry, renamed, series_files
 
 from full_disk import largest_file
-from wsseg.archive import client, replies
-from wsseg.archive.client import PASSWORD, USER, Pacs
-from wsseg.archive.replies import RefusedError, parts
-from wsseg.archive.series import Series
+from wsseg.archive.web import client, replies
+from wsseg.archive.web.client import PASSWORD, USER, Pacs
+from wsseg.archive.web.replies import RefusedError, parts
+from wsseg.archive.web.series import Series
 from wsseg.errors import FullError, UnavailableError, WssegError
 from wsseg.images.dicom.uids import is_uid
 

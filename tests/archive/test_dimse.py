@@ -17,10 +17,10 @@ from stub import series_files
 
 from certificates import write_certificates
 from conftest import MakePackage
-from wsseg.archive.client import PASSWORD, USER
 from wsseg.archive.destination import address_of, deliver, open_destination
 from wsseg.archive.dimse import PREFIX, NodeDestination, Tls
-from wsseg.archive.replies import RefusedError
+from wsseg.archive.web.client import PASSWORD, USER
+from wsseg.archive.web.replies import RefusedError
 from wsseg.errors import UnavailableError, WssegError
 from wsseg.images.dicom.seg import Identity
 from wsseg.images.dicom.series import read_series

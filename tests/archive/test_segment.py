@@ -12,10 +12,10 @@ from pydicom.sr.codedict import codes
 from stub import Stub, archive_stub, renamed, series_files
 
 from conftest import MakePackage
-from wsseg.archive.client import Pacs
 from wsseg.archive.destination import address_of, deliver, open_destination
 from wsseg.archive.segment import SeriesSegmenter
-from wsseg.archive.series import Series
+from wsseg.archive.web.client import Pacs
+from wsseg.archive.web.series import Series
 from wsseg.archive.work import Claim
 from wsseg.errors import WssegError
 from wsseg.images.dicom.series import read_series

@@ -10,10 +10,11 @@ import pytest
 import sqlalchemy as sa
 from stub import Stub, archive_stub, entry
 
-from wsseg.archive import client, listing, overview, schema
-from wsseg.archive.client import Pacs
+from wsseg.archive import listing, overview, schema
 from wsseg.archive.listing import Listing
-from wsseg.archive.series import Series
+from wsseg.archive.web import client
+from wsseg.archive.web.client import Pacs
+from wsseg.archive.web.series import Series
 from wsseg.archive.work import TRIES, Campaign, Counts, Outcome, Work
 from wsseg.errors import NotFoundError, UnavailableError, WssegError
 from wsseg.labels.database import schema as labels

@@ -19,7 +19,7 @@ from live import write_scan
 from orthanc import as_itk, write_patient
 from pydicom import Dataset, dcmread, dcmwrite
 
-from wsseg.archive import client
+from wsseg.archive.web import client
 from wsseg.images.formats.table import read_volume
 from wsseg.server.studies.pacs import outbox
 

@@ -110,9 +110,9 @@ class ModelHandler:
 
     def __call__(self, place: Place) -> Handler:
         """The handler, on a worker; torch and DICOM's libraries are imported there alone."""
-        from wsseg.archive.client import Pacs
         from wsseg.archive.destination import open_destination
         from wsseg.archive.segment import SeriesSegmenter
+        from wsseg.archive.web.client import Pacs
         from wsseg.inference.segmenter import Segmenter
 
         folder = place.folder / "model" / self.name

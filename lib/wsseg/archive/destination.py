@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import unquote, urlsplit
 
-from wsseg.archive.client import Pacs
 from wsseg.archive.dimse import NodeDestination, is_node
+from wsseg.archive.web.client import Pacs
 from wsseg.errors import UnavailableError, WssegError
 from wsseg.files import make_folder, whole_file
 from wsseg.images.dicom.seg import Identity, check_references, write_seg

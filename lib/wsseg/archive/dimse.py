@@ -22,7 +22,7 @@ from pydicom import dcmread
 from pynetdicom import AE, Association
 from pynetdicom.sop_class import Verification
 
-from wsseg.archive.replies import RefusedError
+from wsseg.archive.web.replies import RefusedError
 from wsseg.errors import UnavailableError, WssegError
 from wsseg.images.dicom.seg import Identity
 

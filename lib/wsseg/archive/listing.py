@@ -9,9 +9,9 @@ from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
-from wsseg.archive.client import Pacs
 from wsseg.archive.schema import listings
-from wsseg.archive.series import Series
+from wsseg.archive.web.client import Pacs
+from wsseg.archive.web.series import Series
 from wsseg.archive.work import Work
 
 OVERLAP = timedelta(days=2)

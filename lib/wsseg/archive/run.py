@@ -17,7 +17,7 @@ from distributed import Client, Future
 
 from wsseg.archive.cluster import HandlerPlugin, handle, needed
 from wsseg.archive.listing import Listing
-from wsseg.archive.replies import RefusedError
+from wsseg.archive.web.replies import RefusedError
 from wsseg.archive.work import LEASE, Claim, Counts, Outcome, Work
 from wsseg.errors import UnavailableError, WssegError
 

@@ -7,9 +7,9 @@ import threading
 import time
 from pathlib import Path
 
-from wsseg.archive.client import Pacs
 from wsseg.archive.destination import Destination, deliver
-from wsseg.archive.replies import RefusedError
+from wsseg.archive.web.client import Pacs
+from wsseg.archive.web.replies import RefusedError
 from wsseg.archive.work import Claim, Outcome
 from wsseg.errors import FullError, UnavailableError, WssegError, naming
 from wsseg.images.dicom.series import read_series

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from wsseg.archive import schema
 from wsseg.archive.schema import campaigns, series
-from wsseg.archive.series import Series
+from wsseg.archive.web.series import Series
 from wsseg.errors import NotFoundError, WssegError
 from wsseg.labels.database.connection import Database
 

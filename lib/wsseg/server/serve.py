@@ -103,7 +103,7 @@ def check_studies(studies: str) -> str:
 
 
 def _check_archive(url: str) -> str:
-    from wsseg.archive.client import Pacs  # DICOM's libraries are imported only when used
+    from wsseg.archive.web.client import Pacs  # DICOM's libraries are imported only when used
 
     archive = Pacs(url)
     archive.check()

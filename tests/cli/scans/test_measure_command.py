@@ -74,7 +74,7 @@ def test_masks_and_report_go_to_the_archive_together(
         def store(self, file: Path) -> None:
             stored.append(file)
 
-    monkeypatch.setattr("wsseg.archive.client.Pacs", Archive)
+    monkeypatch.setattr("wsseg.archive.web.client.Pacs", Archive)
     out, facts = tmp_path / "masks", tmp_path / "heart.json"
     measure([cine], out=out, json_file=facts, picture=tmp_path / "curve.png", send="http://archive/dicom-web")
     frames = list(json.loads(facts.read_text())["frames"].values())

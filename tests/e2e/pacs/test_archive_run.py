@@ -12,7 +12,7 @@ import pytest
 from orthanc import AUTH, Orthanc, as_itk, orthanc, write_patient
 from pydicom import dcmread
 
-from wsseg.archive.client import PASSWORD, USER
+from wsseg.archive.web.client import PASSWORD, USER
 from wsseg.data.phantom import make_phantom
 
 PATIENTS = ("Ada", "Bo", "Cy", "Di")

@@ -20,7 +20,7 @@ from orthanc import AUTH, Orthanc, as_itk, orthanc, write_patient
 from pydicom import Dataset, dcmread, dcmwrite
 
 from conftest import small_package
-from wsseg.archive.client import PASSWORD, USER
+from wsseg.archive.web.client import PASSWORD, USER
 from wsseg.data.phantom import make_phantom
 from wsseg.errors import WssegError
 from wsseg.files import home

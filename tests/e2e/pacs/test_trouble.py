@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from wsseg.archive import client as pacs
-from wsseg.archive.client import Pacs
-from wsseg.archive.replies import RefusedError
+from wsseg.archive.web import client as pacs
+from wsseg.archive.web.client import Pacs
+from wsseg.archive.web.replies import RefusedError
 from wsseg.errors import UnavailableError, WssegError
 from wsseg.server.serve import check_studies
 

@@ -18,7 +18,7 @@ from playwright.sync_api import Browser, Page
 from pydicom import dcmread
 from scipy import ndimage
 
-from wsseg.archive.client import PASSWORD, USER
+from wsseg.archive.web.client import PASSWORD, USER
 from wsseg.data.phantom import make_phantom
 from wsseg.evaluation.metrics import dice_of
 from wsseg.images.volume import Volume

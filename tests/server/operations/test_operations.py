@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from wsseg.archive.overview import BARS, Overview
-from wsseg.archive.series import Series
+from wsseg.archive.web.series import Series
 from wsseg.archive.work import Campaign, Outcome, Work
 from wsseg.errors import UnavailableError
 from wsseg.labels.database.connection import Database

@@ -10,7 +10,7 @@ import pytest
 
 from conftest import metadata_of, small_package
 from wsseg.archive.overview import Overview
-from wsseg.archive.series import Series
+from wsseg.archive.web.series import Series
 from wsseg.archive.work import Campaign, Outcome, Work
 from wsseg.data.phantom import make_phantom
 from wsseg.data.preprocess import Stack

@@ -48,11 +48,11 @@ def archive(
     """
     allow(max_scan_gb)
     with errors.status("loading"):
-        from wsseg.archive.client import Pacs
         from wsseg.archive.cluster import HandlerPlugin, ModelHandler, connected
         from wsseg.archive.destination import address_of, open_destination
         from wsseg.archive.listing import Listing
         from wsseg.archive.run import LostError, Run
+        from wsseg.archive.web.client import Pacs
         from wsseg.archive.work import Campaign, Work
         from wsseg.labels.database.engine import open_database
         from wsseg.labels.project import Project

@@ -173,7 +173,7 @@ def _curve(
 
 
 def _send(url: str, files: Sequence[Path]) -> None:
-    from wsseg.archive.client import Pacs
+    from wsseg.archive.web.client import Pacs
 
     archive = Pacs(url)
     for file in files:

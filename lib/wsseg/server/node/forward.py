@@ -7,7 +7,7 @@ import threading
 from pathlib import Path
 
 from wsseg.archive.destination import Destination, deliver
-from wsseg.archive.replies import RefusedError
+from wsseg.archive.web.replies import RefusedError
 from wsseg.errors import FullError, UnavailableError, WssegError
 from wsseg.images.dicom.series import read_series
 from wsseg.images.scan import check_scan

@@ -17,7 +17,7 @@ from fastapi.responses import StreamingResponse
 from monailabel.config import settings
 from starlette.concurrency import run_in_threadpool
 
-from wsseg.archive.client import explained, prefix, session
+from wsseg.archive.web.client import explained, prefix, session
 from wsseg.errors import NotFoundError
 from wsseg.server.routes.dependencies import USER
 

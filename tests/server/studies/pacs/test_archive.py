@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from stub import Stub, archive_stub, series_files
 
-from wsseg.archive.client import Pacs
+from wsseg.archive.web.client import Pacs
 from wsseg.errors import NotFoundError, UnavailableError, WssegError
 from wsseg.images.dicom import seg as writer
 from wsseg.images.formats.table import read_grid

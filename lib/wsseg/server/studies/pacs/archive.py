@@ -16,8 +16,8 @@ from typing import Any
 from monailabel.config import settings
 
 from wsseg import __version__
-from wsseg.archive.client import Pacs
-from wsseg.archive.series import Series
+from wsseg.archive.web.client import Pacs
+from wsseg.archive.web.series import Series
 from wsseg.errors import NotFoundError, UnavailableError, WssegError
 from wsseg.images.dicom.uids import is_uid
 from wsseg.images.formats.table import read_grid

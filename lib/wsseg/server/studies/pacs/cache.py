@@ -12,8 +12,8 @@ from uuid import uuid4
 from filelock import FileLock
 from monailabel.config import settings
 
-from wsseg.archive.client import Pacs
-from wsseg.archive.series import Series
+from wsseg.archive.web.client import Pacs
+from wsseg.archive.web.series import Series
 from wsseg.errors import naming
 from wsseg.files import held, home, make_folder, sweep, unwritable
 from wsseg.images.formats.nifti import write_nifti

@@ -13,7 +13,7 @@ from uuid import uuid4
 
 from pydantic import BaseModel
 
-from wsseg.archive.client import Pacs
+from wsseg.archive.web.client import Pacs
 from wsseg.errors import WssegError
 from wsseg.files import PART, held, make_folder, sweep, unwritable, whole_file
 from wsseg.server.studies.case_files import extension_of

@@ -22,8 +22,8 @@ from requests.auth import HTTPBasicAuth
 from urllib3 import Retry
 from urllib3.exceptions import MaxRetryError, ReadTimeoutError
 
-from wsseg.archive.replies import RefusedError, bound, parts
-from wsseg.archive.series import ASKED, Series
+from wsseg.archive.web.replies import RefusedError, bound, parts
+from wsseg.archive.web.series import ASKED, Series
 from wsseg.errors import FullError, UnavailableError, WssegError
 from wsseg.files import no_room
 from wsseg.images.dicom.slice import read_header
