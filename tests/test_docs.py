@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from pathlib import Path
+from pydoc import locate
 
 import pytest
 import typer
@@ -16,6 +17,7 @@ PAGES = sorted([*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").glob("*.md")])
 README_BYTES = 8_000
 
 _FENCE = re.compile(r"^```\w*\n(.*?)^```", re.MULTILINE | re.DOTALL)
+_REFERENCE = re.compile(r":(?:func|class|meth|data|mod|attr|exc):`~?(wsseg\.[\w.]+)`")
 _LINK = re.compile(r"\]\((?!https?:|#)([^)#]+)")
 
 
@@ -46,6 +48,12 @@ def test_commands_and_options_exist(page: str, line: str) -> None:
 def test_links_lead_to_files(page: Path) -> None:
     missing = [link for link in _LINK.findall(page.read_text("utf-8")) if not (page.parent / link).exists()]
     assert not missing
+
+
+def test_docstrings_refer_to_what_there_is() -> None:
+    code = [*(REPOSITORY / "lib").rglob("*.py"), *(REPOSITORY / "benchmarks").rglob("*.py")]
+    named = {name for file in code for name in _REFERENCE.findall(file.read_text("utf-8"))}
+    assert {name for name in named if locate(name) is None} == set()
 
 
 def test_the_readme_fits_a_screen() -> None:

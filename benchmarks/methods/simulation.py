@@ -66,7 +66,7 @@ class Case:
     Attributes:
         images: (slices, 1, size, size) in [-1, 1].
         truth: (slices, 1) of 1 and 0.
-        features: as :meth:`Segmenter.summarize` has them.
+        features: as :meth:`wsseg.inference.segmenter.Segmenter.summarize` has them.
     """
 
     images: Tensor

@@ -130,7 +130,7 @@ def import_labels(
 
 
 def import_presence(store: LabelStore, path: Path, files: Files, labels: LabelSpace, annotator: str) -> list[str]:
-    """Take over image-level labels from a CSV file, see :func:`wsseg.labels.read_presence`, in one write.
+    """Take over image-level labels from a CSV file, see :func:`wsseg.labels.tables.read_presence`, in one write.
 
     Empty cells change nothing, and states that hold already are not written again.
 

@@ -69,7 +69,7 @@ def new_package(
         name: lower case letters, digits and hyphens, as ``liver-mr``.
         labels: class names in the order of their voxel values.
         modality: what the model reads, beginning with DICOM's word: ``MR``, ``CT``.
-        models: folder of packages, where :func:`wsseg.package.home` keeps those trained here.
+        models: folder of packages, where :func:`wsseg.files.home` keeps those trained here.
         learns_from: presence per slice makes it CDM, scribbles make it PCLMix,
             masks TextDiff, which reads colour pictures of stained tissue.
         body_part: DICOM's word for what it is made for, as in ``LIVER``; a scan
