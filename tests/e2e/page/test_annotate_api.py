@@ -54,6 +54,7 @@ def test_models(page: Page, published: str) -> None:
         "trained": True,
         "trainable": True,
         "learns_from": ["presence"],
+        "marks_slices": True,
         "reads_text": False,
         "labels": [{"name": "tumor", "color": [220, 60, 60]}],
     }

@@ -42,3 +42,10 @@ def test_wrong_names_are_refused(tmp_path: Path) -> None:
         with pytest.raises(WssegError, match=reason):
             new_package(name, labels, modality, tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("kind", "reason"), [("boxes", "no method is made for boxes alone"), ("dots", "is unknown")])
+def test_a_kind_that_nothing_learns_from_alone_is_refused(kind: str, reason: str, tmp_path: Path) -> None:
+    with pytest.raises(WssegError, match=reason):
+        new_package("liver", ["liver"], "MR", tmp_path, kind)
+    assert list(tmp_path.iterdir()) == []

@@ -74,7 +74,7 @@ async function useModel(chosen, wanted = [labels.scan?.id]) {
   $("model").value = model.name;
   label = model.labels[0];
   showClasses();
-  desk.choose(model.learns_from.includes("presence") ? "look" : "stroke"); // what it is of use to draw
+  desk.choose(model.marks_slices ? "look" : "stroke"); // what it is of use to draw
   training.open(model);
   scans.show(await api.scans(model.name));
   const able = scans.scans.filter(({ refusal }) => !refusal);

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from wsseg.data.kinds.base import LabelKind
+from wsseg.data.kinds.registry import MASKS, PRESENCE, SCRIBBLES, kinds_named
 from wsseg.errors import WssegError
 from wsseg.inference.quality.headers import regions
 from wsseg.labels.space import Code, Label, LabelSpace
@@ -22,18 +24,18 @@ TISSUE = Code(scheme="SCT", value="85756007", meaning="Tissue")
 
 YOURS = "yours to choose"
 
-_METHODS: dict[str, dict[str, Any]] = {
-    "presence": {"method": "cdm", "size": 64},
-    "scribbles": {"method": "pclmix", "size": 192, "settings": {"crop": 192}, "largest_component": True},
-    "masks": {
+_METHODS: dict[LabelKind[Any], dict[str, Any]] = {
+    PRESENCE: {"method": "cdm", "size": 64},
+    SCRIBBLES: {"method": "pclmix", "size": 192, "settings": {"crop": 192}, "largest_component": True},
+    MASKS: {
         "method": "textdiff",
         "size": 512,
         "colour": True,
         "parents": {"diffusion": {"package": "ddpm-nuclei-he", "part": "diffusion"}},
     },
 }
-"""PCLMix sees the whole slice, since an organ of any size may lie anywhere in it. Masks teach TextDiff on colour
-pictures, over the backbone of stained tissue."""
+"""What learns from one kind alone: PCLMix sees the whole slice, since an organ of any size may lie anywhere in it.
+Masks teach TextDiff on colour pictures, over the backbone of stained tissue."""
 
 
 def planned_package(
@@ -60,7 +62,7 @@ def new_package(
     labels: Sequence[str],
     modality: str,
     models: Path,
-    learns_from: str = "presence",
+    learns_from: str = PRESENCE.name,
     body_part: str = "",
 ) -> ModelPackage:
     """Write a package without weights for one kind of labels, ready to be labelled for and trained.
@@ -76,9 +78,13 @@ def new_package(
             whose header names another region is refused.
 
     Raises:
-        WssegError: the name is taken or impossible, or the labels are.
+        WssegError: the name is taken or impossible, or the labels are; there is no
+            such kind, or nothing learns from it alone.
     """
-    return _written(name, labels, modality, body_part, models, {"settings": {}, **_METHODS[learns_from]}, learns_from)
+    [kind] = kinds_named([learns_from])
+    if kind not in _METHODS:
+        raise WssegError(f"no method is made for {kind.name} alone, `wsseg new --data` makes a model of all labels")
+    return _written(name, labels, modality, body_part, models, {"settings": {}, **_METHODS[kind]}, kind.name)
 
 
 def _written(

@@ -7,7 +7,7 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from wsseg.data.kinds.registry import TEXT
+from wsseg.data.kinds.registry import PRESENCE, TEXT
 from wsseg.errors import naming
 from wsseg.files import home
 from wsseg.methods.registry import METHODS, method_class
@@ -29,6 +29,7 @@ def models(app: App) -> list[dict[str, Any]]:
             "trained": package.trained,
             "trainable": package.recipe.method in METHODS,
             "learns_from": [kind.name for kind in method_class(package.recipe.method).learns_from],
+            "marks_slices": PRESENCE in method_class(package.recipe.method).learns_from,
             "reads_text": TEXT in method_class(package.recipe.method).prompts,
             "labels": [{"name": name, "color": list(look.color)} for name, look in package.recipe.labels.items()],
         }
