@@ -89,10 +89,13 @@ class Targets:
         """With all maps, each as (slices, planes, size, size), put elsewhere by a function."""
         return self._each(lambda tensor: _map(tensor, move) if tensor.ndim > 2 else tensor, self.texts)
 
+    def marked(self, k: int) -> Tensor:
+        """Where the class of that index is drawn or lies in a box, (slices, size, size) bool."""
+        return (self.pixels == k + 1) | (self.boxes[:, k] > 0)
+
     def seen_in_part(self) -> Targets:
         """Those of parts of the slices: a class on a slice need not be in its part, unless it is drawn there."""
-        classes = torch.arange(1, self.presence.shape[1] + 1)[:, None, None]
-        drawn = (self.pixels[:, None] == classes).flatten(2).any(dim=2) | (self.boxes > 0).flatten(2).any(dim=2)
+        drawn = torch.stack([self.marked(k).flatten(1).any(dim=1) for k in range(self.presence.shape[1])], dim=1)
         return replace(self, presence=torch.where((self.presence == YES) & ~drawn, UNKNOWN, self.presence))
 
     def in_squares(self, side: int) -> Targets:

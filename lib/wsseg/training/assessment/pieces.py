@@ -37,7 +37,7 @@ def in_one_piece(method: Method, data: LabelledSlices) -> bool:
         likely = likely_pieces(mask, maps.numpy(), {})
         targets = data.targets.at(rows)
         for k in range(method.classes):
-            marked = ((targets.pixels == k + 1) | (targets.boxes[:, k] > 0)).numpy()
+            marked = targets.marked(k).numpy()
             found += int((marked & (mask == k + 1)).sum())
             kept += int((marked & (likely == k + 1)).sum())
     return found > 0 and found - kept <= COST * found

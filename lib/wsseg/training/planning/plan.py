@@ -17,7 +17,7 @@ from wsseg.data.targets import Targets
 from wsseg.errors import WssegError
 from wsseg.images.folder import scan_files
 from wsseg.images.scan import read_scan
-from wsseg.labels.space import BACKGROUND, LabelSpace
+from wsseg.labels.space import LabelSpace
 
 LOOKED_AT = 8
 """Scans, evenly over the folder."""
@@ -126,7 +126,7 @@ def _look(folder: Path, labels: LabelSpace, view: View) -> list[_Seen]:
 def _seen(scan: CutScan, targets: Targets) -> _Seen:
     stack = scan.stack
     window = stack.box.height * stack.spacing[0]
-    drawn = ((targets.pixels > 0) & (targets.pixels != BACKGROUND)) | (targets.boxes > 0).any(dim=1)
+    drawn = torch.stack([targets.marked(k) for k in range(targets.presence.shape[1])]).any(dim=0)
     sides = [_side(plane) for plane in drawn if plane.any()]
     taken = float(np.quantile(sides, 0.9)) * window / _PROBE if sides else window
     medians = (stack.native + 1) / 2 * _PROBE_BRIGHT
