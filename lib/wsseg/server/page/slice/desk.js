@@ -2,14 +2,13 @@
 
 import { between, BACKGROUND, copied, drawing } from "./drawings.js";
 import { stored } from "./geometry.js";
-import { Hand, TOOLS } from "./hand.js";
+import { Hand } from "./hand.js";
 import { Picture } from "./picture.js";
 import { Planes } from "./planes.js";
 import { View } from "./view.js";
 import { PRESETS } from "./window.js";
 
 const $ = (id) => document.getElementById(id);
-const KEYS = { v: "look", s: "stroke", d: "point", b: "box", r: "brush", e: "eraser" };
 const STEP = 1.25;
 
 /** The window of a CT that is opened, as its thumbnails have it. */
@@ -45,6 +44,9 @@ export class Desk {
       pointed: (place) => this.point(place),
     });
     this.cuts = ["right", "down"].map((along) => new Cut($(`cut-${along}`), along, this));
+    const buttons = [...$("tools").children];
+    this.tools = buttons.map(({ value }) => value);
+    this.keys = Object.fromEntries(buttons.map((each) => [each.querySelector("kbd").textContent.toLowerCase(), each.value]));
     this.listen();
     this.choose("look");
   }
@@ -120,7 +122,7 @@ export class Desk {
 
   /** The tool so many places further, with the focus on its button. */
   turn(step) {
-    this.choose(TOOLS.at((TOOLS.indexOf(this.tool) + step) % TOOLS.length));
+    this.choose(this.tools.at((this.tools.indexOf(this.tool) + step) % this.tools.length));
     $("tools").querySelector("[aria-checked=true]").focus();
   }
 
@@ -184,7 +186,7 @@ export class Desk {
       0: () => this.setBackground(!this.background),
       Escape: () => this.hand.drop(),
     };
-    if (KEYS[pressed]) this.choose(KEYS[pressed]);
+    if (this.keys[pressed]) this.choose(this.keys[pressed]);
     else if (actions[pressed]) actions[pressed]();
     else return false;
     return true;

@@ -2,8 +2,6 @@
 
 import { inside } from "./geometry.js";
 
-export const TOOLS = ["look", "stroke", "point", "box", "brush", "eraser"];
-
 /** Level and width change by so much of the width for each pixel that is dragged. */
 const WINDOW_STEP = 0.005;
 
@@ -71,8 +69,9 @@ export class Hand {
     const { layout } = this.view;
     const events = event.getCoalescedEvents?.() ?? [];
     const places = (events.length ? events : [event]).map((each) => inside(layout, this.view.place(at(each))));
-    if (this.act === "stroke" || this.act === "brush" || this.act === "eraser") this.points.push(...places);
-    else this.points = this.act === "box" ? [this.points[0], places.at(-1)] : [places.at(-1)];
+    if (this.act === "box") this.points = [this.points[0], places.at(-1)];
+    else if (this.act === "point") this.points = [places.at(-1)];
+    else this.points.push(...places); // a line
     this.view.sketch(this.act, this.points);
   }
 

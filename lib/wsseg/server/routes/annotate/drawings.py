@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import APIRouter
 from pydantic import Field, StringConstraints
@@ -22,7 +22,7 @@ class GivenDrawing(Body):
     """As :class:`Drawing`, along the axis that the model's slices run along and with its classes."""
 
     id: Id
-    tool: Literal["stroke", "point", "box", "brush"]
+    tool: Annotated[Tool, Field(strict=False)]
     label: Name
     slice: Annotated[SliceIndex, Field(ge=0)]
     points: list[Annotated[list[Coordinate], Field(min_length=2, max_length=2)]] = Field(
@@ -33,8 +33,8 @@ class GivenDrawing(Body):
     def drawing(self, package: ModelPackage, axis: int) -> Drawing:
         """It, on slices along a stored axis."""
         points = tuple((first, second) for first, second in self.points)
-        given = self.model_dump(exclude={"tool", "points"})
-        return Drawing(**given, tool=Tool(self.tool), points=points, classes=package.labels.names, axis=axis)
+        given = self.model_dump(exclude={"points"})
+        return Drawing(**given, points=points, classes=package.labels.names, axis=axis)
 
 
 class _Drawings(Body):
