@@ -57,6 +57,11 @@ class Parent(Strict):
     part: str
 
 
+def is_ct(modality: str) -> bool:
+    """Whether what somebody calls a modality is CT."""
+    return modality.strip().upper().startswith("CT")
+
+
 Hounsfield = Annotated[float, Field(ge=-4096, le=32767)]
 """What the 12 to 16 bits of a CT can hold."""
 
@@ -119,7 +124,7 @@ class Recipe(Strict):
     @property
     def hounsfield(self) -> bool:
         """Whether it reads CTs."""
-        return bool(self.windows) or self.modality.strip().upper().startswith("CT")
+        return bool(self.windows) or is_ct(self.modality)
 
     @model_validator(mode="before")
     @classmethod

@@ -117,9 +117,9 @@ def train_package(
     if settings.steps is None and settings.minutes is None:
         settings = replace(settings, minutes=method.minutes)
     settings = replace(settings, origin=origin, frozen=frozen)
-    told = _Told(report)
-    outcome = train(method, slices, settings, told, held, wish)
-    told.publishing()
+    reports = _Reports(report)
+    outcome = train(method, slices, settings, reports, held, wish)
+    reports.publishing()
     before, score = _compare(method, None if scratch else package, held)
     stamp = f"{package.metadata.version.split('+')[0]}+{datetime.now():%Y%m%d.%H%M%S}"
     version: str = broadcast_object_list([stamp])[0]
@@ -162,7 +162,7 @@ def _usable(method: Method, use: Kinds) -> Kinds:
     return use or method.learns_from
 
 
-class _Told:
+class _Reports:
     """Passes reports on, and keeps the last one: what is published is as far as it came."""
 
     def __init__(self, report: Report) -> None:

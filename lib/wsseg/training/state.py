@@ -69,7 +69,7 @@ class RunState:
         seconds: of training before this process.
         curve, scores: see :class:`TrainingProgress`.
         finished: whether it ends before its time, as was wanted.
-        told: the last report.
+        progress: as it was reported last.
     """
 
     method: Method
@@ -89,7 +89,7 @@ class RunState:
     curve: list[tuple[int, float]] = field(default_factory=list)
     scores: list[tuple[int, float]] = field(default_factory=list)
     finished: bool = False
-    told: TrainingProgress = field(default_factory=TrainingProgress)
+    progress: TrainingProgress = field(default_factory=TrainingProgress)
     _pace: tuple[int, float] = (0, 0.0)
     _reported: float = field(default_factory=time.monotonic)
     _saved: float = field(default_factory=time.monotonic)
@@ -214,7 +214,7 @@ class RunState:
         self.curve[:] = self.curve[:: 1 + len(self.curve) // CURVE]
         for name, loss in losses.items():
             self.curves.add_scalar(f"{self.stages[index].name}/{name}", loss, step)
-        self.told = TrainingProgress(
+        self.progress = TrainingProgress(
             phase=Phase.TRAINING,
             stage=self.stages[index].name,
             step=self.done + step,
@@ -226,7 +226,7 @@ class RunState:
             scores=tuple(self.scores),
             publishable=self.publishable(index),
         )
-        self.listener(self.told)
+        self.listener(self.progress)
 
     def _seconds_left(self, step: int) -> float:
         """As if steps to come were as slow as those of this stage so far."""

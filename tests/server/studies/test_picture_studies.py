@@ -70,7 +70,7 @@ def finish(labels: Labels, folder: Path, scan: str, mask: np.ndarray) -> None:
 
 def test_pictures_are_listed_and_masks_beside_them_are_not(labels: Labels, package: ModelPackage) -> None:
     assert labels.studies.names() == ["a", "b", "c", "d", "e", "f"]
-    assert {labels.studies.look(scan, package.recipe).slices for scan in labels.studies.names()} == {1}
+    assert {labels.studies.suitability(scan, package.recipe).slices for scan in labels.studies.names()} == {1}
     labels.mark("a", [Mark("nucleus", 0, 1)], package, "ada")
     with pytest.raises(WssegError, match="slice"):
         labels.mark("a", [Mark("nucleus", 1, 1)], package, "ada")

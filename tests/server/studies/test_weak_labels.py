@@ -77,7 +77,7 @@ class TestStudies:
         assert grid.voxels.shape == scan.voxels.shape
         assert np.array_equal(grid.affine, scan.affine)
         assert not grid.voxels.any()
-        assert [labels.studies.look(name, heart.recipe).slices for name in labels.studies.names()] == [
+        assert [labels.studies.suitability(name, heart.recipe).slices for name in labels.studies.names()] == [
             None,
             *[SLICES] * 3,
             6,
@@ -86,7 +86,7 @@ class TestStudies:
     def test_a_scan_that_is_replaced(self, labels: Labels, studies: Path, heart: ModelPackage) -> None:
         labels.studies.grid("head_1")
         nib.save(nib.Nifti1Image(np.zeros((9, 9, 5), np.uint8), np.eye(4)), studies / "head_1.nii.gz")
-        assert labels.studies.look("head_1", heart.recipe).slices == 5
+        assert labels.studies.suitability("head_1", heart.recipe).slices == 5
 
     def test_unknown_and_damaged(self, labels: Labels, studies: Path) -> None:
         with pytest.raises(NotFoundError, match='scan "nothing" is unknown'):

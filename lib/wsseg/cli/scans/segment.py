@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,6 +13,9 @@ from wsseg.cli.progress import bar
 from wsseg.cli.scans.many import is_many, refuse_given, segment_all
 from wsseg.errors import WssegError
 from wsseg.models import DEFAULT_MODEL
+
+if TYPE_CHECKING:
+    from wsseg.inference.result import Segmentation
 
 
 def segment(
@@ -99,7 +102,7 @@ def segment(
     printed.print(f"{out}", highlight=False, soft_wrap=True)
 
 
-def _facts(case: str, version: str, model: str, result: Any, seconds: float) -> dict[str, Any]:
+def _facts(case: str, version: str, model: str, result: Segmentation, seconds: float) -> dict[str, Any]:
     voxels = {name: int((result.mask.voxels == value).sum()) for name, value in result.labels.values().items()}
     return {
         "case": case,

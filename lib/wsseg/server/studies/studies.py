@@ -20,8 +20,8 @@ from wsseg.server.studies.voxels import Voxels
 
 
 @dataclass(frozen=True)
-class Look:
-    """A scan before it is opened.
+class Suitability:
+    """Whether a scan can be labelled for a model, as far as is known before it is opened.
 
     Attributes:
         slices: their number; None where it is damaged or still in the archive.
@@ -79,20 +79,20 @@ class Studies:
         with naming(path, scan):
             return _grid(path)
 
-    def look(self, scan: str, recipe: Recipe) -> Look:
+    def suitability(self, scan: str, recipe: Recipe) -> Suitability:
         """What can be told of a scan for a model without reading or fetching its voxels."""
         path = self.datastore.local(scan)
         if path is None:
-            return Look(None, None)
+            return Suitability(None, None)
         try:
             with naming(path, scan):
                 grid = _grid(path)
         except WssegError as error:
-            return Look(None, str(error))
+            return Suitability(None, str(error))
         kinds = ("grey values", "colour pictures")
         other = f"{scan}: holds {kinds[grid.colour]}, the model reads {kinds[recipe.colour]}"
         slices = grid.shape[SliceGrid.of(grid, recipe.axis).stored_axis]
-        return Look(slices, other if grid.colour != recipe.colour else None)
+        return Suitability(slices, other if grid.colour != recipe.colour else None)
 
     def check_made(self, scan: str, package: ModelPackage) -> None:
         """Refuse a scan that came as DICOM and is kept as a volume, whose header speaks against a model.

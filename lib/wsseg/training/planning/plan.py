@@ -18,6 +18,7 @@ from wsseg.errors import WssegError
 from wsseg.images.folder import scan_files
 from wsseg.images.scan import read_scan
 from wsseg.labels.space import LabelSpace
+from wsseg.models.package import is_ct
 
 LOOKED_AT = 8
 """Scans, evenly over the folder."""
@@ -80,7 +81,7 @@ def plan_for(folder: Path, labels: LabelSpace, modality: str) -> Plan:
     Raises:
         WssegError: there is no scan, or none with a label.
     """
-    windows = HOUNSFIELD if modality.strip().upper().startswith("CT") else ()
+    windows = HOUNSFIELD if is_ct(modality) else ()
     seen = _look(folder, labels, View(_PROBE, bright=_PROBE_BRIGHT, windows=windows))
     window, native, taken, bright = np.median([astuple(each) for each in seen], axis=0).tolist()
     pixel = max(native, taken / MOST)

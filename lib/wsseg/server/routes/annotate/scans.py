@@ -31,7 +31,7 @@ def scans(app: App, model: str) -> list[dict[str, Any]]:
     labels, package = app.weak_labels, app.package(model)
     title, rows = labels.studies.datastore.title, []
     for scan, known in sorted(labels.labelled(package.labels).items(), key=lambda entry: (title(entry[0]), entry[0])):
-        row = {"id": scan, "title": title(scan), **asdict(labels.studies.look(scan, package.recipe))}
+        row = {"id": scan, "title": title(scan), **asdict(labels.studies.suitability(scan, package.recipe))}
         row |= {"replaced": known.replaced, "study": labels.studies.datastore.study(scan)}
         row |= {"labelled": 0, "scribbles": False, "drawings": 0, "text": False, "annotator": None, "time": None}
         if known.summary:
