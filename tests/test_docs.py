@@ -50,6 +50,22 @@ def test_links_lead_to_files(page: Path) -> None:
     assert not missing
 
 
+def test_architecture_names_the_rooms_there_are() -> None:
+    page = (REPOSITORY / "docs" / "architecture.md").read_text("utf-8")
+    library = REPOSITORY / "lib" / "wsseg"
+    places = [
+        REPOSITORY,
+        library.parent,
+        library,
+        *(library / room for room in ("server", "server/viewers", "server/page")),
+    ]
+    named = set(re.findall(r"`([\w./-]+(?:\.py|\.js|\.html|/))`", page))
+    assert {name for name in named if not any((place / name).exists() for place in places)} == set()
+    house = page.split("```")[1]
+    rooms = {room.name for room in library.rglob("*/") if room.is_dir() and room.name != "__pycache__"}
+    assert {room for room in rooms if f"{room}/" not in house} == set()
+
+
 def test_docstrings_refer_to_what_there_is() -> None:
     code = [*(REPOSITORY / "lib").rglob("*.py"), *(REPOSITORY / "benchmarks").rglob("*.py")]
     named = {name for file in code for name in _REFERENCE.findall(file.read_text("utf-8"))}
