@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +23,10 @@ OTHERWISE = np.diag([5.0, 1.0, 1.0, 1.0])
 """Slices along the first stored axis."""
 
 
-def annotated(folder: Path) -> Path:
-    """The folder, with heads, a scan whose slices are sagittal, one of 300 slices, and a damaged one."""
+@pytest.fixture(scope="module", name="studies")
+def studies_to_label(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of heads, a scan whose slices are sagittal, one of 300 slices, and a damaged one."""
+    folder = tmp_path_factory.mktemp("annotated")
     for seed, head in enumerate(HEADS):
         scan, _ = make_phantom(seed, size=64)
         write_nifti(folder / f"{head}.nii.gz", scan.voxels, scan.affine)
@@ -36,12 +37,13 @@ def annotated(folder: Path) -> Path:
     return folder
 
 
-@contextmanager
-def annotating(studies: Path, model: str, folder: Path) -> Iterator[Server]:
-    """A server of studies that keeps its labels and its log in a folder."""
+@pytest.fixture(scope="module", name="server")
+def labelling_server(studies: Path, published: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Theirs, with labels and log in a folder of its own."""
+    folder = tmp_path_factory.mktemp("annotate")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WSSEG_LABELS", f"sqlite:///{folder / 'shared.sqlite3'}")
-        with running((*SERVE, "--studies", str(studies), "--models", model), folder / "log") as server:
+        with running((*SERVE, "--studies", str(studies), "--models", published), folder / "log") as server:
             yield server
 
 
@@ -67,6 +69,12 @@ class Page:
 
     def presence(self, scan: str) -> list[int | None]:
         return self.get(f"/scans/{scan}?model=small")["presence"]["tumor"]
+
+
+@pytest.fixture(name="page")
+def page_of(server: Server) -> Page:
+    """Of one annotator."""
+    return Page(server)
 
 
 def refusal(reply: requests.Response, status: int) -> str:

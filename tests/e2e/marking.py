@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
+from browser import Visit, labelling
 from live import SERVE, Server, running, write_scan
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Browser, Locator, Page, expect
 
 from conftest import small_package
 from wsseg.data.phantom import make_phantom
@@ -27,9 +27,10 @@ SLICES = 8
 LONG = 300
 
 
-@contextmanager
-def marking(folder: Path) -> Iterator[Server]:
+@pytest.fixture(scope="module", name="server")
+def marking_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """With small heads, a scan of 300 slices, and a model of two classes."""
+    folder = tmp_path_factory.mktemp("page")
     studies = folder / "studies"
     studies.mkdir()
     for seed, head in enumerate(HEADS):
@@ -50,6 +51,13 @@ def marking(folder: Path) -> Iterator[Server]:
         patch.setenv("WSSEG_HOME", str(folder / "home"))
         with running((*SERVE, "--studies", str(studies), "--models", MODEL), folder / "log") as server:
             yield server
+
+
+@pytest.fixture(name="user")
+def marking_user(browser: Browser, server: Server, tmp_path: Path) -> Iterator[Visit]:
+    """Who has opened its page."""
+    with labelling(browser, server.url, "", SLICES, tmp_path) as user:
+        yield user
 
 
 def stored(server: Server, scan: str, label: str = "tumor") -> list[int | None]:

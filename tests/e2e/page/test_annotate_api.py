@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import sqlite3
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -12,27 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 import requests
-from annotation import API, HEADS, SLICES, Page, annotated, annotating, refusal
+from annotation import API, HEADS, SLICES, Page, labelling_server, page_of, refusal, studies_to_label
 from live import Server
 from PIL import Image
 
 from wsseg.images.formats.table import read_volume
 
-
-@pytest.fixture(scope="module")
-def studies(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return annotated(tmp_path_factory.mktemp("annotated"))
-
-
-@pytest.fixture(scope="module")
-def server(studies: Path, published: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with annotating(studies, published, tmp_path_factory.mktemp("annotate")) as server:
-        yield server
-
-
-@pytest.fixture
-def page(server: Server) -> Page:
-    return Page(server)
+__all__ = ["labelling_server", "page_of", "studies_to_label"]  # fixtures
 
 
 def test_page_is_served(server: Server) -> None:

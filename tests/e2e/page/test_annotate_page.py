@@ -3,28 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from pathlib import Path
 
-import pytest
-from browser import Visit, labelling
+from browser import Visit
 from live import Server
-from marking import MODEL, SLICES, drag, go_to, in_use, marking, saved, stored, tile
-from playwright.sync_api import Browser, Page, expect
+from marking import MODEL, SLICES, drag, go_to, in_use, marking_server, marking_user, saved, stored, tile
+from playwright.sync_api import Page, expect
 
 TRAINED = re.compile(r"is (kept but not )?in use")
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with marking(tmp_path_factory.mktemp("page")) as server:
-        yield server
-
-
-@pytest.fixture
-def user(browser: Browser, server: Server, tmp_path: Path) -> Iterator[Visit]:
-    with labelling(browser, server.url, "", SLICES, tmp_path) as user:
-        yield user
+__all__ = ["marking_server", "marking_user"]  # fixtures
 
 
 def test_whole_loop(user: Visit, server: Server) -> None:

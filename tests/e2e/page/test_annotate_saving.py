@@ -4,28 +4,15 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import Visit, labelling
+from browser import Visit
 from live import Server
-from marking import LONG, MODEL, SLICES, go_to, marking, saved, stored, tile
-from playwright.sync_api import Browser, Route, expect
+from marking import LONG, MODEL, SLICES, go_to, marking_server, marking_user, saved, stored, tile
+from playwright.sync_api import Route, expect
 
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with marking(tmp_path_factory.mktemp("page")) as server:
-        yield server
-
-
-@pytest.fixture
-def user(browser: Browser, server: Server, tmp_path: Path) -> Iterator[Visit]:
-    with labelling(browser, server.url, "", SLICES, tmp_path) as user:
-        yield user
-
+__all__ = ["marking_server", "marking_user"]  # fixtures
 
 FRAME_MS = 1000 / 60
 

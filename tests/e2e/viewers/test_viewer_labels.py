@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -12,27 +11,13 @@ import nibabel as nib
 import numpy as np
 import pytest
 import requests
-from annotation import Page, annotated, annotating, refusal
+from annotation import Page, labelling_server, page_of, refusal, studies_to_label
 from live import Server
 from slicer import slicer_client
 
 from wsseg.images.formats.table import read_volume
 
-
-@pytest.fixture(scope="module")
-def studies(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return annotated(tmp_path_factory.mktemp("annotated"))
-
-
-@pytest.fixture(scope="module")
-def server(studies: Path, published: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with annotating(studies, published, tmp_path_factory.mktemp("annotate")) as server:
-        yield server
-
-
-@pytest.fixture
-def page(server: Server) -> Page:
-    return Page(server)
+__all__ = ["labelling_server", "page_of", "studies_to_label"]  # fixtures
 
 
 @pytest.fixture(scope="module")
