@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import colorsys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from wsseg.errors import WssegError
 from wsseg.inference.quality.headers import regions
 from wsseg.labels.space import Code, Label, LabelSpace
 from wsseg.models.card import model_card
-from wsseg.models.package import Metadata, ModelPackage, Recipe, read_package, write_package
+from wsseg.models.package import Metadata, ModelPackage, Parent, Recipe, read_package, write_package
 from wsseg.models.shelf import package_names, parent_licences, publish
 from wsseg.training.planning.plan import Plan
 
@@ -24,15 +25,17 @@ TISSUE = Code(scheme="SCT", value="85756007", meaning="Tissue")
 
 YOURS = "yours to choose"
 
-_METHODS: dict[LabelKind[Any], dict[str, Any]] = {
-    PRESENCE: {"method": "cdm", "size": 64},
-    SCRIBBLES: {"method": "pclmix", "size": 192, "settings": {"crop": 192}, "largest_component": True},
-    MASKS: {
-        "method": "textdiff",
-        "size": 512,
-        "colour": True,
-        "parents": {"diffusion": {"package": "ddpm-nuclei-he", "part": "diffusion"}},
-    },
+_RECIPES: dict[LabelKind[Any], Callable[..., Recipe]] = {
+    PRESENCE: partial(Recipe, method="cdm", size=64, settings={}),
+    SCRIBBLES: partial(Recipe, method="pclmix", size=192, settings={"crop": 192}, largest_component=True),
+    MASKS: partial(
+        Recipe,
+        method="textdiff",
+        size=512,
+        settings={},
+        colour=True,
+        parents={"diffusion": Parent(package="ddpm-nuclei-he", part="diffusion")},
+    ),
 }
 """What learns from one kind alone: PCLMix sees the whole slice, since an organ of any size may lie anywhere in it.
 Masks teach TextDiff on colour pictures, over the backbone of stained tissue."""
@@ -47,14 +50,10 @@ def planned_package(
         plan: what :func:`wsseg.training.planning.plan.plan_for` has chosen; the rest as for :func:`new_package`.
     """
     settings = {"channels": max(1, len(plan.windows)), "crop": plan.crop, "mirrored": plan.mirrored}
-    method = {
-        "method": "union",
-        "size": plan.size,
-        "bright": plan.bright,
-        "windows": plan.windows,
-        "settings": settings,
-    }
-    return _written(name, labels, modality, body_part, models, method, "whatever labels there are")
+    recipe = partial(
+        Recipe, method="union", size=plan.size, bright=plan.bright, windows=plan.windows, settings=settings
+    )
+    return _written(name, labels, modality, body_part, models, recipe, "whatever labels there are")
 
 
 def new_package(
@@ -82,9 +81,9 @@ def new_package(
             such kind, or nothing learns from it alone.
     """
     [kind] = kinds_named([learns_from])
-    if kind not in _METHODS:
+    if kind not in _RECIPES:
         raise WssegError(f"no method is made for {kind.name} alone, `wsseg new --data` makes a model of all labels")
-    return _written(name, labels, modality, body_part, models, {"settings": {}, **_METHODS[kind]}, kind.name)
+    return _written(name, labels, modality, body_part, models, _RECIPES[kind], kind.name)
 
 
 def _written(
@@ -93,7 +92,7 @@ def _written(
     modality: str,
     body_part: str,
     models: Path,
-    method: dict[str, Any],
+    recipe_of: Callable[..., Recipe],
     learned_from: str,
 ) -> ModelPackage:
     if not name or not set(name) <= set("abcdefghijklmnopqrstuvwxyz0123456789-") or name.startswith("-"):
@@ -106,7 +105,7 @@ def _written(
         raise WssegError(f"--body-part {body_part}: is no word that is known, use one as BRAIN, HEART, LIVER or PELVIS")
     space = LabelSpace(tuple(labels))
     shown = {label: Label(color=color, category=TISSUE, type=TISSUE) for label, color in _colors(space).items()}
-    recipe = Recipe(format=2, labels=shown, modality=modality, body_part=body_part, licence=YOURS, **method)
+    recipe = recipe_of(format=2, labels=shown, modality=modality, body_part=body_part, licence=YOURS)
     recipe = recipe.model_copy(update={"licence": "; ".join([*parent_licences(recipe), YOURS])})
     metadata = Metadata(
         version=VERSION,
@@ -124,4 +123,5 @@ def _colors(labels: LabelSpace) -> dict[str, tuple[int, int, int]]:
     """Distinct hues, red first."""
     hues = [index / len(labels) for index in range(len(labels))]
     parts = [colorsys.hsv_to_rgb(hue, 0.75, 0.9) for hue in hues]
-    return {name: tuple(round(255 * part) for part in rgb) for name, rgb in zip(labels.names, parts, strict=True)}  # type: ignore[misc]
+    whole = [(round(255 * red), round(255 * green), round(255 * blue)) for red, green, blue in parts]
+    return dict(zip(labels.names, whole, strict=True))
