@@ -1,11 +1,8 @@
-"""Settings of a heat-map method against each other on validation cases, presence given.
+"""Settings of a heat-map method against each other on validation cases, presence given: thresholded maps, no regions.
 
-Every row is one set of settings. CDM's rows but "brightness not used" and the
-paper's settings weight the map by brightness, CAM's only where the row says so.
-The last row, "brightness alone",
-needs no model: it is what the weighting is worth by itself. "left out" is Dice with a threshold calibrated
-on the other patients, "best" with the best threshold of every single slice,
-which no method can know.
+Every row is one set of settings. The last row, "brightness alone", needs no model: it is what a rule without
+learning reaches. "left out" is Dice with a threshold calibrated on the other patients, "best" with the best
+threshold of every single slice, which no method can know. What regions make of a map tells `wsseg evaluate`.
 
     python benchmarks/methods/ablation.py cdm-glioma-flair --data DIR [--seeds 2] [--only NAME]
 """
@@ -27,12 +24,11 @@ from wsseg.models.shelf import find_package
 PLAIN: dict[str, Any] = {"sigmas": (0.7,), "draws": 2, "tau": 0.0, "trajectory": 0, "guidance": 0.0}
 """One level, present minus absent, one step."""
 
-PAPER: dict[str, Any] = {"tau": 0.95, "trajectory": 10, "draws": 1, "hyperintense": False, "blur": (0.0, 0.0)}
+PAPER: dict[str, Any] = {"tau": 0.95, "trajectory": 10, "draws": 1, "blur": (0.0, 0.0)}
 
 VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
     "cdm": {
         "as shipped": {},
-        "as shipped, brightness not used": {"hyperintense": False},
         "as shipped, no smoothing": {"blur": (0.0, 0.0)},
         "as shipped, one draw per level": {"draws": 1},
         "sigma 0.5": {**PLAIN, "sigmas": (0.5,)},
@@ -60,7 +56,6 @@ VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
     },
     "cam": {
         "as shipped": {},
-        "as shipped, brightness used": {"hyperintense": True},
         "as shipped, no smoothing": {"blur": (0.0, 0.0)},
         "layer 2": {"layer": "layer2"},
         "layer 3": {"layer": "layer3"},

@@ -32,7 +32,7 @@ class Recipe:
 def train_classifier(images: Tensor, truth: Tensor, recipe: Recipe, seed: int) -> CAM:
     """From random weights; half of every batch shows the finding, the rate falls as a cosine, weights are averaged."""
     torch.manual_seed(seed)
-    method = CAM(CAMSettings(widths=recipe.widths, layer="layer2", hyperintense=True), 1)
+    method = CAM(CAMSettings(widths=recipe.widths, layer="layer2", classifier_size=recipe.size), 1)
     method.train().to(memory_format=torch.channels_last)
     weights = list(method.parameters())
     optimizer = torch.optim.AdamW(weights, recipe.rate, weight_decay=1e-4)

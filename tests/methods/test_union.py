@@ -8,7 +8,8 @@ import torch
 
 from wsseg.data.augment import places
 from wsseg.data.kinds.placed import band_of
-from wsseg.data.slices import Batch
+from wsseg.data.kinds.registry import PRESENCE
+from wsseg.data.slices import Batch, LabelledSlices
 from wsseg.data.targets import Targets
 from wsseg.methods.prompt import Pass, Prompt
 from wsseg.methods.union import Union, UnionSettings
@@ -101,3 +102,84 @@ def test_slices_that_are_drawn_as_a_whole_teach_their_overlap() -> None:
     assert method.losses(stage, _batch(whole, images, 0.5))["overlap"] > 0.1
     strokes = replace(_strokes(truth), presence=torch.full((4, 2), -1))
     assert method.losses(stage, _batch(strokes, images, 0.5))["overlap"] == 0
+
+
+def _said(pixels: torch.Tensor, presence: torch.Tensor, images: torch.Tensor) -> LabelledSlices:
+    """A scan of whose slices presence alone is said."""
+    known = replace(Targets.unknown(len(images), 1, (32, 32)), pixels=pixels, presence=presence.to(torch.int8))
+    case = torch.zeros(len(images), dtype=torch.long)
+    return LabelledSlices(images, known, torch.ones(len(images), 32, 32), ("a",), case, (PRESENCE,))
+
+
+def test_presence_alone_teaches_masks_by_seeds() -> None:
+    """What is on a slice is found by what its pixels have and those of other slices have not."""
+    truth = torch.zeros(8, 32, 32, dtype=torch.long)
+    truth[3:6, 8:18, 6:16] = 1
+    images = (0.1 * torch.randn(8, 32, 32, generator=torch.Generator().manual_seed(0)) - 0.7 * truth)[:, None]
+    shown = (truth == 1).flatten(1).any(dim=1)
+    data = _said(torch.zeros(8, 32, 32, dtype=torch.uint8), shown[:, None], images)
+    torch.manual_seed(0)
+    method = Union(SMALL.model_copy(update={"seeded": True}), 1)
+    evidence, labels = method.stages()
+    optimizer = torch.optim.AdamW(evidence.module.parameters(), lr=1e-2)
+    for step in range(40):
+        sum(method.losses(evidence, data.batch(0, step, range(8), method.variety)).values()).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    method.eval()
+    with torch.no_grad():
+        seeds = method.pixel_labels(labels, data, Pass(8)) == 1
+    assert seeds[shown].any()
+    assert (seeds & (truth > 0)).sum() / seeds.sum() > 0.8, "a seed lies on what only positive slices have"
+    assert not seeds[~shown].any()
+
+
+def test_people_are_believed_before_seeds() -> None:
+    drawn = torch.zeros(2, 32, 32, dtype=torch.uint8)
+    drawn[0, 4:8] = 1
+    data = _said(drawn, torch.tensor([[1], [0]]), torch.randn(2, 1, 32, 32))
+    method = Union(SMALL.model_copy(update={"seeded": True}), 1).eval()
+    with torch.no_grad():
+        pixels = method.pixel_labels(method.stages()[1], data, Pass(8))
+    assert (pixels[0, 4:8] == 1).all()
+    assert (pixels[1] == 255).all(), "background is what is said to be free of the class"
+    unseeded = Union(SMALL, 1)
+    assert torch.equal(unseeded.pixel_labels(unseeded.stages()[0], data, Pass(8)), drawn)
+
+
+def test_who_says_which_slices_show_a_class_gets_a_region_and_who_says_it_of_some_does_not() -> None:
+    images = 0.05 * torch.randn(8, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+    images[3:6, :, 8:18, 6:16] -= 0.7
+    torch.manual_seed(0)
+    method = Union(SMALL.model_copy(update={"seeded": True}), 1).eval()
+    presence = torch.tensor([0, 0, 0, 1, 1, 1, 0, 0])[:, None]
+    with torch.no_grad():
+        alone, of_some, of_all = (
+            method.predict(images, Prompt(given), Pass(3)).probabilities
+            for given in (None, torch.where(presence == 1, presence, -1), presence)
+        )
+    assert torch.equal(alone, of_some)
+    assert not torch.equal(alone, of_all)
+    assert not of_all[presence[:, 0] == 0].any()
+
+
+def test_only_the_network_that_is_trained_measures_its_statistics_anew() -> None:
+    method = Union(SMALL.model_copy(update={"seeded": True}), 1).eval()
+    before = {name: value.clone() for name, value in method.state_dict().items()}
+    method.network.train()
+    method.recalibrate(_batch(_strokes(_truth(0)), _images(_truth(0), 0), 0.5) for _ in range(2))
+    changed = {
+        name.split(".")[0] for name, value in method.state_dict().items() if not torch.equal(value, before[name])
+    }
+    assert changed == {"network"}
+
+
+def test_what_is_drawn_on_a_scan_needs_no_seed() -> None:
+    drawn = torch.zeros(8, 32, 32, dtype=torch.uint8)
+    drawn[4, 10] = 1
+    images = 0.05 * torch.randn(8, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+    images[3:6, :, 8:18, 6:16] -= 0.7
+    method = Union(SMALL.model_copy(update={"seeded": True}), 1).eval()
+    with torch.no_grad():
+        pixels = method.pixel_labels(method.stages()[1], _said(drawn, torch.ones(8, 1), images), Pass(8))
+    assert torch.equal(pixels, drawn)

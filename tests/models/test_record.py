@@ -75,6 +75,17 @@ def test_a_training_that_format_1_recorded_is_read_in_full(make_package: MakePac
     }, "the card says what it said"
 
 
+def test_settings_whose_part_regions_have_taken_are_passed_over(make_package: MakePackage) -> None:
+    package = make_package()
+    content = json.loads((package.folder / METADATA).read_text())
+    content["wsseg"]["settings"] |= {"hyperintense": True}
+    content["wsseg"]["settings"].pop("diffusion_size", None)
+    (package.folder / METADATA).write_text(json.dumps(content))
+    settings = read_package(package.folder).recipe.settings
+    assert "hyperintense" not in settings
+    assert settings["diffusion_size"] == package.recipe.size, "networks go on to see what they were trained on"
+
+
 def test_a_package_of_format_1_that_was_not_trained_is_read(make_package: MakePackage) -> None:
     assert as_format_1(make_package(), {}, []).recipe.training is None
 

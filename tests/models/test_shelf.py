@@ -53,7 +53,7 @@ def test_versions_are_listed_and_rolled_back_to_the_shipped_one(
     assert newest.message == "trained; scored worse than before, so not published by itself"
     assert (older.current, older.score, older.message) == (True, None, "trained")
     assert older.time == datetime(2026, 1, 1, 12)
-    assert (first.version, first.current, first.shipped, first.time) == ("0.1.0", False, True, None)
+    assert (first.version, first.current, first.shipped, first.time) == ("0.2.0", False, True, None)
     assert worse.worse
     assert roll_back(name).shipped, "the one before was kept back for being worse"
     assert (home() / "models" / name / CURRENT).read_text(encoding="utf-8") == "shipped\n"

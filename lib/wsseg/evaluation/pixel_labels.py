@@ -23,7 +23,8 @@ from wsseg.models.record import LabelQuality
 def check_pixel_labels(
     method: Method, package: ModelPackage, folder: Path, chunk: int, progress: Callable[[float], None]
 ) -> dict[str, LabelQuality]:
-    """Measure, on scans that have masks, the pixel labels that a method's first stage would learn from.
+    """Measure, on scans that have masks, the pixel labels that a method's first stage would learn from
+    which makes them.
 
     Nothing is trained on them. At the resolution of the network's input.
 
@@ -33,8 +34,9 @@ def check_pixel_labels(
     recipe, labels = package.recipe, package.labels
     data = load_slices(folder, labels, View.of(recipe), (PRESENCE,))
     truth = torch.cat([_network_truth(case, View.of(recipe)) for case in load_cases(folder, labels, recipe.axis)])
+    first = next(stage for stage in method.stages() if stage.makes_labels)
     with torch.no_grad():
-        made = method.pixel_labels(method.stages()[0], data, Pass(chunk, progress=progress))
+        made = method.pixel_labels(first, data, Pass(chunk, progress=progress))
     return label_quality(made, truth, labels)
 
 

@@ -38,6 +38,7 @@ class Stage:
         steps: default number of steps.
         rate: AdamW's learning rate.
         batch: slices per step, over all processes.
+        makes_labels: what it learns from is made before it begins, see :meth:`Method.pixel_labels`.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Stage:
     steps: int
     rate: float
     batch: int
+    makes_labels: bool = False
 
 
 @dataclass(frozen=True)
@@ -173,10 +175,9 @@ class Method(nn.Module, ABC, Generic[SettingsType]):
         """
 
     def pixel_labels(self, stage: Stage, data: LabelledSlices, pass_: Pass) -> Tensor:
-        """Labels of pixels (slices, size, size) that a stage learns from; by default those that people drew.
+        """Labels of pixels (slices, size, size) that a stage learns from which makes them; else people's are.
 
-        Called once before the stage, with the weights as they are then. Must
-        give the same in every process.
+        Called once before the stage, with the weights as they are then.
 
         Args:
             data: on the CPU, as the result.

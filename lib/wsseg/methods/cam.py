@@ -10,12 +10,12 @@ from torch import Tensor
 
 from wsseg.data.slices import Batch
 from wsseg.losses.presence import presence_loss
-from wsseg.methods.base import Blur, Stage, Threshold, Width
+from wsseg.methods.base import Blur, Side, Stage, Threshold, Width
 from wsseg.methods.prompt import Pass
 from wsseg.methods.shared.gradcam import gradcam_map
-from wsseg.methods.shared.heat import blur, calibrate, evidence
-from wsseg.methods.shared.presence import ImageLabelMethod, ImageLabelSettings, mirrored_presence
-from wsseg.networks.resnet import encode, resnet18
+from wsseg.methods.shared.heat import blur, located
+from wsseg.methods.shared.presence import ImageLabelMethod, ImageLabelSettings, mirrored_presence, smaller
+from wsseg.networks.classifier import encode, resnet18
 
 
 class CAMSettings(ImageLabelSettings):
@@ -24,16 +24,16 @@ class CAMSettings(ImageLabelSettings):
     Attributes:
         widths: channels of ResNet-18's four levels.
         layer: whose activations are weighted; its grid is the map's resolution.
-        blur: Gaussian smoothing of the map in pixels, in plane and over slices.
-        hyperintense: findings are brighter than normal tissue; weight the map
-            by how much brighter.
-        threshold: "otsu" per slice, or a calibrated value of the map in [0, 1].
+        classifier_size: side in pixels of what the classifier sees.
+        blur: Gaussian smoothing of the map in its pixels, in plane and over slices.
+        regions, threshold: see :func:`wsseg.methods.shared.heat.located`.
     """
 
     widths: tuple[Width, Width, Width, Width] = (32, 64, 128, 256)
     layer: Literal["layer1", "layer2", "layer3", "layer4"] = "layer3"
+    classifier_size: Side = 64
     blur: tuple[Blur, Blur] = (1.0, 0.0)
-    hyperintense: bool = False
+    regions: bool = True
     threshold: Threshold | Literal["otsu"] = "otsu"
 
 
@@ -50,19 +50,20 @@ class CAM(ImageLabelMethod[CAMSettings]):
         return (Stage("classifier", self.classifier, steps=1000, rate=5e-4, batch=32),)
 
     def losses(self, stage: Stage, batch: Batch) -> dict[str, Tensor]:
-        return {"presence": presence_loss(self.classifier(batch.images), batch.targets.presence)}
+        seen = smaller(batch.images, self.settings.classifier_size)
+        return {"presence": presence_loss(self.classifier(seen), batch.targets.presence)}
 
     def encode(self, images: Tensor, slices: Tensor) -> Sequence[Tensor]:
-        levels = encode(self.classifier, images[slices])
+        levels = encode(self.classifier, smaller(images[slices], self.settings.classifier_size))
         return levels[1], levels[3]
 
     def presence_probability(self, images: Tensor, chunk: int) -> Tensor:
-        return mirrored_presence(self.classifier, images, chunk)
+        return mirrored_presence(self.classifier, smaller(images, self.settings.classifier_size), chunk)
 
     def locate(self, images: Tensor, slices: Tensor, shown: Tensor, pass_: Pass) -> Tensor:
-        settings, seen, heat = self.settings, images[slices], []
+        settings, heat = self.settings, []
+        seen = smaller(images[slices], settings.classifier_size)
         for k in range(self.classes):
             heat_map = gradcam_map(self.classifier, settings.layer, seen, k, pass_.step(k, self.classes).progress)
             heat.append(blur(heat_map, *settings.blur))
-        found = evidence(torch.stack(heat, dim=1), seen, settings.hyperintense, self.bright)
-        return calibrate(found, settings.threshold)
+        return located(images, slices, shown, torch.stack(heat, dim=1), settings.threshold, settings.regions)

@@ -7,6 +7,7 @@ the same slice under both, it differs where the finding is.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated, Literal
 
 import torch
@@ -19,10 +20,10 @@ from wsseg.diffusion import derivative
 from wsseg.diffusion.noise import over_noise
 from wsseg.diffusion.schedule import NoiseSchedule
 from wsseg.losses.presence import presence_loss
-from wsseg.methods.base import Blur, Count, Sigma, Sigmas, Stage, Threshold, Weight, Widths
+from wsseg.methods.base import Blur, Count, Side, Sigma, Sigmas, Stage, Threshold, Weight, Widths
 from wsseg.methods.prompt import Pass
-from wsseg.methods.shared.heat import blur, calibrate, evidence
-from wsseg.methods.shared.presence import ImageLabelMethod, ImageLabelSettings, mirrored_presence
+from wsseg.methods.shared.heat import blur, located
+from wsseg.methods.shared.presence import ImageLabelMethod, ImageLabelSettings, mirrored_presence, smaller
 from wsseg.networks.classifier import NoisyClassifier
 from wsseg.networks.unet import ConditionalUNet
 
@@ -31,7 +32,8 @@ class CDMSettings(ImageLabelSettings):
     """Settings of CDM; those of training come first.
 
     Attributes:
-        widths, classifier_widths: channels per level of the two networks.
+        diffusion_size: side in pixels of what the two networks see.
+        widths, classifier_widths: channels per level of them.
         sigma_range: noise levels trained on.
         condition_dropout: part of the training slices shown without a label.
         sigmas: noise levels of the derivative, each in (0, 1), summed.
@@ -41,12 +43,11 @@ class CDMSettings(ImageLabelSettings):
         trajectory: 0 for one step in x_0, else the paper's sum over so many
             DDIM steps (10 there).
         guidance: classifier guidance scale of CG-CDM; needs a trajectory.
-        blur: Gaussian smoothing of the map in pixels, in plane and over slices.
-        hyperintense: findings are brighter than normal tissue; weight the map
-            by how much brighter.
-        threshold: "otsu" per slice, or a calibrated value of the map.
+        blur: Gaussian smoothing of the map in its pixels, in plane and over slices.
+        regions, threshold: see :func:`wsseg.methods.shared.heat.located`.
     """
 
+    diffusion_size: Side = 64
     widths: Widths = (32, 64, 128, 128)
     classifier_widths: Widths = (24, 48, 96, 128, 128)
     sigma_range: tuple[Sigma, Sigma] = (0.15, 0.98)
@@ -58,7 +59,7 @@ class CDMSettings(ImageLabelSettings):
     trajectory: int = Field(0, ge=0, le=50)
     guidance: Weight = 0.0
     blur: tuple[Blur, Blur] = (1.0, 0.0)
-    hyperintense: bool = False
+    regions: bool = True
     threshold: Threshold | Literal["otsu"] = "otsu"
 
     @model_validator(mode="after")
@@ -93,6 +94,8 @@ class CDM(ImageLabelMethod[CDMSettings]):
         )
 
     def losses(self, stage: Stage, batch: Batch) -> dict[str, Tensor]:
+        side = self.settings.diffusion_size
+        batch = replace(batch, images=smaller(batch.images, side), noise=batch.noise[..., :side, :side])
         if stage.name == "classifier":
             return {"presence": self._classifier_loss(batch)}
         return {"velocity": self._diffusion_loss(batch)}
@@ -126,24 +129,24 @@ class CDM(ImageLabelMethod[CDMSettings]):
 
     def encode(self, images: Tensor, slices: Tensor) -> Sequence[Tensor]:
         """The classifier's, at t = 0."""
-        levels = self.classifier.encode(images[slices], torch.zeros_like(slices))
+        levels = self.classifier.encode(smaller(images[slices], self.settings.diffusion_size), torch.zeros_like(slices))
         return levels[len(levels) // 2], levels[-1]
 
     def presence_probability(self, images: Tensor, chunk: int) -> Tensor:
         """p(y | x_0, t = 0) of slices, (slices, classes)."""
-        return mirrored_presence(lambda part: self.classifier(part, part.new_zeros(len(part)).long()), images, chunk)
+        small = smaller(images, self.settings.diffusion_size)
+        return mirrored_presence(lambda part: self.classifier(part, part.new_zeros(len(part)).long()), small, chunk)
 
     def locate(self, images: Tensor, slices: Tensor, shown: Tensor, pass_: Pass) -> Tensor:
         maps = self.derivative_map(images, slices, pass_)
-        found = evidence(maps, images[slices], self.settings.hyperintense, self.bright)
-        return calibrate(found, self.settings.threshold)
+        return located(images, slices, shown, maps, self.settings.threshold, self.settings.regions)
 
     def derivative_map(self, images: Tensor, slices: Tensor, pass_: Pass) -> Tensor:
-        """The condition derivative of some slices, (slices, classes, size, size), smoothed, not yet thresholded."""
+        """The condition derivative of some slices, (slices, classes, diffusion_size, diffusion_size), smoothed."""
         settings = self.settings
         total = over_noise(
             self._derivatives,
-            images,
+            smaller(images, settings.diffusion_size),
             slices,
             self.schedule,
             sigmas=settings.sigmas,

@@ -2,7 +2,7 @@
 
 A conditional diffusion model that learned from image-level labels is frozen; a
 small decoder learns from its features which pixels belong together. The pixels
-to learn from are those that several heat maps agree on. One pass of the frozen
+to learn from are those of the region that several heat maps speak for. One pass of the frozen
 network per noise level segments, instead of CDM's many.
 """
 
@@ -26,17 +26,19 @@ from wsseg.diffusion.schedule import NoiseSchedule
 from wsseg.labels.space import NO, YES
 from wsseg.losses.contrast import contrast_loss, sample_pixels
 from wsseg.losses.pixels import overlap_loss, pixel_cross_entropy
-from wsseg.methods.base import Blur, Count, Prediction, Side, Sigmas, Stage, Steps, Temperature, Width, Widths
+from wsseg.methods.base import Blur, Prediction, Side, Sigmas, Stage, Steps, Temperature, Width, Widths
 from wsseg.methods.prompt import Pass, Prompt
 from wsseg.methods.shared.agreement import presence_auc
 from wsseg.methods.shared.gradcam import gradcam_map
-from wsseg.methods.shared.heat import blur, evidence, mark_something, over_neighbours
-from wsseg.methods.shared.presence import ImageLabelMethod, ImageLabelSettings, mirrored_presence
-from wsseg.methods.shared.seeds import confident, merge_classes, vote
-from wsseg.networks.classifier import NoisyClassifier
+from wsseg.methods.shared.heat import blur, mark_something, over_neighbours
+from wsseg.methods.shared.presence import ImageLabelMethod, ImageLabelSettings, mirrored_presence, smaller
+from wsseg.methods.shared.regions import by_regions, merge_classes, seeds_of_regions
+from wsseg.networks.classifier import NoisyClassifier, resnet18
 from wsseg.networks.pixel_decoder import PixelDecoder
-from wsseg.networks.resnet import resnet18
 from wsseg.networks.unet import ConditionalUNet
+
+SURE = 1e-3
+"""Probabilities nearer to 0 or 1 say no more."""
 
 SEEDS = "seeds"
 """The stage that learns from seeds; all others learn from the method's own predictions."""
@@ -53,13 +55,9 @@ class CLDFSettings(ImageLabelSettings):
         levels: decoder levels tapped, 0 is the coarsest.
         width, embedding: channels inside the decoder, and of a pixel's vector.
         native: the decoder also looks at the image at the package's own size.
-        maps: what seeds are voted on by.
+        maps: what speaks for seeds.
         map_sigmas: noise levels that the maps of derivative and gradient are summed over.
-        votes: maps that must agree on foreground.
-        hyperintense: findings are brighter than normal tissue; weight each map
-            by how much brighter.
         seed_blur: Gaussian smoothing of the maps in pixels of ``diffusion_size``.
-        seed_rim_mm: depth under the skin where all is background to learn from.
         loss: on the seeds; "contrastive" trains the embedding by contrast and
             only the prototypes by cross-entropy.
         temperature: of the contrast and of the cosine to the prototypes.
@@ -67,8 +65,8 @@ class CLDFSettings(ImageLabelSettings):
             that is nearest to it.
         slice_blur: Gaussian smoothing of the probabilities over neighbouring slices, in slices.
         seed_steps: training on the seeds.
-        self_rounds, self_steps: rounds of training on the method's own
-            confident predictions as they are before the round, and their length.
+        self_rounds, self_steps: rounds of training on the regions that the method's own predictions, as they
+            are before the round, speak for; and their length.
     """
 
     widths: Widths = (32, 64, 128, 128)
@@ -87,10 +85,7 @@ class CLDFSettings(ImageLabelSettings):
         ("derivative", "gradient", "cam"), min_length=1, max_length=3
     )
     map_sigmas: Sigmas = (0.2, 0.3, 0.4, 0.5, 0.6)
-    votes: Count = 2
-    hyperintense: bool = False
     seed_blur: Blur = 2.5
-    seed_rim_mm: float = Field(0.0, ge=0, le=100)
     loss: Literal["contrastive", "cross-entropy", "both"] = "both"
     temperature: Temperature = 0.1
     readout: Literal["prototypes", "clusters"] = "prototypes"
@@ -105,8 +100,8 @@ class CLDFSettings(ImageLabelSettings):
             raise ValueError(f"levels: the network has {len(self.widths)} decoder levels, 0 is the first")
         if list(self.levels) != sorted(set(self.levels)):
             raise ValueError("levels must ascend, the coarsest comes first")
-        if len(set(self.maps)) != len(self.maps) or self.votes > len(self.maps):
-            raise ValueError("votes: as many different maps must be named")
+        if len(set(self.maps)) != len(self.maps):
+            raise ValueError("maps: one is named twice")
         return self
 
 
@@ -138,36 +133,45 @@ class CLDF(ImageLabelMethod[CLDFSettings]):
         settings = self.settings
         rounds = [f"self-training {number + 1}" for number in range(settings.self_rounds)]
         return [
-            Stage(SEEDS, self.decoder, steps=settings.seed_steps, rate=1e-3, batch=16),
-            *(Stage(name, self.decoder, steps=settings.self_steps, rate=1e-3, batch=16) for name in rounds),
+            Stage(SEEDS, self.decoder, steps=settings.seed_steps, rate=1e-3, batch=16, makes_labels=True),
+            *(
+                Stage(name, self.decoder, settings.self_steps, rate=1e-3, batch=16, makes_labels=True)
+                for name in rounds
+            ),
         ]
 
     def pixel_labels(self, stage: Stage, data: LabelledSlices, pass_: Pass) -> Tensor:
-        """Seeds in the first stage; the method's own confident predictions in the others."""
-        per_class = torch.zeros(len(data.images), self.classes, *data.images.shape[2:], dtype=torch.uint8)
-        deep = data.depth_mm > self.settings.seed_rim_mm
-        if stage.name == SEEDS:
-            for k in range(self.classes):
-                slices = torch.nonzero(data.targets.presence[:, k] == YES)[:, 0]
-                maps = self.seed_maps(data.images, slices, k, pass_.step(k, self.classes))
-                per_class[slices, k] = vote(maps, deep[slices], self.settings.votes)
-        else:
-            slices = torch.nonzero((data.targets.presence == YES).any(dim=1))[:, 0]
-            own = self.locate(data.images, slices, data.targets.presence[slices] != NO, pass_)
-            for k in range(self.classes):
-                per_class[slices, k] = confident(own[:, k], deep[slices])
-        made = merge_classes(per_class, data.targets.presence)
-        return first_said(data.targets.pixels, made)
+        """The region of each scan for which most speaks: at first heat maps, later the method's own predictions."""
+        speaks = self._heat(data, pass_) if stage.name == SEEDS else self._own(data, pass_)
+        made = torch.zeros(speaks.shape, dtype=torch.uint8)
+        for case in range(len(data.cases)):
+            rows = data.case == case
+            made[rows] = seeds_of_regions(data.images[rows], data.targets.presence[rows], speaks[rows])
+        return first_said(data.targets.pixels, merge_classes(made, data.targets.presence))
 
-    def seed_maps(self, images: Tensor, slices: Tensor, k: int, pass_: Pass) -> list[Tensor]:
-        """The heat maps of one class that seeds are voted on by, each (len(slices), size, size), not negative."""
-        small, found, kinds = self._small(images), [], self.settings.maps
-        for index, kind in enumerate(kinds):
-            plane = self.raw_map(kind, small, slices, k, pass_.step(index, len(kinds)))
-            plane = blur(plane.clamp(min=0), self.settings.seed_blur, 0.0)
-            wide = functional.interpolate(plane[:, None], images.shape[2:], mode="bilinear", align_corners=False)
-            found.append(evidence(wide, images[slices], self.settings.hyperintense, self.bright)[:, 0])
+    def _heat(self, data: LabelledSlices, pass_: Pass) -> Tensor:
+        """The sum of all heat maps (slices, classes, size, size), each in its own standard deviations."""
+        small, kinds, found = self._small(data.images), self.settings.maps, self._nothing(data)
+        for k in range(self.classes):
+            slices = torch.nonzero(data.targets.presence[:, k] == YES)[:, 0]
+            for index, kind in enumerate(kinds):
+                part = pass_.step(k * len(kinds) + index, self.classes * len(kinds))
+                plane = blur(self.raw_map(kind, small, slices, k, part), self.settings.seed_blur, 0.0)
+                plane = plane / plane.std().clamp(min=1e-6)
+                wide = functional.interpolate(plane[:, None], found.shape[2:], mode="bilinear", align_corners=False)
+                found[slices, k] += wide[:, 0]
         return found
+
+    def _own(self, data: LabelledSlices, pass_: Pass) -> Tensor:
+        """Logits of the method's own probabilities (slices, classes, size, size)."""
+        slices = torch.nonzero((data.targets.presence == YES).any(dim=1))[:, 0]
+        found = self._nothing(data)
+        probability = self.locate(data.images, slices, data.targets.presence[slices] != NO, pass_)
+        found[slices] = torch.logit(probability, eps=SURE)
+        return found
+
+    def _nothing(self, data: LabelledSlices) -> Tensor:
+        return torch.zeros(len(data.images), self.classes, *data.images.shape[2:])
 
     def raw_map(self, kind: str, small: Tensor, slices: Tensor, k: int, pass_: Pass) -> Tensor:
         """One heat map of class ``k`` from the frozen networks alone, (len(slices), diffusion_size, diffusion_size)."""
@@ -232,6 +236,8 @@ class CLDF(ImageLabelMethod[CLDFSettings]):
         probabilities = over_neighbours(found.probabilities, shown, self.settings.slice_blur)
         if prompt.presence is not None:
             probabilities = mark_something(probabilities, prompt.presence == YES)
+            speaks = torch.logit(probabilities, eps=SURE)
+            probabilities = by_regions(images.cpu(), prompt.whole_presence(), speaks, probabilities)
         return Prediction(probabilities, found.presence)
 
     def encode(self, images: Tensor, slices: Tensor) -> Sequence[Tensor]:
@@ -265,8 +271,7 @@ class CLDF(ImageLabelMethod[CLDFSettings]):
         return noised_features(self.taps, self.schedule, self.settings.sigmas, self._small(images), noise, condition)
 
     def _small(self, images: Tensor) -> Tensor:
-        size = (self.settings.diffusion_size, self.settings.diffusion_size)
-        return functional.interpolate(images, size, mode="bilinear", antialias=True, align_corners=False)
+        return smaller(images, self.settings.diffusion_size)
 
     def _read(self, embedded: Tensor, shown: Tensor) -> Tensor:
         """Probabilities (batch, 1 + classes, size, size) of embedded pixels; 0 for classes a slice does not show."""

@@ -22,6 +22,7 @@ and a term against pixels that look unlike what was drawn on their slice.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Annotated
 
 import torch
@@ -32,7 +33,9 @@ from torch.optim.swa_utils import update_bn
 
 from wsseg.data.augment import PLACES, Variety, places
 from wsseg.data.kinds.registry import KINDS
-from wsseg.data.slices import Batch, neighbouring
+from wsseg.data.slices import Batch, LabelledSlices, neighbouring
+from wsseg.data.targets import first_said
+from wsseg.labels.space import UNKNOWN, YES
 from wsseg.losses.absence import absence_loss, other_side_loss, pooled_presence_loss
 from wsseg.losses.box import box_loss
 from wsseg.losses.gated_crf import gated_crf
@@ -40,13 +43,18 @@ from wsseg.losses.pixels import drawn_cross_entropy, overlap_loss
 from wsseg.methods.base import Method, Prediction, Settings, Stage
 from wsseg.methods.prompt import Pass, Prompt
 from wsseg.methods.shared.masks import against_background
+from wsseg.methods.shared.regions import by_regions, merge_classes, seeds_of_regions
 from wsseg.networks.residual_unet import ResidualUNet
+from wsseg.networks.short_sighted import ShortSighted
 
 RISE = 0.2
 """Part of training after which the CRF has its full weight; it would smooth away masks that are still noise."""
 
 FADED = 0.3
 """Part of the body that boxes ask for which has faded at the end of training."""
+
+EVIDENCE = "evidence"
+"""The stage before the network's own, where nothing is drawn."""
 
 Width = Annotated[int, Field(ge=16, le=2048)]
 
@@ -61,6 +69,7 @@ class UnionSettings(Settings):
         crop: side in pixels of the square that is trained on.
         mirrored: left and right may change places; not where classes have a side.
         borders: weight of the CRF.
+        seeded: nothing is drawn: where classes are is first found from the word that they are on a slice.
         steps: of training, where no time is set.
         rate: AdamW's.
         batch: slices a step.
@@ -72,6 +81,7 @@ class UnionSettings(Settings):
     crop: int = Field(128, ge=16, le=1024)
     mirrored: bool = False
     borders: float = Field(4.0, ge=0, le=1000)
+    seeded: bool = False
     steps: int = Field(1500, ge=1, le=10_000_000)
     rate: float = Field(2e-3, gt=0, le=1)
     batch: int = Field(10, ge=1, le=1024)
@@ -107,16 +117,43 @@ class Union(Method[UnionSettings]):
         )
         seen = settings.channels * (1 + 2 * settings.neighbours) + PLACES
         self.network = ResidualUNet(seen, classes + 1, settings.widths)
+        self.evidence = ShortSighted(seen - PLACES, PLACES, classes) if settings.seeded else None
 
     def stages(self) -> Sequence[Stage]:
         settings = self.settings
-        return [Stage("labels", self.network, settings.steps, settings.rate, settings.batch)]
+        labels = Stage("labels", self.network, settings.steps, settings.rate, settings.batch)
+        if self.evidence is None:
+            return [labels]
+        evidence = Stage(EVIDENCE, self.evidence, max(1, settings.steps // 3), settings.rate, 2 * settings.batch)
+        return [evidence, replace(labels, makes_labels=True)]
+
+    def pixel_labels(self, stage: Stage, data: LabelledSlices, pass_: Pass) -> Tensor:
+        """What people drew; and seeds of classes that are said to be on slices of a scan, but drawn on none."""
+        if self.evidence is None:
+            return data.targets.pixels
+        device = next(self.parameters()).device
+        found = torch.zeros(len(data.images), self.classes, *data.images.shape[2:], dtype=torch.uint8)
+        for case in range(len(data.cases)):
+            rows = torch.nonzero(data.case == case)[:, 0]
+            images = data.images[rows].to(device)
+            targets = data.targets.at(rows)
+            drawn = torch.stack([(targets.pixels == k).any() for k in range(1, self.classes + 1)])
+            drawn |= (targets.boxes > 0).amax(dim=(0, 2, 3))
+            presence = torch.where(drawn, UNKNOWN, targets.presence)
+            found[rows] = seeds_of_regions(images, presence, self._evidence(self.evidence, images, pass_.chunk))
+            pass_.progress((case + 1) / len(data.cases))
+        return first_said(data.targets.pixels, merge_classes(found, data.targets.presence))
 
     def recalibrate(self, batches: Iterable[Batch]) -> None:
-        """Means and variances of the averaged network's batch normalisation."""
-        update_bn((batch.images for batch in batches), self.network)
+        """Means and variances of the batch normalisation of the network that is trained."""
+        if self.evidence is not None and self.evidence.training:
+            update_bn((batch.images[:, :-PLACES] for batch in batches), self.evidence.here)
+        else:
+            update_bn((batch.images for batch in batches), self.network)
 
     def losses(self, stage: Stage, batch: Batch) -> dict[str, Tensor]:
+        if self.evidence is not None and stage.name == EVIDENCE:
+            return self._evidence_losses(self.evidence, batch)
         logits, targets = self.network(batch.images).float(), batch.targets
         log_probability = functional.log_softmax(logits, dim=1)
         target, known = targets.known_pixels()
@@ -134,6 +171,20 @@ class Union(Method[UnionSettings]):
         found["borders"] = weight * gated_crf(log_probability.exp(), self._middle(batch.images))
         return found
 
+    def _evidence_losses(self, network: ShortSighted, batch: Batch) -> dict[str, Tensor]:
+        """Each pixel of tissue is asked what is on its slice."""
+        seen, place = network(batch.images[:, :-PLACES], batch.images[:, -PLACES:])
+        tissue = functional.avg_pool2d(self._middle(batch.images), 2).amax(dim=1, keepdim=True) > -0.95
+        presence = batch.targets.presence[:, :, None, None].expand(seen.shape)
+        asked = tissue & (presence != UNKNOWN)
+        found = {}
+        for name, logits in (("seen", seen), ("place", place)):
+            each = functional.binary_cross_entropy_with_logits(
+                logits.float(), (presence == YES).float(), reduction="none"
+            )
+            found[name] = (each * asked).sum() / asked.sum().clamp(min=1)
+        return found
+
     def _middle(self, images: Tensor) -> Tensor:
         """The slices themselves, of images that hold their neighbours too."""
         first = self.settings.neighbours * self.settings.channels
@@ -146,7 +197,15 @@ class Union(Method[UnionSettings]):
     def predict(self, images: Tensor, prompt: Prompt, pass_: Pass) -> Prediction:
         found = self._probabilities(images, pass_)
         against = against_background(found)
+        if self.evidence is not None and prompt.presence is not None:
+            evidence = self._evidence(self.evidence, images, pass_.chunk)
+            against = by_regions(images, prompt.whole_presence(), evidence, against)
         return Prediction(prompt.clear(against), prompt.decide(against.flatten(2).amax(dim=2)))
+
+    def _evidence(self, network: ShortSighted, images: Tensor, chunk: int) -> Tensor:
+        """What speaks for each class at each pixel of the slices of one scan."""
+        parts = torch.arange(len(images)).split(chunk)
+        return torch.cat([network.evidence(self._seen(images, part)[:, :-PLACES]).cpu() for part in parts])
 
     def _probabilities(self, images: Tensor, pass_: Pass) -> Tensor:
         """The network's answers (slices, 1 + classes, size, size) on the CPU."""

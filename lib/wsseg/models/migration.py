@@ -1,6 +1,7 @@
 """Packages of earlier formats, brought to today's when they are read. Files are left as they are.
 
-Format 1 recorded training and figures in sentences for people; format 2 has fields.
+Format 1 recorded training and figures in sentences for people; format 2 has fields. Of format 2 are
+settings, too, whose part regions have taken.
 """
 
 from __future__ import annotations
@@ -21,12 +22,15 @@ _TIME = re.compile(r"(?:(\d+) days?, )?(\d+):(\d\d):(\d\d)")
 
 
 def to_current(recipe: Any) -> Any:
-    """A recipe as read from a file, in today's format; what is no recipe of format 1 is given back as it is.
+    """A recipe as read from a file, in today's format; what is no recipe at all is given back as it is.
 
     Raises:
         ValueError: a sentence is not one that format 1 had.
     """
-    if not isinstance(recipe, dict) or recipe.get("format") != 1:
+    if not isinstance(recipe, dict):
+        return recipe
+    recipe = _without_retired(recipe)
+    if recipe.get("format") != 1:
         return recipe
     kept = {key: value for key, value in recipe.items() if key != "trained"}
     trained, figures = recipe.get("trained"), recipe.get("figures", [])
@@ -37,6 +41,23 @@ def to_current(recipe: Any) -> Any:
         "training": _training(trained) if trained else None,
         "figures": [_figure(figure) for figure in figures],
     }
+
+
+RETIRED = ("hyperintense", "votes", "seed_rim_mm")
+"""Settings of methods that learn from presence, before they looked for regions."""
+
+_SEEN = {"cam": "classifier_size", "cdm": "diffusion_size"}
+"""What a method's networks see has a size of its own since then; it was the package's."""
+
+
+def _without_retired(recipe: dict[str, Any]) -> dict[str, Any]:
+    method, settings = recipe.get("method"), recipe.get("settings")
+    if method not in ("cam", "cdm", "cldf") or not isinstance(settings, dict) or "hyperintense" not in settings:
+        return recipe
+    kept = {name: value for name, value in settings.items() if name not in RETIRED}
+    if method in _SEEN and "size" in recipe:
+        kept.setdefault(_SEEN[method], recipe["size"])
+    return recipe | {"settings": kept}
 
 
 def _training(told: Any) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -130,7 +131,7 @@ def _without_denormals() -> Iterator[None]:
 
 def _pixel_labels(run: RunState, stage: Stage, data: LabelledSlices, resumed: bool) -> Tensor:
     """What a stage learns from; on a resume what it began with, as the weights have changed since."""
-    if type(run.method).pixel_labels is Method.pixel_labels:
+    if not stage.makes_labels:
         return data.targets.pixels
     file = run.settings.folder / LABELS
     if resumed:
@@ -138,6 +139,7 @@ def _pixel_labels(run: RunState, stage: Stage, data: LabelledSlices, resumed: bo
             return load_file(file)["pixels"]
         except (OSError, SafetensorError) as error:
             raise WssegError(f"{file}: is missing or damaged; start again with --fresh") from error
+    begin = time.monotonic()
     run.method.requires_grad_(False).eval()
     chunk = slices_per_pass(run.accelerator.device, data.images.shape[-1])
     progress = preparing(run.listener, f"labels for {stage.name}", run.progress)
@@ -147,7 +149,8 @@ def _pixel_labels(run: RunState, stage: Stage, data: LabelledSlices, resumed: bo
         with whole_file(file) as part:
             save_file({"pixels": pixels}, part)
     run.accelerator.wait_for_everyone()
-    return pixels
+    run.pause(time.monotonic() - begin)
+    return load_file(file)["pixels"]
 
 
 def _has_bf16() -> bool:

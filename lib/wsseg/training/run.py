@@ -232,7 +232,7 @@ def _stale_parts(method: Method, package: ModelPackage) -> list[str]:
 
 def _checked(method: Method, package: ModelPackage, folder: Path, progress: Progress) -> dict[str, LabelQuality]:
     """The quality of the pixel labels a method makes for itself, by class, logged."""
-    if type(method).pixel_labels is Method.pixel_labels:
+    if not any(stage.makes_labels for stage in method.stages()):
         raise WssegError(
             f"--check: {package.recipe.method} makes no pixel labels for itself, there is nothing to check"
         )

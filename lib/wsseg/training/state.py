@@ -109,6 +109,10 @@ class RunState:
         """Seconds of training, earlier runs included."""
         return self.seconds + time.monotonic() - self._started
 
+    def pause(self, seconds: float) -> None:
+        """So much time was no training: making labels takes none of the minutes that steps have."""
+        self._started += seconds
+
     def begin(self, step: int) -> None:
         """A stage begins, or goes on, at this step."""
         self._pace = (step, time.monotonic())

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import torch
 
-from wsseg.methods.shared.heat import calibrate, evidence, mark_something, over_neighbours, to_probability
+from wsseg.methods.shared.heat import calibrate, located, mark_something, over_neighbours, to_probability
 
 
 def test_probability_is_linear_through_the_threshold() -> None:
@@ -18,14 +18,16 @@ def test_otsu_separates_two_levels_and_leaves_a_flat_map_empty() -> None:
     assert not found[1].any()
 
 
-def test_evidence_is_positive_and_above_the_tissues_median() -> None:
-    """Median tissue is 0.4 of the range, which is -0.2 of [-1, 1]."""
-    maps = torch.tensor([[[[-1.0, 2.0, 2.0, 2.0]]]])
-    images = torch.tensor([[[[1.0, -1.0, -0.2, 0.8]]]])
-    torch.testing.assert_close(evidence(maps, images, False, 2.5), torch.tensor([[[[0.0, 2.0, 2.0, 2.0]]]]))
-    torch.testing.assert_close(evidence(maps, images, True, 2.5), torch.tensor([[[[0.0, 0.0, 0.0, 1.0]]]]))
-    of_another_scale = evidence(maps, images, True, 5.0)  # the median is 0.2 there
-    torch.testing.assert_close(of_another_scale, torch.tensor([[[[0.0, 0.0, 0.4, 1.4]]]]))
+def test_a_map_is_thresholded_or_speaks_for_a_region() -> None:
+    images = 0.05 * torch.randn(6, 1, 48, 48, generator=torch.Generator().manual_seed(0))
+    images[2:4, :, 8:20, 8:20] -= 0.5
+    slices, shown = torch.tensor([2, 3]), torch.ones(2, 1, dtype=torch.bool)
+    maps = torch.zeros(2, 1, 24, 24)
+    maps[:, :, 2:9, 2:9] = 1.0
+    above, region = (located(images, slices, shown, maps, "otsu", regions) > 0.5 for regions in (False, True))
+    assert above.shape == region.shape == (2, 1, 48, 48)
+    assert above[0].sum() > 180, "the map is coarse"
+    assert 120 < region[0].sum() < 180, "the region has the border of the image"
 
 
 def test_neighbours_are_smoothed_over_where_the_class_is_shown() -> None:

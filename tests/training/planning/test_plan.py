@@ -52,7 +52,7 @@ def test_scans_without_labels_are_refused(tmp_path: Path) -> None:
         plan_for(tmp_path, LabelSpace(("liver",)), "CT")
 
 
-def test_presence_alone_is_learned_from_whole_slices_and_people_are_warned(tmp_path: Path) -> None:
+def test_presence_alone_is_learned_from_whole_slices_by_seeds_and_people_are_told(tmp_path: Path) -> None:
     folder = _folder(tmp_path, 2.0, (40, 40, 80, 80), "liver")
     drawn = plan_for(folder, LabelSpace(("liver",)), "CT")
     (folder / "boxes.csv").unlink()
@@ -60,5 +60,8 @@ def test_presence_alone_is_learned_from_whole_slices_and_people_are_warned(tmp_p
     (folder / "image_labels.csv").write_text("\n".join(["case,slice,liver", *rows]) + "\n")
     plan = plan_for(folder, LabelSpace(("liver",)), "CT")
     assert plan.crop == plan.size, "a square need not show what the slice does"
+    assert plan.seeded
+    assert not drawn.seeded
+    assert planned_package("liver-ct", ["liver"], "CT", tmp_path / "models", plan).recipe.settings["seeded"]
     assert NOT_DRAWN in plan.reasons
     assert NOT_DRAWN not in drawn.reasons

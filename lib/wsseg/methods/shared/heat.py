@@ -1,4 +1,4 @@
-"""What methods that make a heat map share: smoothing and thresholds."""
+"""What methods that make a heat map share: smoothing, thresholds, and from a map to a mask."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ import numpy as np
 import torch
 from scipy import ndimage
 from torch import Tensor
+from torch.nn import functional
+
+from wsseg.methods.shared.regions import by_regions
 
 
 def blur(maps: Tensor, plane: float, across: float) -> Tensor:
@@ -15,22 +18,39 @@ def blur(maps: Tensor, plane: float, across: float) -> Tensor:
     return torch.from_numpy(ndimage.gaussian_filter(maps.numpy(), (across, plane, plane)))
 
 
-def evidence(maps: Tensor, images: Tensor, hyperintense: bool, bright: float) -> Tensor:
-    """What of a heat map speaks for a finding, (slices, classes, size, size).
-
-    The positive part; where findings are known to be brighter than normal
-    tissue (a glioma in FLAIR), times what exceeds the tissue's median, as in
-    "gradient times input".
+def located(
+    images: Tensor,
+    slices: Tensor,
+    shown: Tensor,
+    maps: Tensor,
+    threshold: float | Literal["otsu"],
+    regions: bool,
+) -> Tensor:
+    """Where the classes are in some slices of a scan, from a heat map of each.
 
     Args:
-        maps: signed.
-        images: (slices, 1, size, size) in [-1, 1], scaled by their tissue.
-        bright: intensity that is 1 in ``images``, in medians of the tissue.
+        images: (all slices, channels, size, size) in [-1, 1].
+        slices: indices into ``images``; those that show a class.
+        shown: (len(slices), classes) bool, which classes they show.
+        maps: signed, (len(slices), classes, rows, columns) of any size.
+        threshold: as for :func:`calibrate`.
+        regions: a class is the region of the scan that fits the map best; else what exceeds the threshold,
+            as it is where no region reaches.
+
+    Returns:
+        Probabilities (len(slices), classes, size, size).
     """
-    positive = maps.clamp(min=0)
-    if not hyperintense:
-        return positive
-    return positive * ((images.cpu() + 1) / 2 - 1 / bright).clamp(min=0)
+    wide = functional.interpolate(maps, images.shape[2:], mode="bilinear", align_corners=False)
+    above = calibrate(wide.clamp(min=0), threshold)
+    if not regions:
+        return above
+
+    def of_scan(values: Tensor) -> Tensor:
+        every = values.new_zeros(len(images), *values.shape[1:])
+        every[slices] = values
+        return every
+
+    return by_regions(images.cpu(), of_scan(shown.to(torch.int8)), of_scan(wide), of_scan(above))[slices]
 
 
 def calibrate(maps: Tensor, threshold: float | Literal["otsu"]) -> Tensor:

@@ -89,3 +89,10 @@ def mirrored_presence(classifier: Callable[[Tensor], Tensor], images: Tensor, ch
     """
     logits = [(classifier(part) + classifier(part.flip(2))) / 2 for part in images.split(chunk)]
     return torch.sigmoid(smooth_over_slices(torch.cat(logits)))
+
+
+def smaller(images: Tensor, side: int) -> Tensor:
+    """Slices as a network sees them that is made for so many pixels along a side; smaller ones as they are."""
+    if images.shape[-1] <= side:
+        return images
+    return functional.interpolate(images, (side, side), mode="bilinear", antialias=True, align_corners=False)

@@ -26,7 +26,7 @@ TISSUE = Code(scheme="SCT", value="85756007", meaning="Tissue")
 YOURS = "yours to choose"
 
 _RECIPES: dict[LabelKind[Any], Callable[..., Recipe]] = {
-    PRESENCE: partial(Recipe, method="cdm", size=64, settings={}),
+    PRESENCE: partial(Recipe, method="cdm", size=128, settings={}),
     SCRIBBLES: partial(Recipe, method="pclmix", size=192, settings={"crop": 192}, largest_component=True),
     MASKS: partial(
         Recipe,
@@ -49,7 +49,12 @@ def planned_package(
     Args:
         plan: what :func:`wsseg.training.planning.plan.plan_for` has chosen; the rest as for :func:`new_package`.
     """
-    settings = {"channels": max(1, len(plan.windows)), "crop": plan.crop, "mirrored": plan.mirrored}
+    settings = {
+        "channels": max(1, len(plan.windows)),
+        "crop": plan.crop,
+        "mirrored": plan.mirrored,
+        "seeded": plan.seeded,
+    }
     recipe = partial(
         Recipe, method="union", size=plan.size, bright=plan.bright, windows=plan.windows, settings=settings
     )

@@ -39,8 +39,8 @@ BRIGHTEST = 0.998
 """Quantile of the tissue's intensity that is shown as white."""
 
 NOT_DRAWN = (
-    "nothing is drawn on the scans: from presence alone this learner marks nothing yet, add strokes, points or boxes"
-    " on a few slices, or make the model with --learn-from presence, which trains for hours"
+    "nothing is drawn on the scans: a class is first looked for as the region that is brighter or darker than its"
+    " surroundings on the slices that show it and on no others; strokes, points or boxes on a few slices tell more"
 )
 
 _PROBE, _PROBE_BRIGHT = 128, 20.0
@@ -54,6 +54,7 @@ class Plan:
         size, bright, windows: as in :class:`wsseg.models.package.Recipe`.
         crop: side of the square that is trained on, in pixels.
         mirrored: whether left and right may change places.
+        seeded: whether nothing is drawn, see :class:`wsseg.methods.union.UnionSettings`.
         reasons: for people.
     """
 
@@ -62,6 +63,7 @@ class Plan:
     bright: float
     windows: tuple[tuple[float, float], ...]
     mirrored: bool
+    seeded: bool
     reasons: tuple[str, ...]
 
 
@@ -91,6 +93,7 @@ def plan_for(folder: Path, labels: LabelSpace, modality: str) -> Plan:
     crop = min(size, max(LEAST, min(MOST, _sixteens(AROUND * taken / pixel))))
     bright = BRIGHT if windows else round(max(1.0, bright), 1)
     mirrored = len(labels) == 1 and not side_of(labels.names[0])[0]
+    seeded = taken == window
     reasons = (
         f"slices of {size} x {size} pixels of {window / size:.2f} mm:"
         f" the body takes {window:.0f} mm, the classes {taken:.0f} mm of a slice; scans have {native:.2f} mm",
@@ -99,9 +102,9 @@ def plan_for(folder: Path, labels: LabelSpace, modality: str) -> Plan:
         if windows
         else f"white is {bright:g} times the median of the tissue",
         "left and right may change places" if mirrored else "left and right stay: classes may differ by side",
-        *((NOT_DRAWN,) if taken == window else ()),
+        *((NOT_DRAWN,) if seeded else ()),
     )
-    return Plan(size, crop, bright, windows, mirrored, reasons)
+    return Plan(size, crop, bright, windows, mirrored, seeded, reasons)
 
 
 def _look(folder: Path, labels: LabelSpace, view: View) -> list[_Seen]:
