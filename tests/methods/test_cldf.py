@@ -138,11 +138,12 @@ def test_settings_that_contradict_each_other_are_refused(changes: dict, sentence
 
 
 def test_a_class_that_is_absent_takes_no_probability(images: Tensor) -> None:
-    method = _method(classes=2)
-    both = method.predict(images, Prompt(torch.ones(6, 2)), Pass(6)).probabilities
-    alone = method.predict(images, Prompt(torch.tensor([[1, 0]] * 6)), Pass(6)).probabilities
+    method, slices = _method(classes=2), torch.arange(6)
+    shown = torch.tensor([[True, True]] * 6), torch.tensor([[True, False]] * 6)
+    both, alone = (method.locate(images, slices, each, Pass(6)) for each in shown)
     assert not alone[:, 1].any()
     assert (alone[:, 0] > both[:, 0]).all()
+    assert not method.predict(images, Prompt(shown[1].to(torch.int8)), Pass(6)).probabilities[:, 1].any()
 
 
 def test_nothing_labelled_costs_nothing_and_does_not_fail(images: Tensor) -> None:
