@@ -16,6 +16,7 @@ from wsseg.data.slices import LabelledSlices, held_back_cases, load_slices
 from wsseg.labels.space import LabelSpace
 from wsseg.methods.cam import CAM
 from wsseg.methods.pclmix import PCLMix
+from wsseg.methods.union import Union, UnionSettings
 from wsseg.models.package import CURRENT, ModelPackage
 from wsseg.training.checkpoint import CHECKPOINT, Checkpoint
 from wsseg.training.loop import train
@@ -57,6 +58,14 @@ def test_score_is_the_area_under_the_curve_of_presence(slices: LabelledSlices, m
     monkeypatch.setattr(CAM, "presence_probability", lambda self, images, chunk: torch.rand(len(images), 1))
     everywhere = replace(slices.targets, presence=torch.ones_like(slices.targets.presence))
     assert math.isnan(method.score(replace(slices, targets=everywhere), 8))
+
+
+def test_a_stage_that_decides_no_mask_is_not_scored(slices: LabelledSlices, tmp_path: Path) -> None:
+    settings = UnionSettings(widths=(16, 24), neighbours=0, crop=32, seeded=True, batch=4)
+    train(Union(settings, 1), slices, TrainSettings(folder=tmp_path, steps=4), held=slices.only({"phantom_001"}))
+    saved = Checkpoint.read(tmp_path / CHECKPOINT)
+    assert saved
+    assert [step for step, _ in saved.scores] == [5, 6, 7, 8], "the evidence has four steps, then the network its own"
 
 
 def test_the_best_average_is_kept(slices: LabelledSlices, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,6 +38,7 @@ class Stage:
         steps: default number of steps.
         rate: AdamW's learning rate.
         batch: slices per step, over all processes.
+        decides: masks are what its module says, so that it is scored on labels held back.
         makes_labels: what it learns from is made before it begins, see :meth:`Method.pixel_labels`.
     """
 
@@ -46,6 +47,7 @@ class Stage:
     steps: int
     rate: float
     batch: int
+    decides: bool = True
     makes_labels: bool = False
 
 

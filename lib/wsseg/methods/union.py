@@ -124,7 +124,8 @@ class Union(Method[UnionSettings]):
         labels = Stage("labels", self.network, settings.steps, settings.rate, settings.batch)
         if self.evidence is None:
             return [labels]
-        evidence = Stage(EVIDENCE, self.evidence, max(1, settings.steps // 3), settings.rate, 2 * settings.batch)
+        steps = max(1, settings.steps // 3)
+        evidence = Stage(EVIDENCE, self.evidence, steps, settings.rate, 2 * settings.batch, decides=False)
         return [evidence, replace(labels, makes_labels=True)]
 
     def pixel_labels(self, stage: Stage, data: LabelledSlices, pass_: Pass) -> Tensor:

@@ -162,6 +162,7 @@ def _has_bf16() -> bool:
 
 def _train_stage(run: RunState, index: int, saved: Checkpoint | None) -> None:
     stage = run.stages[index]
+    held = run.held if stage.decides else None
     run.method.requires_grad_(False).eval()
     stage.module.requires_grad_(True).train()
     stage.module.to(memory_format=torch.channels_last)
@@ -201,15 +202,15 @@ def _train_stage(run: RunState, index: int, saved: Checkpoint | None) -> None:
         step, before, done = step + 1, done, run.part(index, step + 1)
         if done >= 1 or run.speaks(step):
             run.report(index, step, _mean_losses(run, losses, stage, step))
-        if run.held is not None and min(SCORES, int(done * SCORES)) > int(before * SCORES):
-            _try_average(run, stage, run.held, average, best, step, recalibrate)
+        if held is not None and min(SCORES, int(done * SCORES)) > int(before * SCORES):
+            _try_average(run, stage, held, average, best, step, recalibrate)
             scored = step
         save = partial(_save, run, index, step, optimizer, average, best)
         run.heed(index, step, save)
         if run.due():
             save()
-    if run.finished and run.held is not None and scored < step:
-        _try_average(run, stage, run.held, average, best, step, recalibrate)
+    if run.finished and held is not None and scored < step:
+        _try_average(run, stage, held, average, best, step, recalibrate)
     average.copy_to(weights)
     if not best.state:
         recalibrate()

@@ -150,7 +150,7 @@ def _best_regions(images: Tensor, presence: Tensor, evidence: Tensor) -> list[Re
     tissue = np.stack([ndimage.binary_fill_holes(plane) for plane in seen.max(axis=1) > AIR])
     found: list[Region | None] = []
     for k, known in enumerate(presence.cpu().numpy().T):
-        candidates = _regions(seen, known == YES, known == NO, tissue, speaks[:, k])
+        candidates = _regions(seen, _Known(known == YES, known == NO, tissue, speaks[:, k]))
         found.append(max(candidates, key=lambda region: region.likeness, default=None))
     return [None if _taken(region, found) else region for region in found]
 
@@ -192,34 +192,38 @@ def merge_classes(per_class: Tensor, presence: Tensor) -> Tensor:
     return torch.where(nothing.all(dim=1), BACKGROUND, one)
 
 
-def _regions(
-    images: NDArray[np.float32],
-    shown: NDArray[np.bool_],
-    absent: NDArray[np.bool_],
-    tissue: NDArray[np.bool_],
-    evidence: NDArray[np.float32],
-) -> Iterator[Region]:
+@dataclass(frozen=True)
+class _Known:
+    """What is known of a class in a scan.
+
+    Attributes:
+        shown, absent: (slices,) bool, slices that show the class, and that do not.
+        tissue: (slices, rows, columns) bool.
+        evidence: of the same shape, what speaks for the class.
+    """
+
+    shown: NDArray[np.bool_]
+    absent: NDArray[np.bool_]
+    tissue: NDArray[np.bool_]
+    evidence: NDArray[np.float32]
+
+
+def _regions(images: NDArray[np.float32], known: _Known) -> Iterator[Region]:
     """All regions of every channel, bright and dark ones, that may be the finding."""
-    if not tissue[shown].any():
+    tissue, there = known.tissue, known.tissue & known.shown[:, None, None]
+    if not there.any():
         return
     weight = np.maximum(ndimage.gaussian_filter(tissue.astype(np.float32), SMOOTHED), 1e-3)
     for channel in images.swapaxes(0, 1):
         level = channel / max(channel[tissue].std(), 1e-6)
         for bright in (level, -level):
             smooth = ndimage.gaussian_filter(bright * tissue, SMOOTHED) / weight
-            for threshold in np.unique(np.quantile(smooth[shown][tissue[shown]], LEVELS)):
+            for threshold in np.unique(np.quantile(smooth[there], LEVELS)):
                 pieces, _ = ndimage.label((smooth > threshold) & tissue, _TOUCHING)
-                yield from _fitting(pieces, bright, shown, absent, tissue, evidence)
+                yield from _fitting(pieces, bright, known)
 
 
-def _fitting(
-    pieces: NDArray[np.int32],
-    bright: NDArray[np.float32],
-    shown: NDArray[np.bool_],
-    absent: NDArray[np.bool_],
-    tissue: NDArray[np.bool_],
-    evidence: NDArray[np.float32],
-) -> Iterator[Region]:
+def _fitting(pieces: NDArray[np.int32], bright: NDArray[np.float32], known: _Known) -> Iterator[Region]:
     """The largest of numbered pieces that may be the finding.
 
     What counts is how much of the slices that show the class a piece reaches, how little of it
@@ -227,22 +231,24 @@ def _fitting(
     exceed what is around it, and that it is a lump and no shell, as a scalp is.
     """
     sizes, boxes = np.bincount(pieces.ravel())[1:], ndimage.find_objects(pieces)
-    there = np.bincount(pieces[shown].ravel(), minlength=len(sizes) + 1)[1:]
+    there = np.bincount(pieces[known.shown].ravel(), minlength=len(sizes) + 1)[1:]
     for index in np.argsort(there)[::-1][:LARGEST]:
         if sizes[index] < LEAST_VOXELS:
             continue
         where = tuple(slice(max(0, side.start - AROUND), side.stop + AROUND) for side in boxes[index])
         mask = pieces[where] == index + 1
         of_slice = mask.sum(axis=(1, 2))
-        cover = (of_slice[shown[where[0]]] > 0).sum() / shown.sum()
-        leak = of_slice[absent[where[0]]].sum() / sizes[index]
+        cover = (of_slice[known.shown[where[0]]] > 0).sum() / known.shown.sum()
+        leak = of_slice[known.absent[where[0]]].sum() / sizes[index]
         if cover < LEAST_COVER or leak > MOST_LEAK:
             continue
-        around = ndimage.binary_dilation(mask, _PLANE, iterations=AROUND) & ~mask & tissue[where]
-        inside, outside = (part & shown[where[0]][:, None, None] for part in (mask, around))
+        around = ndimage.binary_dilation(mask, _PLANE, iterations=AROUND) & ~mask & known.tissue[where]
+        inside, outside = (part & known.shown[where[0]][:, None, None] for part in (mask, around))
         if not outside.any():
             continue
-        brighter, speaks = (_mean(each[where], inside) - _mean(each[where], outside) for each in (bright, evidence))
+        brighter, speaks = (
+            _mean(each[where], inside) - _mean(each[where], outside) for each in (bright, known.evidence)
+        )
         lump = ndimage.binary_erosion(mask, _CROSS).sum() / sizes[index]
         if min(brighter, speaks, lump) > LEAST:
             yield Region(where, mask, bright, float(cover * (1 - leak) ** 2 * brighter * speaks * lump))
