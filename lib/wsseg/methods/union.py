@@ -10,6 +10,9 @@ each thing that a label may say::
     + boxes: nothing outside, a rounded body inside, which fades
     + borders: a gated CRF, which takes masks to the borders of the image
 
+Of what is said to be on slices and drawn nowhere (``seeded``) y is first made: a patch classifier of
+short sight learns what speaks for the class, and y is the region of the scan that fits both.
+
 Every drawn pixel counts the same, but background together five times the classes
 at most: classes weighed alike made masks swell, ten times shrank what is faint. The
 network sees where a pixel lies in the scan, without which it takes one side for the
