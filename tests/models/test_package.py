@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from safetensors.torch import save_file
 
 from conftest import REPOSITORY, MakePackage, metadata_of
 from wsseg.errors import NotFoundError, WssegError
+from wsseg.files import PART
 from wsseg.methods.registry import METHODS, create_method, load_method, method_class
 from wsseg.models.card import model_card
 from wsseg.models.package import METADATA, WEIGHTS, Recipe, read_package
@@ -136,3 +138,14 @@ def test_metadata_keeps_what_monai_wrote(make_package: MakePackage) -> None:
 def test_a_folder_without_metadata_is_no_package(tmp_path: Path) -> None:
     with pytest.raises(NotFoundError, match=r"is .* a model package"):
         read_package(tmp_path)
+
+
+def test_what_killed_processes_left_beside_versions_goes_with_the_next(make_package: MakePackage) -> None:
+    folder = make_package().folder.parent
+    left = [folder / f"{PART}0123456789abcdef", folder / ".draft-left"]
+    left[0].touch()
+    left[1].mkdir()
+    for path in left:
+        os.utime(path, (0, 0))
+    make_package(name="other")
+    assert not any(path.exists() for path in left)

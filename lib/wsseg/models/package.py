@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from wsseg.errors import NotFoundError, WssegError
-from wsseg.files import held, make_folder, sweep
+from wsseg.files import PART, held, make_folder, sweep
 from wsseg.images.segments import Segments
 from wsseg.labels.space import Label, LabelSpace, Strict
 from wsseg.models.migration import to_current
@@ -244,7 +244,7 @@ def write_package(folder: Path, metadata: Metadata, weights: dict[str, Tensor], 
 
     make_folder(folder.parent)
     try:
-        sweep(folder.parent, f"{_DRAFT}*")
+        sweep(folder.parent, f"{_DRAFT}*", f"{PART}*")
         draft = Path(tempfile.mkdtemp(dir=folder.parent, prefix=_DRAFT))
     except OSError as error:
         raise WssegError(f"{folder}: cannot be written ({error.strerror})") from error
