@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from wsseg.data.augment import USUAL, Variety
 from wsseg.data.kinds.base import LabelKind
 from wsseg.data.kinds.registry import PRESENCE
-from wsseg.data.preprocess import BRIGHT
 from wsseg.data.slices import Batch, LabelledSlices
 from wsseg.methods.prompt import Pass, Prompt
 from wsseg.methods.shared.agreement import Agreement
@@ -127,7 +126,6 @@ class Method(nn.Module, ABC, Generic[SettingsType]):
         frozen: modules that are never trained here; they come from other packages.
         training_only: modules that prediction does without; packages leave them out.
         variety: how much training slices are varied.
-        bright: intensity that images show as 1, in medians of the tissue; the package's.
         minutes: of training where nothing else is asked for; None trains the stages' own steps.
         finds_pieces: training tells whether each class is one piece; else the package does.
     """
@@ -139,7 +137,6 @@ class Method(nn.Module, ABC, Generic[SettingsType]):
     training_only: ClassVar[tuple[str, ...]] = ()
     frozen: tuple[str, ...] = ()
     variety: Variety = USUAL
-    bright: float = BRIGHT
     minutes: ClassVar[float | None] = None
     finds_pieces: ClassVar[bool] = False
 

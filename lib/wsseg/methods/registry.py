@@ -59,7 +59,6 @@ def create_method(package: ModelPackage, seed: int = 0) -> Method:
             method = kind(settings, len(package.labels))
         except (ValueError, RuntimeError) as error:  # how libraries refuse widths that cannot be built
             raise WssegError(f"{path}: settings: no network can be built from them ({error})") from error
-    method.bright = recipe.bright
     return method
 
 

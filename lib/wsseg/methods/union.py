@@ -46,7 +46,7 @@ from wsseg.losses.pixels import drawn_cross_entropy, overlap_loss
 from wsseg.methods.base import Method, Prediction, Settings, Stage
 from wsseg.methods.prompt import Pass, Prompt
 from wsseg.methods.shared.masks import against_background
-from wsseg.methods.shared.regions import by_regions, merge_classes, seeds_of_regions
+from wsseg.methods.shared.regions import AIR, by_regions, merge_classes, seeds_of_regions
 from wsseg.networks.residual_unet import ResidualUNet
 from wsseg.networks.short_sighted import ShortSighted
 
@@ -141,8 +141,7 @@ class Union(Method[UnionSettings]):
             rows = torch.nonzero(data.case == case)[:, 0]
             images = data.images[rows].to(device)
             targets = data.targets.at(rows)
-            drawn = torch.stack([(targets.pixels == k).any() for k in range(1, self.classes + 1)])
-            drawn |= (targets.boxes > 0).amax(dim=(0, 2, 3))
+            drawn = torch.stack([targets.marked(k).any() for k in range(self.classes)])
             presence = torch.where(drawn, UNKNOWN, targets.presence)
             found[rows] = seeds_of_regions(images, presence, self._evidence(self.evidence, images, pass_.chunk))
             pass_.progress((case + 1) / len(data.cases))
@@ -178,7 +177,7 @@ class Union(Method[UnionSettings]):
     def _evidence_losses(self, network: ShortSighted, batch: Batch) -> dict[str, Tensor]:
         """Each pixel of tissue is asked what is on its slice."""
         seen, place = network(batch.images[:, :-PLACES], batch.images[:, -PLACES:])
-        tissue = functional.avg_pool2d(self._middle(batch.images), 2).amax(dim=1, keepdim=True) > -0.95
+        tissue = functional.avg_pool2d(self._middle(batch.images), 2).amax(dim=1, keepdim=True) > AIR
         presence = batch.targets.presence[:, :, None, None].expand(seen.shape)
         asked = tissue & (presence != UNKNOWN)
         found = {}
