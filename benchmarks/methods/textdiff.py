@@ -176,12 +176,10 @@ def pool_of(data: LabelledSlices, crop: int) -> LabelledSlices:
         batch = data.only([case]).batch(index, 0, range(POOL), variety)
         parts.append((batch.images, batch.targets))
     images, targets = zip(*parts, strict=True)
-    known = Targets.together(targets)
     return replace(
         data,
-        images=torch.cat(images),
-        targets=known,
-        depth_mm=torch.zeros(known.pixels.shape),
+        images=torch.cat(images).half(),
+        targets=Targets.together(targets),
         case=torch.arange(len(data.cases)).repeat_interleave(POOL),
     )
 

@@ -34,7 +34,7 @@ def _data(images: Tensor, presence: Tensor) -> LabelledSlices:
     shape = (len(images), *images.shape[2:])
     pixels, case = torch.zeros(shape, dtype=torch.uint8), torch.zeros(len(images), dtype=torch.long)
     targets = replace(Targets.unknown(len(images), 1, (0, 0)), presence=presence, pixels=pixels)
-    return LabelledSlices(images, targets, torch.full(shape, 20.0), ("one",), case, (PRESENCE,))
+    return LabelledSlices(images, targets, False, ("one",), case, (PRESENCE,))
 
 
 def _batch(images: Tensor) -> Batch:

@@ -108,7 +108,7 @@ def _said(pixels: torch.Tensor, presence: torch.Tensor, images: torch.Tensor) ->
     """A scan of whose slices presence alone is said."""
     known = replace(Targets.unknown(len(images), 1, (32, 32)), pixels=pixels, presence=presence.to(torch.int8))
     case = torch.zeros(len(images), dtype=torch.long)
-    return LabelledSlices(images, known, torch.ones(len(images), 32, 32), ("a",), case, (PRESENCE,))
+    return LabelledSlices(images, known, False, ("a",), case, (PRESENCE,))
 
 
 def test_presence_alone_teaches_masks_by_seeds() -> None:

@@ -25,7 +25,7 @@ def data() -> LabelledSlices:
     pixels[:, 4:12, 4:12] = 1
     images = torch.where(pixels == 1, 0.8, -0.8)[:, None]
     targets = replace(Targets.unknown(6, 1, (16, 16)), pixels=pixels)
-    return LabelledSlices(images, targets, torch.zeros(6, 16, 16), ("a",), torch.zeros(6, dtype=torch.long))
+    return LabelledSlices(images, targets, False, ("a",), torch.zeros(6, dtype=torch.long))
 
 
 def test_minutes_end_a_training(data: LabelledSlices, tmp_path: Path) -> None:

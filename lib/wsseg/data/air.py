@@ -60,7 +60,7 @@ def find_air(level: NDArray[np.float32]) -> NDArray[np.bool_]:
     same = np.abs(smooth - usual) <= width
     if same[frame].mean() < SHARE or (usual > DARK and not _flatter(np.abs(level - smooth), same & frame, ~same)):
         return np.zeros_like(same)
-    air = np.stack([_reaching(plane) for plane in same])
+    air = np.stack([reaching_border(plane) for plane in same])
     beside = ndimage.maximum_filter(air, (1, 5, 5))  # where smoothing mixed it with what is next to it
     return np.asarray(air | (beside & (np.abs(level - usual) <= width)))
 
@@ -70,7 +70,7 @@ def _flatter(grain: NDArray[np.float32], air: NDArray[np.bool_], tissue: NDArray
     return not tissue.any() or bool(np.median(grain[air]) <= FLAT * np.median(grain[tissue]))
 
 
-def _reaching(plane: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def reaching_border(plane: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """The pieces of a mask (rows, columns) that touch its border."""
     pieces, count = ndimage.label(plane)
     border = np.concatenate([pieces[0], pieces[-1], pieces[:, 0], pieces[:, -1]])

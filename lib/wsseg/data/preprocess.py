@@ -17,7 +17,7 @@ from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional
 
-from wsseg.data.air import find_air, without_padding
+from wsseg.data.air import find_air, reaching_border, without_padding
 from wsseg.errors import WssegError
 from wsseg.images.volume import SliceGrid, Volume, hung
 from wsseg.labels.space import Presence
@@ -156,9 +156,10 @@ def prepare(volume: Volume, view: View) -> Stack:
         return _picture(volume)
     grid = SliceGrid.of(volume, view.axis)
     slices = np.ascontiguousarray(grid.cut(volume.voxels), dtype=np.float32)
-    scaled, tissue, air = (
-        scale_hounsfield(slices, view.windows) if view.windows else scale_intensity(slices, view.bright)
-    )
+    if view.windows:
+        scaled, tissue, air = slices, _solid(slices > OUTSIDE_BODY), np.zeros_like(slices, np.bool_)
+    else:
+        scaled, tissue, air = scale_intensity(slices, view.bright)
     down, right = (volume.spacing[axis] for axis in grid.plane_axes)
     if view.pixel_mm:
         box = _middle(tissue.shape[1:], (down, right), view.size * view.pixel_mm)
@@ -169,11 +170,18 @@ def prepare(volume: Volume, view: View) -> Stack:
             f"the scan has {len(slices)} slices of which the model looks at {box.height} x {box.width} pixels:"
             f" more than {MOST_PIXELS / 1e9:.1f} billion, check its spacing and the model's pixel_mm"
         )
-    window = functional.pad(torch.from_numpy(scaled), _padding(box, tissue.shape[1:]), value=-1.0)
-    images = functional.interpolate(
-        window, size=(view.size, view.size), mode="bilinear", antialias=True, align_corners=False
-    )
-    return Stack(images.clamp(-1, 1), scaled[:, 0], tissue, air, grid, box, (down, right))
+    resampled = [
+        _resampled(in_windows(plane, view.windows) if view.windows else plane[None], box, view.size) for plane in scaled
+    ]
+    native = in_windows(scaled, view.windows[:1])[0] if view.windows else scaled
+    return Stack(torch.stack(resampled), native, tissue, air, grid, box, (down, right))
+
+
+def _resampled(channels: NDArray[np.float32], box: Box, size: int) -> Tensor:
+    """The window of one slice (channels, rows, columns) as a network sees it, (channels, size, size)."""
+    window = functional.pad(torch.from_numpy(channels), _padding(box, channels.shape[1:]), value=-1.0)
+    square = functional.interpolate(window[None], (size, size), mode="bilinear", antialias=True, align_corners=False)
+    return square[0].clamp(-1, 1)
 
 
 def _picture(volume: Volume) -> Stack:
@@ -196,7 +204,7 @@ def _padding(box: Box, shape: Sequence[int]) -> list[int]:
 
 
 Scaled = tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_]]
-"""Slices (slices, channels, rows, columns) in [-1, 1]; where there is tissue, without holes; where there is air."""
+"""Slices (slices, rows, columns) in [-1, 1]; where there is tissue, without holes; where there is air."""
 
 
 def scale_intensity(slices: NDArray[np.float32], brightest: float = BRIGHT) -> Scaled:
@@ -216,24 +224,32 @@ def scale_intensity(slices: NDArray[np.float32], brightest: float = BRIGHT) -> S
     reference = float(np.median(level[bright])) if bright.any() else 1.0
     scaled = np.clip(level / (brightest * reference), 0, 1) * 2 - 1
     scaled[air] = -1
-    return scaled.astype(np.float32)[:, None], _solid(bright), air
+    return scaled.astype(np.float32, copy=False), _solid(bright), air
 
 
-def scale_hounsfield(slices: NDArray[np.float32], windows: Sequence[tuple[float, float]]) -> Scaled:
-    """Scale a CT (slices, rows, columns) so that each window's lowest unit is -1 and its highest 1.
-
-    No air is told from lungs.
-    """
-    channels = [np.clip((slices - low) / (high - low), 0, 1) * 2 - 1 for low, high in windows]
-    return np.stack(channels, axis=1).astype(np.float32), _solid(slices > OUTSIDE_BODY), np.zeros_like(slices, np.bool_)
+def in_windows(units: NDArray[np.float32], windows: Sequence[tuple[float, float]]) -> NDArray[np.float32]:
+    """Hounsfield units (...) as (windows, ...): each window's lowest is -1 and its highest 1."""
+    found = np.empty((len(windows), *units.shape), np.float32)
+    for channel, (low, high) in zip(found, windows, strict=True):
+        np.subtract(units, (low + high) / 2, out=channel)
+        channel /= (high - low) / 2
+        np.clip(channel, -1, 1, out=channel)
+    return found
 
 
 def _solid(bright: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Per slice: specks removed, holes filled."""
-    solid = np.zeros_like(bright)
-    for index, plane in enumerate(bright):
-        solid[index] = ndimage.binary_fill_holes(ndimage.binary_opening(plane, iterations=2))
-    return solid
+    return np.stack([~reaching_border(~plane) for plane in _opened(bright)])
+
+
+def _opened(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Opening in plane by a diamond of radius 2, of all slices at once, which SciPy takes ten times as long for."""
+    for join in (np.logical_and, np.logical_and, np.logical_or, np.logical_or):
+        padded = np.pad(mask, ((0, 0), (1, 1), (1, 1)))
+        mask = mask.copy()
+        for beside in (padded[:, 2:, 1:-1], padded[:, :-2, 1:-1], padded[:, 1:-1, 2:], padded[:, 1:-1, :-2]):
+            join(mask, beside, out=mask)
+    return mask
 
 
 def _middle(shape: Sequence[int], spacing: Sequence[float], side: float) -> Box:

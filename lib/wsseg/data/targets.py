@@ -17,7 +17,8 @@ class Targets:
     """What is known of some slices, however it was told; unknown where nothing was.
 
     A new field is carried through all of the below by itself: tensors of three
-    axes or more are maps that move with the image, others do not.
+    axes or more are maps that move with the image, others do not. A map that says
+    nothing of any slice takes no memory: it is one zero, expanded.
 
     Attributes:
         presence: (slices, classes) int8 of 1 yes, 0 no, -1 unknown.
@@ -46,11 +47,11 @@ class Targets:
         """Nothing known of so many slices of that size (rows, columns)."""
         return Targets(
             presence=torch.full((slices, classes), UNKNOWN, dtype=torch.int8),
-            pixels=torch.zeros(slices, *size, dtype=torch.uint8),
-            boxes=torch.zeros(slices, classes, *size, dtype=torch.uint8),
+            pixels=_nothing(slices, *size),
+            boxes=_nothing(slices, classes, *size),
             whole=torch.zeros(slices, dtype=torch.bool),
             side=torch.zeros(slices, classes, dtype=torch.uint8),
-            half=torch.zeros(slices, *size, dtype=torch.uint8),
+            half=_nothing(slices, *size),
             texts=("",) * slices,
         )
 
@@ -58,7 +59,7 @@ class Targets:
     def together(cls, parts: Sequence[Targets]) -> Targets:
         """Those of several scans, one after the other."""
         return Targets(
-            **{name: torch.cat([getattr(part, name) for part in parts]) for name in _TENSORS},
+            **{name: _together([getattr(part, name) for part in parts]) for name in _TENSORS},
             texts=sum((part.texts for part in parts), ()),
         )
 
@@ -79,7 +80,11 @@ class Targets:
 
     def at(self, rows: Tensor) -> Targets:
         """Those of some slices, by their indices (n,)."""
-        return self._each(lambda tensor: tensor[rows], tuple(self.texts[int(row)] for row in rows))
+        texts = tuple(self.texts[int(row)] for row in rows)
+        return self._each(
+            lambda tensor: tensor[:1].expand(len(rows), *tensor.shape[1:]) if _says_nothing(tensor) else tensor[rows],
+            texts,
+        )
 
     def to(self, device: torch.device) -> Targets:
         """The same on a device."""
@@ -117,6 +122,21 @@ class Targets:
         return pixel_target(self.pixels)
 
 
+def _nothing(*shape: int) -> Tensor:
+    """A map that says nothing."""
+    return torch.zeros((), dtype=torch.uint8).expand(shape)
+
+
+def _says_nothing(tensor: Tensor) -> bool:
+    return tensor.numel() > 0 and not any(tensor.stride())
+
+
+def _together(parts: Sequence[Tensor]) -> Tensor:
+    if all(map(_says_nothing, parts)):
+        return parts[0][:1].expand(sum(map(len, parts)), *parts[0].shape[1:])
+    return torch.cat(list(parts))
+
+
 _TENSORS = tuple(field.name for field in fields(Targets) if field.type == "Tensor")
 
 
@@ -134,6 +154,8 @@ def pixel_target(pixels: Tensor) -> tuple[Tensor, Tensor]:
 
 def first_said(first: Tensor, second: Tensor) -> Tensor:
     """Pixel labels of the first, of the second where it has none: what people gave wins over what is made."""
+    if _says_nothing(first) or _says_nothing(second):
+        return second if _says_nothing(first) else first
     return torch.where(first > 0, first, second)
 
 

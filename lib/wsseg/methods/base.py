@@ -213,7 +213,7 @@ class Method(nn.Module, ABC, Generic[SettingsType]):
         agreement, device = Agreement(self.classes), next(self.parameters()).device
         for case in range(len(held.cases)):
             rows = held.case == case
-            found = self.predict(held.images[rows].to(device), Prompt(), Pass(chunk))
+            found = self.predict(held.images_at(rows).to(device), Prompt(), Pass(chunk))
             targets = held.targets.at(torch.nonzero(rows)[:, 0])
             agreement.add(found.probabilities.cpu(), found.presence.cpu(), targets)
         return agreement.score()

@@ -146,12 +146,12 @@ class CLDF(ImageLabelMethod[CLDFSettings]):
         made = torch.zeros(speaks.shape, dtype=torch.uint8)
         for case in range(len(data.cases)):
             rows = data.case == case
-            made[rows] = seeds_of_regions(data.images[rows], data.targets.presence[rows], speaks[rows])
+            made[rows] = seeds_of_regions(data.images_at(rows), data.targets.presence[rows], speaks[rows])
         return first_said(data.targets.pixels, merge_classes(made, data.targets.presence))
 
     def _heat(self, data: LabelledSlices, pass_: Pass) -> Tensor:
         """The sum of all heat maps (slices, classes, size, size), each in its own standard deviations."""
-        small, kinds, found = self._small(data.images), self.settings.maps, self._nothing(data)
+        small, kinds, found = self._small(data.images.float()), self.settings.maps, self._nothing(data)
         for k in range(self.classes):
             slices = torch.nonzero(data.targets.presence[:, k] == YES)[:, 0]
             for index, kind in enumerate(kinds):
@@ -224,7 +224,7 @@ class CLDF(ImageLabelMethod[CLDFSettings]):
         """
         device, marked = self.decoder.prototypes.device, []
         for case in range(len(held.cases)):
-            images = held.images[held.case == case].to(device)
+            images = held.images_at(held.case == case).to(device)
             everywhere = torch.ones(len(images), self.classes, dtype=torch.bool)
             maps = self.locate(images, torch.arange(len(images)), everywhere, Pass(chunk))
             marked.append(maps.flatten(2).mean(dim=2))
@@ -254,7 +254,7 @@ class CLDF(ImageLabelMethod[CLDFSettings]):
         found, device = [], self.decoder.prototypes.device
         one = torch.zeros(len(images), 1, self.settings.diffusion_size, self.settings.diffusion_size)
         for part in torch.arange(len(slices)).split(pass_.chunk):
-            seen = images[slices[part]].to(device)
+            seen = images[slices[part]].to(device).float()
             noise = slice_noise(one, slices[part], pass_.seed, 0, 0).to(device)
             found.append(self._read(self.decoder(self.features(seen, noise), seen), shown[part]).cpu())
             pass_.progress((int(part[-1]) + 1) / len(slices))

@@ -272,7 +272,7 @@ class PCLMix(Method[PCLMixSettings]):
         masks, agreement = torch.zeros(held.targets.pixels.shape, dtype=torch.long), []
         for case in range(len(held.cases)):
             rows = held.case == case
-            looks = self._looks(held.images[rows].to(device), Pass(chunk))
+            looks = self._looks(held.images_at(rows).to(device), Pass(chunk))
             masks[rows] = mask_of(against_background(looks.mean(dim=0)))
             agreement.append(volume_agreement([mask_of(against_background(look)) for look in looks], self.classes))
         dice = dice_beside_borders(masks, *held.targets.known_pixels(), self.classes)

@@ -139,7 +139,7 @@ class Union(Method[UnionSettings]):
         found = torch.zeros(len(data.images), self.classes, *data.images.shape[2:], dtype=torch.uint8)
         for case in range(len(data.cases)):
             rows = torch.nonzero(data.case == case)[:, 0]
-            images = data.images[rows].to(device)
+            images = data.images_at(rows).to(device)
             targets = data.targets.at(rows)
             drawn = torch.stack([targets.marked(k).any() for k in range(self.classes)])
             presence = torch.where(drawn, UNKNOWN, targets.presence)

@@ -51,7 +51,7 @@ class Glimpse:
             said = (targets.pixels > 0).flatten(1).sum(dim=1) + (targets.presence == 1).sum(dim=1)
             middle = int(said.argmax()) if said.any() else len(rows) // 2
             begin = max(0, middle - BESIDE)
-            seen = held.images[rows[begin : middle + BESIDE + 1]]
+            seen = held.images_at(rows[begin : middle + BESIDE + 1])
             chosen = middle - begin
             with torch.no_grad():
                 device = next(method.parameters()).device

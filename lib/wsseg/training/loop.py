@@ -258,7 +258,7 @@ def _try_average(
     recalibrate()
     stage.module.eval()
     score = held_back_score(run.method, held)
-    if run.accelerator.is_main_process and held.depth_mm.any():  # pictures lie otherwise, and in squares
+    if run.accelerator.is_main_process and not held.colour:  # pictures lie otherwise, and in squares
         Glimpse.of(run.method, held, run.done + step).write(run.settings.folder)
     stage.module.train()
     if score is not None:

@@ -19,7 +19,7 @@ def _data(second: bool) -> LabelledSlices:
     if second:
         pixels[:, 12, 12:14] = 1
     targets = replace(Targets.unknown(4, 1, (16, 16)), pixels=pixels)
-    return LabelledSlices(torch.zeros(4, 1, 16, 16), targets, torch.zeros(4, 16, 16), ("a",), torch.zeros(4).long())
+    return LabelledSlices(torch.zeros(4, 1, 16, 16), targets, False, ("a",), torch.zeros(4).long())
 
 
 @pytest.mark.parametrize("second", [False, True])

@@ -67,9 +67,13 @@ class _DrawnKind(LabelKind[Path]):
         return targets.pixels.flatten(1).any(dim=1) & ~targets.whole
 
     def lacking(self, targets: Iterable[Targets], labels: LabelSpace) -> list[str]:
-        drawn = {int(value) for each in targets for value in each.pixels.unique()}
+        known = list(targets)
         wanted = [*labels.values().items(), ("background", BACKGROUND)]
-        return [f"no scan has {self.words} of {name}" for name, value in wanted if value not in drawn]
+        return [
+            f"no scan has {self.words} of {name}"
+            for name, value in wanted
+            if not any((each.pixels == value).any() for each in known)
+        ]
 
 
 def _marked(pixels: Tensor, classes: int) -> Tensor:
@@ -102,7 +106,7 @@ class ScribbleKind(_MarkedKind):
         return f"{folder}: no scan has a _scribble file beside it"
 
     def _meant(self, drawn: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        return np.stack([_fenced(plane) for plane in drawn])
+        return np.stack([_fenced(plane) if plane.any() else plane for plane in drawn])
 
 
 def _fenced(drawn: NDArray[np.uint8]) -> NDArray[np.uint8]:

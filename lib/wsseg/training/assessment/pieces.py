@@ -32,7 +32,7 @@ def in_one_piece(method: Method, data: LabelledSlices) -> bool:
     for case in np.unique(np.linspace(0, len(data.cases) - 1, LOOKED_AT).round()):
         rows = torch.nonzero(data.case == int(case))[:, 0]
         with torch.no_grad():
-            maps = method.predict(data.images[rows], Prompt(), Pass(chunk)).probabilities
+            maps = method.predict(data.images_at(rows), Prompt(), Pass(chunk)).probabilities
         mask = mask_of(maps).to(torch.uint8).numpy()
         likely = likely_pieces(mask, maps.numpy(), {})
         targets = data.targets.at(rows)
