@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from wsseg.data.augment import PLACES, Augmentation, Variety, augment, places, stained_tissue
+from wsseg.data.augment import PLACES, Augmentation, Recolouring, Variety, augment, places, recoloured, stained_tissue
 from wsseg.data.targets import Targets
 
 NONE = Augmentation(flip=False, angle=0.0, scale=1.0, shift=(0.0, 0.0), gamma=1.0, gain=1.0)
@@ -113,3 +113,38 @@ def test_places_are_drawn_a_little_wrong() -> None:
     drawn = [Augmentation.draw(np.random.default_rng(seed), Variety(placed=True)).astray for seed in range(20)]
     assert len(set(drawn)) == 20
     assert Augmentation.draw(np.random.default_rng(0), Variety()).astray == (0.0, 0.0, 0.0)
+
+
+def _tissue() -> torch.Tensor:
+    """Intensities in [0, 1] of air, a dark, a usual and a bright part."""
+    image = torch.zeros(1, 16, 16)
+    image[0, 4:] = 0.4
+    image[0, 8:10], image[0, 12:14] = 0.2, 0.7
+    return image
+
+
+@pytest.mark.parametrize(("power", "brighter"), [(-1.0, False), (0.5, True), (1.5, True)])
+def test_another_sequence_keeps_usual_tissue_and_air(power: float, brighter: bool) -> None:
+    plain = _tissue()
+    other = recoloured(plain, Recolouring(power, 0.0, 0.0, 0.0, 0.3))
+    assert (other[plain == 0] == 0).all()
+    torch.testing.assert_close(other[plain == 0.4], plain[plain == 0.4])
+    dark, bright = (float(other[0, row, 0]) for row in (8, 12))
+    assert (bright > 0.4 > dark) == brighter
+    assert (bright < 0.4 < dark) != brighter
+
+
+def test_a_place_is_dimmed() -> None:
+    plain = _tissue()
+    other = recoloured(plain, Recolouring(1.0, 0.5, 0.5, 0.0, 0.2))
+    assert other[0, 11, 8] < 0.75 * plain[0, 11, 8]
+    assert other[0, 5, 0] > 0.95 * plain[0, 5, 0]
+
+
+def test_a_part_of_the_samples_is_recoloured() -> None:
+    rng = np.random.default_rng(0)
+    drawn = [Augmentation.draw(rng, Variety(recoloured=0.25)).recolouring for _ in range(400)]
+    assert 60 < sum(each is not None for each in drawn) < 140
+    assert Augmentation.draw(rng, Variety()).recolouring is None
+    powers = [each.power for each in drawn if each is not None]
+    assert min(powers) < 0 < max(powers)

@@ -39,6 +39,7 @@ class Variety:
         aimed: four of five samples bear a label, the fifth is any slice; the square's
             middle lies near a labelled pixel, of each class and of background alike.
         placed: three further channels say where each pixel lies, see :func:`places`; slices keep their order.
+        recoloured: part of the samples whose contrast is another sequence's, see :func:`recoloured`.
     """
 
     turned: bool = False
@@ -55,6 +56,7 @@ class Variety:
     upright: bool = False
     aimed: bool = False
     placed: bool = False
+    recoloured: float = 0.0
 
 
 PLACES = 3
@@ -62,6 +64,18 @@ PLACES = 3
 
 ASTRAY = (0.15, 0.05, 0.05)
 """Standard deviations of :func:`places`: what a scan covers and a body's outline differ from patient to patient."""
+
+FLATTEST, STEEPEST = 0.3, 1.8
+"""Least and greatest exponent of another sequence's contrast, see :class:`Recolouring`."""
+
+DIMMEST = 0.6
+"""Most that a place may be dimmed by."""
+
+DARK = 0.08
+"""Intensity in [0, 1] that tissue exceeds."""
+
+AIR, TISSUE = 0.15, 0.35
+"""In medians of the tissue: below the one nothing changes its colour, above the other everything does."""
 
 
 USUAL = Variety()
@@ -85,6 +99,30 @@ def stained_tissue(crop: int) -> Variety:
 
 
 @dataclass(frozen=True)
+class Recolouring:
+    """How another sequence would show the same slice.
+
+    Attributes:
+        power: exponent of intensities in medians of the tissue: below 0, bright is dark.
+        dimmed: a place becomes darker by this part.
+        row, column, width: of that place, in parts of half the slice from its middle.
+    """
+
+    power: float
+    dimmed: float
+    row: float
+    column: float
+    width: float
+
+    @classmethod
+    def draw(cls, rng: np.random.Generator) -> Recolouring:
+        """Falling or rising with equal chance."""
+        power = float(rng.uniform(FLATTEST, STEEPEST)) * (1 if rng.random() < 0.5 else -1)
+        row, column = rng.uniform(-0.6, 0.6, 2)
+        return cls(power, float(rng.uniform(0, DIMMEST)), float(row), float(column), float(rng.uniform(0.2, 0.5)))
+
+
+@dataclass(frozen=True)
 class Augmentation:
     """What is done to one slice.
 
@@ -98,6 +136,7 @@ class Augmentation:
         overturned: neighbours in the other order; scanners do not agree on which end comes first.
         stain: exponent of each colour, on top of gamma; one for all alike.
         astray: slices, rows, columns in parts of half the scan by which :func:`places` are wrong.
+        recolouring: None where the contrast stays.
     """
 
     flip: bool
@@ -109,6 +148,7 @@ class Augmentation:
     overturned: bool = False
     stain: tuple[float, ...] = (1.0,)
     astray: tuple[float, ...] = (0.0, 0.0, 0.0)
+    recolouring: Recolouring | None = None
 
     @classmethod
     def draw(cls, rng: np.random.Generator, variety: Variety) -> Augmentation:
@@ -124,6 +164,7 @@ class Augmentation:
             overturned=variety.neighbours > 0 and bool(rng.random() < 0.5) and not variety.placed,
             stain=tuple(np.exp(rng.uniform(-variety.stain, variety.stain, 3)).tolist()) if variety.stain else (1.0,),
             astray=tuple(rng.normal(0, ASTRAY).tolist()) if variety.placed else (0.0, 0.0, 0.0),
+            recolouring=Recolouring.draw(rng) if variety.recoloured and rng.random() < variety.recoloured else None,
         )
 
     def aimed_at(self, row: float, column: float, variety: Variety, seen: float) -> Augmentation:
@@ -181,7 +222,11 @@ def augment(
         moved = functional.grid_sample(planes.to(grid.dtype), grid, mode="nearest", align_corners=False)
         return moved.round().to(planes.dtype)
 
-    varied = (moved.clamp(0, 1) ** gamma * gain).clamp(0, 1) * 2 - 1
+    varied = moved.clamp(0, 1) ** gamma * gain
+    for plane, draw in zip(varied, draws, strict=True):
+        if draw.recolouring is not None:
+            plane.copy_(recoloured(plane, draw.recolouring))
+    varied = varied.clamp(0, 1) * 2 - 1
     if heights is not None:
         astray = torch.tensor([draw.astray for draw in draws], dtype=images.dtype)[:, :, None, None]
         varied = torch.cat([varied, _placed(heights, grid) + astray], dim=1)
@@ -190,6 +235,24 @@ def augment(
         texts = (draw.sentence(text) for draw, text in zip(draws, targets.texts, strict=True))
         told = replace(told, texts=tuple(texts))
     return varied, told
+
+
+def recoloured(image: Tensor, how: Recolouring) -> Tensor:
+    """A slice (channels, rows, columns) of intensities from 0, air, as another sequence would show it.
+
+    Tissue of the median keeps its intensity, as it does when scans are prepared;
+    what is brighter becomes darker, or more or less bright, and one place is dimmed.
+    """
+    tissue = image > DARK
+    if not tissue.any():
+        return image
+    median = image[tissue].median()
+    level = image / median
+    rows, columns = (torch.linspace(-1, 1, side) for side in image.shape[1:])
+    apart = (rows - how.row).square()[:, None] + (columns - how.column).square()
+    dimming = 1 - how.dimmed * torch.exp(-apart / (2 * how.width**2))
+    other = median * level.clamp(min=AIR) ** how.power * dimming
+    return torch.lerp(image, other, ((level - AIR) / (TISSUE - AIR)).clamp(0, 1))
 
 
 def places(heights: Tensor, size: Sequence[int]) -> Tensor:

@@ -11,11 +11,15 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
+from wsseg.data.augment import Variety
 from wsseg.data.kinds.registry import PRESENCE
 from wsseg.data.slices import LabelledSlices
 from wsseg.methods.base import Method, Prediction, Settings
 from wsseg.methods.prompt import Pass, Prompt
 from wsseg.methods.shared.agreement import presence_auc
+
+RECOLOURED = 0.4
+"""Part of the samples whose contrast is another: else a finding that is bright in training is known by that alone."""
 
 
 class ImageLabelSettings(Settings):
@@ -35,6 +39,7 @@ class ImageLabelMethod(Method[ImageLabelSettingsType]):
     """A method learned from "this slice shows it: yes / no"."""
 
     learns_from = (PRESENCE,)
+    variety = Variety(recoloured=RECOLOURED)
 
     def predict(self, images: Tensor, prompt: Prompt, pass_: Pass) -> Prediction:
         decided = prompt.decide(self.presence_probability(images, pass_.chunk))
@@ -48,7 +53,7 @@ class ImageLabelMethod(Method[ImageLabelSettingsType]):
     def score(self, held: LabelledSlices, chunk: int) -> float:
         """Area under the ROC curve of presence per slice, mean over the classes of which both states are known."""
         device = next(self.parameters()).device
-        cases = [held.images[held.case == case].to(device) for case in range(len(held.cases))]
+        cases = [held.images_at(held.case == case).to(device) for case in range(len(held.cases))]
         said = torch.cat([self.presence_probability(images, chunk) for images in cases])
         return presence_auc(held.targets.presence, said)
 
