@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -72,6 +73,13 @@ def test_folders_without_scans_or_labels_are_refused(phantom_data: Path, tmp_pat
         scan_files(tmp_path)
     with pytest.raises(WssegError, match="column lesion is missing"):
         load_slices(phantom_data, LabelSpace(("lesion",)), View(32), (PRESENCE,))
+
+
+def test_more_scans_than_memory_holds_are_refused(phantom_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In one sentence, and not by being killed an hour later."""
+    monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=1_000_000))
+    with pytest.raises(WssegError, match=r"\d+ scans of together \d+ slices take \d+\.\d GB of memory to train on"):
+        load_slices(phantom_data, TUMOR, View(256), (PRESENCE,))
 
 
 def everywhere(slices: LabelledSlices, state: int) -> LabelledSlices:

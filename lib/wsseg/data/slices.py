@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any
 from zlib import crc32
 
 import numpy as np
+import psutil
 import torch
 from torch import Tensor
 
@@ -23,10 +24,15 @@ from wsseg.errors import WssegError
 from wsseg.images.folder import scan_files
 from wsseg.images.formats.table import read_grid
 from wsseg.images.scan import read_scan
+from wsseg.images.volume import SliceGrid
 from wsseg.labels.space import LabelSpace
 
 ELSEWHERE = 0.2
 """Part of the samples that may be any slice, where the others show what is learned."""
+
+
+BYTES = 8
+"""Of memory for a pixel of a channel with its labels, while scans are put together."""
 
 
 @dataclass(frozen=True)
@@ -248,7 +254,7 @@ def load_slices(
         beside: further kinds that are read where there are.
 
     Raises:
-        WssegError: there is no such label, or not enough to learn all classes from.
+        WssegError: there is no such label, not enough to learn all classes from, or more than memory holds.
     """
     scans = scan_files(folder)
     read = [kind for kind in KINDS.values() if kind in kinds or kind in beside]
@@ -257,6 +263,8 @@ def load_slices(
         scans = {case: file for case, file in scans.items() if any(case in given[kind] for kind in kinds)}
     if not scans:
         raise WssegError("; ".join(kind.nothing_in(folder) for kind in kinds))
+    if not view.colour:
+        _refuse_too_many(list(scans.values()), view)
     parts = []
     for done, (case, file) in enumerate(scans.items()):
         volume = read_scan(file)
@@ -279,6 +287,19 @@ def load_slices(
     )
     found.check(labels)
     return found
+
+
+def _refuse_too_many(scans: Sequence[Path], view: View) -> None:
+    """Refuse what would end the process for want of memory, before any voxel is read."""
+    grids = [read_grid(file) for file in scans]
+    slices = sum(grid.shape[SliceGrid.of(grid, view.axis).stored_axis] for grid in grids)
+    wanted = slices * view.size**2 * max(1, len(view.windows)) * BYTES
+    free = psutil.virtual_memory().available
+    if wanted > free:
+        raise WssegError(
+            f"{len(scans)} scans of together {slices} slices take {wanted / 1e9:.1f} GB of memory to train on, of which"
+            f" {free / 1e9:.1f} are free: name a folder of fewer, or close other programs"
+        )
 
 
 def _seen(scan: CutScan, known: Targets, view: View) -> tuple[Tensor, Targets]:
