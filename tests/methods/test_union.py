@@ -134,6 +134,20 @@ def test_presence_alone_teaches_masks_by_seeds() -> None:
     assert not seeds[~shown].any()
 
 
+def test_presence_alone_is_told_from_the_labels_whatever_the_model_was_planned_for() -> None:
+    """As with `wsseg train --use presence` of a model that was made for strokes."""
+    images, none = torch.randn(2, 1, 32, 32), torch.zeros(2, 32, 32, dtype=torch.uint8)
+    presence, drawn = torch.tensor([[1], [0]]), none.clone()
+    drawn[0, 4:8] = 1
+    method = Union(SMALL, 1)
+    method.meet(_said(drawn, presence, images))
+    assert [stage.name for stage in method.stages()] == ["labels"]
+    method.meet(_said(none, presence, images))
+    assert [stage.name for stage in method.stages()] == ["evidence", "labels"]
+    assert method.settings.seeded
+    assert Union(method.settings, 1).state_dict().keys() == method.state_dict().keys()
+
+
 def test_people_are_believed_before_seeds() -> None:
     drawn = torch.zeros(2, 32, 32, dtype=torch.uint8)
     drawn[0, 4:8] = 1

@@ -166,6 +166,9 @@ class Method(nn.Module, ABC, Generic[SettingsType]):
     def begin(self) -> None:
         """Called once before training starts from random weights."""
 
+    def meet(self, data: LabelledSlices) -> None:
+        """Called once before every training, with what it is: settings that follow from the labels are made here."""
+
     def recalibrate(self, batches: Iterable[Batch]) -> None:
         """Called after a moving average has taken the place of weights: what was measured with those is measured anew.
 

@@ -72,7 +72,8 @@ class UnionSettings(Settings):
         crop: side in pixels of the square that is trained on.
         mirrored: left and right may change places; not where classes have a side.
         borders: weight of the CRF.
-        seeded: nothing is drawn: where classes are is first found from the word that they are on a slice.
+        seeded: nothing was drawn when it was trained: where classes are was first found from the word that
+            they are on a slice; training tells by itself.
         steps: of training, where no time is set.
         rate: AdamW's.
         batch: slices a step.
@@ -118,9 +119,21 @@ class Union(Method[UnionSettings]):
             aimed=True,
             placed=True,
         )
-        seen = settings.channels * (1 + 2 * settings.neighbours) + PLACES
-        self.network = ResidualUNet(seen, classes + 1, settings.widths)
-        self.evidence = ShortSighted(seen - PLACES, PLACES, classes) if settings.seeded else None
+        self._seen_channels = settings.channels * (1 + 2 * settings.neighbours)
+        self.network = ResidualUNet(self._seen_channels + PLACES, classes + 1, settings.widths)
+        self.evidence = self._short_sighted() if settings.seeded else None
+
+    def _short_sighted(self) -> ShortSighted:
+        return ShortSighted(self._seen_channels, PLACES, self.classes)
+
+    def meet(self, data: LabelledSlices) -> None:
+        """Where nothing is drawn, what is said to be on slices is looked for first."""
+        drawn = any(bool(data.targets.marked(k).any()) for k in range(self.classes))
+        if self.evidence is None and not drawn:
+            self.settings = self.settings.model_copy(update={"seeded": True})
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(0)  # the same in every process
+                self.evidence = self._short_sighted()
 
     def stages(self) -> Sequence[Stage]:
         settings = self.settings

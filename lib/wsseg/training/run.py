@@ -107,6 +107,7 @@ def train_package(
     slices = load_slices(data, package.labels, View.of(recipe), kinds, () if use else method.heeds, reading)
     for sentence in filter(None, (kind.reading(slices.targets, package.labels) for kind in slices.kinds)):
         log.info(sentence)
+    method.meet(slices)
     slices, held = _hold_back(slices, settings.held_back, package)
     quality = _checked(method, package, check, preparing(report, "checking labels")) if check else {}
     processes = PartialState(cpu=not torch.cuda.is_available())

@@ -60,8 +60,5 @@ def test_presence_alone_is_learned_from_whole_slices_by_seeds_and_people_are_tol
     (folder / "image_labels.csv").write_text("\n".join(["case,slice,liver", *rows]) + "\n")
     plan = plan_for(folder, LabelSpace(("liver",)), "CT")
     assert plan.crop == plan.size, "a square need not show what the slice does"
-    assert plan.seeded
-    assert not drawn.seeded
-    assert planned_package("liver-ct", ["liver"], "CT", tmp_path / "models", plan).recipe.settings["seeded"]
     assert NOT_DRAWN in plan.reasons
     assert NOT_DRAWN not in drawn.reasons

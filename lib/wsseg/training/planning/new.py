@@ -49,12 +49,7 @@ def planned_package(
     Args:
         plan: what :func:`wsseg.training.planning.plan.plan_for` has chosen; the rest as for :func:`new_package`.
     """
-    settings = {
-        "channels": max(1, len(plan.windows)),
-        "crop": plan.crop,
-        "mirrored": plan.mirrored,
-        "seeded": plan.seeded,
-    }
+    settings = {"channels": max(1, len(plan.windows)), "crop": plan.crop, "mirrored": plan.mirrored}
     recipe = partial(
         Recipe, method="union", size=plan.size, bright=plan.bright, windows=plan.windows, settings=settings
     )

@@ -54,7 +54,6 @@ class Plan:
         size, bright, windows: as in :class:`wsseg.models.package.Recipe`.
         crop: side of the square that is trained on, in pixels.
         mirrored: whether left and right may change places.
-        seeded: whether nothing is drawn, see :class:`wsseg.methods.union.UnionSettings`.
         reasons: for people.
     """
 
@@ -63,7 +62,6 @@ class Plan:
     bright: float
     windows: tuple[tuple[float, float], ...]
     mirrored: bool
-    seeded: bool
     reasons: tuple[str, ...]
 
 
@@ -93,7 +91,6 @@ def plan_for(folder: Path, labels: LabelSpace, modality: str) -> Plan:
     crop = min(size, max(LEAST, min(MOST, _sixteens(AROUND * taken / pixel))))
     bright = BRIGHT if windows else round(max(1.0, bright), 1)
     mirrored = len(labels) == 1 and not side_of(labels.names[0])[0]
-    seeded = taken == window
     reasons = (
         f"slices of {size} x {size} pixels of {window / size:.2f} mm:"
         f" the body takes {window:.0f} mm, the classes {taken:.0f} mm of a slice; scans have {native:.2f} mm",
@@ -102,9 +99,9 @@ def plan_for(folder: Path, labels: LabelSpace, modality: str) -> Plan:
         if windows
         else f"white is {bright:g} times the median of the tissue",
         "left and right may change places" if mirrored else "left and right stay: classes may differ by side",
-        *((NOT_DRAWN,) if seeded else ()),
+        *((NOT_DRAWN,) if taken == window else ()),
     )
-    return Plan(size, crop, bright, windows, mirrored, seeded, reasons)
+    return Plan(size, crop, bright, windows, mirrored, reasons)
 
 
 def _look(folder: Path, labels: LabelSpace, view: View) -> list[_Seen]:
