@@ -17,18 +17,20 @@ import numpy as np
 from common import interval
 from numpy.typing import NDArray
 from rich.progress import Progress
-from scipy import ndimage
 
-from wsseg.data.air import find_air
+from wsseg.data.preprocess import View, prepare
 from wsseg.evaluation.cases import Case, load_cases
 from wsseg.evaluation.metrics import score_slices
-from wsseg.images.volume import SliceGrid, Volume
+from wsseg.images.volume import Volume
 from wsseg.inference.segmenter import Segmenter
 
 Change = Callable[[Volume, np.random.Generator], Volume]
 
 DIMMED = (0.3, 0.6)
 """Least and most that a place loses of its intensity."""
+
+SIZE = 128
+"""Of slices that tissue is looked for in; any will do."""
 
 WIDE_MM = (25.0, 50.0)
 """Standard deviations of such a place in mm."""
@@ -46,22 +48,16 @@ def inverted(scan: Volume, rng: np.random.Generator) -> Volume:
 
 def tissue_inverted(scan: Volume, rng: np.random.Generator) -> Volume:
     """Bright is dark in tissue, air stays black, as in other sequences."""
-    level = _level(scan)
-    return scan.like(np.where(_air(scan, level), 0, 1.1 - level).astype(np.float32))
+    return scan.like(np.where(_tissue(scan), 1.1 - _level(scan), 0).astype(np.float32))
 
 
 def dimmed(scan: Volume, rng: np.random.Generator) -> Volume:
     """Dark around one place in the tissue, as far from a coil."""
-    tissue = np.argwhere(~_air(scan, _level(scan)))
-    middle = tissue[rng.integers(len(tissue))]
-    spacing = np.linalg.norm(scan.affine[:3, :3], axis=0)
-    away = sum(
-        np.square(axis)
-        for axis in np.meshgrid(
-            *((np.arange(n) - m) * s for n, m, s in zip(scan.shape, middle, spacing, strict=True)), indexing="ij"
-        )
-    )
-    part = rng.uniform(*DIMMED) * np.exp(-away / (2 * rng.uniform(*WIDE_MM) ** 2))
+    places = np.argwhere(_tissue(scan))
+    middle = places[rng.integers(len(places))]
+    axes = np.ogrid[tuple(slice(count) for count in scan.shape)]
+    apart = [np.square((axis - m) * step) for axis, m, step in zip(axes, middle, scan.spacing, strict=True)]
+    part = rng.uniform(*DIMMED) * np.exp(-sum(apart) / (2 * rng.uniform(*WIDE_MM) ** 2))
     return scan.like((scan.voxels * (1 - part)).astype(np.float32))
 
 
@@ -79,9 +75,9 @@ def _level(scan: Volume) -> NDArray[np.float32]:
     return np.clip((scan.voxels.astype(np.float32) - low) / max(high - low, 1e-6), 0, 1)
 
 
-def _air(scan: Volume, level: NDArray[np.float32]) -> NDArray[np.bool_]:
-    grid = SliceGrid.of(scan)
-    return grid.join(ndimage.binary_opening(find_air(grid.cut(level))))
+def _tissue(scan: Volume) -> NDArray[np.bool_]:
+    stack = prepare(scan, View(SIZE))
+    return stack.grid.join(stack.tissue)
 
 
 def dice_per_patient(segmenter: Segmenter, cases: list[Case], change: Change, given: bool) -> list[float]:

@@ -21,8 +21,12 @@ Brighter air is told from tissue by its flatness.
 FLAT = 0.5
 """Noise of such air, in parts of the tissue's; a magnitude image has 0.66 times as much where nothing is."""
 
-HALF_NORMAL = 0.6745
-"""Median of the distances from the mean of a normal distribution, in its deviations."""
+MANY, DEVIATIONS = 0.8, 1.2816
+"""That part of a normal distribution is so many deviations from its mean at most. Half of the air may be of the
+very level that a scanner or a file puts around a slice, which is not how noisy the rest is."""
+
+MOSTLY = 0.75
+"""Part of the frame that is dark where a body is surrounded by air."""
 
 LEAST, MOST = 0.01, 0.05
 """Parts of the range by which air may differ from its usual level, after smoothing."""
@@ -48,14 +52,12 @@ def find_air(level: NDArray[np.float32]) -> NDArray[np.bool_]:
     Returns:
         Of the same shape; all False where the body fills the slices.
     """
-    smooth = ndimage.gaussian_filter(level, (0, 1, 1), truncate=2)
-    frame = np.ones(level.shape, np.bool_)
-    frame[:, FRAME:-FRAME, FRAME:-FRAME] = False
+    smooth, frame = _smooth(level), _frame(level)
     found = smooth[frame]
-    counts, edges = np.histogram(found, 100, (0.0, 0.5))
+    counts, edges = np.histogram(found, 220, (0.0, 1.1))
     usual = float(edges[counts.argmax()] + edges[1] / 2)
     below = found[(found <= usual) & (found > usual - 2 * MOST)]  # tissue lies above, the lower half is air alone
-    spread = float(np.median(usual - below)) / HALF_NORMAL if below.size else 0.0
+    spread = float(np.quantile(usual - below, MANY)) / DEVIATIONS if below.size else 0.0
     width = min(max(LEAST, 3 * spread), MOST)
     same = np.abs(smooth - usual) <= width
     if same[frame].mean() < SHARE or (usual > DARK and not _flatter(np.abs(level - smooth), same & frame, ~same)):
@@ -63,6 +65,24 @@ def find_air(level: NDArray[np.float32]) -> NDArray[np.bool_]:
     air = np.stack([reaching_border(plane) for plane in same])
     beside = ndimage.maximum_filter(air, (1, 5, 5))  # where smoothing mixed it with what is next to it
     return np.asarray(air | (beside & (np.abs(level - usual) <= width)))
+
+
+def noise_of_air(level: NDArray[np.float32]) -> float:
+    """The level that noise reaches where slices are framed by dark air, 0 where they are not; arguments as above."""
+    found = _smooth(level)[_frame(level)]
+    dark = found < 2 * DARK
+    return float(np.quantile(found[dark], 0.98)) if dark.mean() > MOSTLY else 0.0
+
+
+def _smooth(level: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.asarray(ndimage.gaussian_filter(level, (0, 1, 1), truncate=2))
+
+
+def _frame(level: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """The outermost pixels of each slice."""
+    frame = np.ones(level.shape, np.bool_)
+    frame[:, FRAME:-FRAME, FRAME:-FRAME] = False
+    return frame
 
 
 def _flatter(grain: NDArray[np.float32], air: NDArray[np.bool_], tissue: NDArray[np.bool_]) -> bool:
