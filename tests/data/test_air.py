@@ -25,10 +25,18 @@ def _noise(mean: float, deviation: float) -> NDArray[np.float32]:
     return np.abs(np.random.default_rng(1).normal(mean, deviation, (4, 96, 96))).astype(np.float32)
 
 
-AIRS = ("dark", "as muscle", "bright", "quiet", "noisy")
+AIRS = {
+    "dark": 15.0,
+    "as muscle": 40.0,
+    "bright": 90.0,
+    "brightest": 230.0,
+    "brightest, noisy, cut off": np.minimum(_noise(228, 2), 230),
+    "quiet": _noise(3, 2),
+    "noisy": _noise(15, 6),
+}
 
 
-@pytest.mark.parametrize("air", [15.0, 40.0, 90.0, _noise(3, 2), _noise(15, 6)], ids=AIRS)
+@pytest.mark.parametrize("air", AIRS.values(), ids=AIRS)
 def test_whatever_the_air_is_a_scan_looks_the_same(air: NDArray[np.float32] | float) -> None:
     scan, body = _chest()
     plain, tissue, _ = scale_intensity(scan)
@@ -46,6 +54,15 @@ def test_padding_around_such_air_changes_nothing(air: NDArray[np.float32] | floa
     padded, _, outside = scale_intensity(np.pad(_chest(air)[0], around))
     assert np.abs(padded[:, 20:-8, :-30] - plain).mean() < 0.02
     assert outside[:, :20].all()
+
+
+def test_noise_as_high_as_dark_tissue_is_not_taken_for_tissue() -> None:
+    """Its median would be the scale of intensities, and the body far too bright."""
+    scan, body = _chest()
+    plain, *_ = scale_intensity(scan)
+    found, tissue, _ = scale_intensity(_chest((_noise(28, 10) * np.linspace(0, 1.4, 96)).astype(np.float32))[0])
+    assert np.abs(found - plain)[body].mean() < 0.01
+    assert abs(tissue.mean() - body.mean()) < 0.02
 
 
 def test_a_body_that_fills_the_slices_has_no_air() -> None:
