@@ -86,6 +86,18 @@ def test_slices_that_it_does_not_reach_are_marked_where_it_was_on_the_nearest() 
     assert found[14:20, 14:20].all()
 
 
+@pytest.mark.parametrize(("side", "level"), [(2, 0.8), (3, 0.3)])
+def test_where_a_few_pixels_of_it_are_left_it_has_faded(side: int, level: float) -> None:
+    """They are no mask, and vanish when its border is softened, whereupon all that was thought otherwise came back."""
+    presence = PRESENCE.clone()
+    presence[5] = 1
+    tip = (slice(5, 6), slice(15, 15 + side), slice(15, 15 + side))
+    evidence, otherwise = _evidence((FINDING, 1.0), (tip, 1.0)), torch.full((8, 1, 48, 48), 0.9)
+    found = by_regions(_scan((FINDING, 0.5), (tip, level)), presence, evidence, otherwise)[5, 0] > 0.5
+    assert 16 <= found.sum() <= 150
+    assert found[tip[1:]].all()
+
+
 def test_what_lies_on_other_slices_crowds_nothing_out() -> None:
     lumps = [
         ((slice(6, 8), slice(row, row + 13), slice(column, column + 13)), 0.5)

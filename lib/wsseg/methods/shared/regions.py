@@ -50,6 +50,9 @@ SOFT = (0.0, 1.0, 1.0)
 BESIDE = 3
 """Slices beside a region that it may have faded on; what is further off is another finding."""
 
+FADED = 0.1
+"""Part of its largest slice that a region has where it is fading."""
+
 AROUND = 2
 """Pixels in plane that are compared with a region, and of which nothing is said: borders may lie there."""
 
@@ -80,16 +83,17 @@ class Region:
         return mask
 
     def in_all(self, shown: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """The same, and what is bright near it on slices beside it that show the finding too."""
+        """The same, and what is bright near it on slices beside it that show the finding too, where it has faded."""
         mask = self.in_scan()
-        reached = np.flatnonzero(mask.any(axis=(1, 2)))
+        of_slice = mask.sum(axis=(1, 2))
+        reached = np.flatnonzero(of_slice > FADED * of_slice.max())
         for index in np.setdiff1d(np.flatnonzero(shown), reached):
             nearest = reached[np.abs(reached - index).argmin()]
             if abs(nearest - index) > BESIDE:
                 continue
             near = ndimage.binary_dilation(mask[nearest], iterations=AROUND)
             plane = ndimage.gaussian_filter(self.bright[index], SMOOTHED[1:])
-            mask[index] = near & (plane >= np.median(plane[near]))
+            mask[index] |= near & (plane >= np.median(plane[near]))
         return mask
 
 
@@ -109,7 +113,9 @@ def by_regions(images: Tensor, presence: Tensor, evidence: Tensor, otherwise: Te
         if region is not None:
             shown = (presence[:, k] == YES).cpu()
             mask = region.in_all(shown.numpy())
-            soft = torch.from_numpy(ndimage.gaussian_filter(mask.astype(np.float32), SOFT))
+            soft = ndimage.gaussian_filter(mask.astype(np.float32), SOFT)
+            too_small = soft.max(axis=(1, 2), keepdims=True) <= 0.5
+            soft = torch.from_numpy(np.where(too_small, mask, soft).astype(np.float32))
             marked = shown & (soft.amax(dim=(1, 2)) > 0.5)
             found[marked, k] = _enlarged(soft, images)[marked]
     return found
