@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from wsseg.data.air import least_of_tissue
 from wsseg.data.preprocess import scale_intensity
 
 
@@ -60,9 +61,18 @@ def test_noise_as_high_as_dark_tissue_is_not_taken_for_tissue() -> None:
     """Its median would be the scale of intensities, and the body far too bright."""
     scan, body = _chest()
     plain, *_ = scale_intensity(scan)
-    found, tissue, _ = scale_intensity(_chest((_noise(28, 10) * np.linspace(0, 1.4, 96)).astype(np.float32))[0])
+    found, tissue, _ = scale_intensity(_chest((_noise(26, 8) * np.linspace(0, 1.1, 96)).astype(np.float32))[0])
     assert np.abs(found - plain)[body].mean() < 0.01
     assert abs(tissue.mean() - body.mean()) < 0.02
+
+
+def test_dark_tissue_at_the_border_is_not_taken_for_noise() -> None:
+    """A body that reaches the border in part, as an abdomen does: what is dark there sets no level for tissue."""
+    scan, _ = _chest()
+    reaching = scan.copy()
+    reaching[:, :, :3] = np.random.default_rng(2).normal(45, 4, (4, 96, 3))
+    level = (reaching - reaching.min()) / np.ptp(reaching)
+    assert least_of_tissue(level, 0.08) == 0.08
 
 
 def test_a_body_that_fills_the_slices_has_no_air() -> None:

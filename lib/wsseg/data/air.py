@@ -25,8 +25,11 @@ MANY, DEVIATIONS = 0.8, 1.2816
 """That part of a normal distribution is so many deviations from its mean at most. Half of the air may be of the
 very level that a scanner or a file puts around a slice, which is not how noisy the rest is."""
 
-MOSTLY = 0.75
-"""Part of the frame that is dark where a body is surrounded by air."""
+NOISE = 0.2
+"""Level, in parts of the scan's range, below which noise stays after smoothing."""
+
+ALL_ROUND, SPECK = 0.99, 0.1
+"""Part of the frame that is so dark where air is all round, and more of it than specks that the usual level is below."""
 
 LEAST, MOST = 0.01, 0.05
 """Parts of the range by which air may differ from its usual level, after smoothing."""
@@ -67,11 +70,14 @@ def find_air(level: NDArray[np.float32]) -> NDArray[np.bool_]:
     return np.asarray(air | (beside & (np.abs(level - usual) <= width)))
 
 
-def noise_of_air(level: NDArray[np.float32]) -> float:
-    """The level that noise reaches where slices are framed by dark air, 0 where they are not; arguments as above."""
+def least_of_tissue(level: NDArray[np.float32], usual: float) -> float:
+    """The level that tissue exceeds: the usual one, or what noise reaches that is above it; arguments as above.
+
+    Where all that frames the slices is dark, and much of it above the usual level, that is noise.
+    """
     found = _smooth(level)[_frame(level)]
-    dark = found < 2 * DARK
-    return float(np.quantile(found[dark], 0.98)) if dark.mean() > MOSTLY else 0.0
+    noisy = (found < NOISE).mean() > ALL_ROUND and (found > usual).mean() > SPECK
+    return float(np.quantile(found, 0.98)) if noisy else usual
 
 
 def _smooth(level: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -17,7 +17,7 @@ from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional
 
-from wsseg.data.air import find_air, noise_of_air, reaching_border, without_padding
+from wsseg.data.air import find_air, least_of_tissue, reaching_border, without_padding
 from wsseg.errors import WssegError
 from wsseg.images.volume import SliceGrid, Volume, hung
 from wsseg.labels.space import Presence
@@ -220,7 +220,7 @@ def scale_intensity(slices: NDArray[np.float32], brightest: float = BRIGHT) -> S
     level = (slices - low) / (high - low)
     air = np.ones(level.shape, np.bool_)
     air[inner] = find_air(level[inner])
-    bright = (level > max(AIR, noise_of_air(level[inner]))) & ~air
+    bright = (level > least_of_tissue(level[inner], AIR)) & ~air
     reference = float(np.median(level[bright])) if bright.any() else 1.0
     scaled = np.clip(level / (brightest * reference), 0, 1) * 2 - 1
     scaled[air] = -1
