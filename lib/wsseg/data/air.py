@@ -29,7 +29,7 @@ NOISE = 0.2
 """Level, in parts of the scan's range, below which noise stays after smoothing."""
 
 ALL_ROUND, SPECK = 0.99, 0.1
-"""Part of the frame that is so dark where air is all round, and more of it than specks that the usual level is below."""
+"""Part of the frame that is so dark where air is all round; part above the usual level that is more than specks."""
 
 LEAST, MOST = 0.01, 0.05
 """Parts of the range by which air may differ from its usual level, after smoothing."""
