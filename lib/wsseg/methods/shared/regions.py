@@ -113,9 +113,7 @@ def by_regions(images: Tensor, presence: Tensor, evidence: Tensor, otherwise: Te
         if region is not None:
             shown = (presence[:, k] == YES).cpu()
             mask = region.in_all(shown.numpy())
-            soft = ndimage.gaussian_filter(mask.astype(np.float32), SOFT)
-            too_small = soft.max(axis=(1, 2), keepdims=True) <= 0.5
-            soft = torch.from_numpy(np.where(too_small, mask, soft).astype(np.float32))
+            soft = torch.from_numpy(ndimage.gaussian_filter(mask.astype(np.float32), SOFT))
             marked = shown & (soft.amax(dim=(1, 2)) > 0.5)
             found[marked, k] = _enlarged(soft, images)[marked]
     return found
