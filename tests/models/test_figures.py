@@ -15,6 +15,7 @@ from wsseg.evaluation.metrics import dice_of
 from wsseg.inference.segmenter import Segmenter
 
 
+@pytest.mark.alone  # it computes with all cores for a minute
 @pytest.mark.parametrize(
     ("model", "task", "scans", "given", "least"),
     [
