@@ -43,8 +43,7 @@ from wsseg.images.formats.table import read_grid
 from wsseg.inference.segmenter import Segmenter
 from wsseg.labels.space import LabelSpace
 from wsseg.labels.tables import PRESENCE_FILE
-from wsseg.training.planning.new import planned_package
-from wsseg.training.planning.plan import plan_for
+from wsseg.training.planning.new import new_package
 from wsseg.training.run import train_package
 from wsseg.training.settings import TrainSettings
 
@@ -73,8 +72,7 @@ def train_and_score(task: Path, use: str, minutes: float | None, steps: int | No
     kinds, modality = kinds_named(use.split("+")), "CT" if task.name.lower().endswith("ct") else "MR"
     with TemporaryDirectory(prefix="wsseg-union-") as name:
         models = Path(name)
-        plan = plan_for(task / "train", labels, modality)
-        package = planned_package("union-benchmark", labels.names, modality, models, plan)
+        package = new_package("union-benchmark", labels.names, modality, models)
         settings = TrainSettings(folder=models / "run", seed=seed, minutes=minutes, steps=steps)
         began = time.monotonic()
         trained = train_package(package, task / "train", models, settings, use=kinds).package

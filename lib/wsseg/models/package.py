@@ -72,6 +72,8 @@ class Recipe(Strict):
     Attributes:
         method: name in the method registry.
         settings: of the method, checked by it.
+        planned: False until the way it sees scans, and settings that follow from it, are chosen: from the
+            data that it is first trained on.
         parents: frozen parts of the method, taken from other packages when
             training starts from random weights; copied, so that the package
             stands by itself.
@@ -103,6 +105,7 @@ class Recipe(Strict):
     format: Literal[2]
     method: str
     settings: dict[str, Any]
+    planned: bool = True
     parents: dict[str, Parent] = {}
     labels: dict[str, Label]
     size: int = Field(ge=16, le=1024)

@@ -37,6 +37,7 @@ from wsseg.training.assessment.pieces import in_one_piece
 from wsseg.training.best import held_back_score
 from wsseg.training.checkpoint import CHECKPOINT, LABELS
 from wsseg.training.loop import Outcome, train
+from wsseg.training.planning.plan import plan_for
 from wsseg.training.progress import Phase, Report, TrainingProgress, Wish, preparing
 from wsseg.training.settings import TrainSettings
 
@@ -90,6 +91,7 @@ def train_package(
         job: of the server that this is done for.
         wish: see :func:`wsseg.training.loop.train`.
     """
+    package = _planned(package, data)
     recipe = package.recipe
     licence = (
         (package.folder / LICENCE).read_text(encoding="utf-8")
@@ -148,6 +150,17 @@ def train_package(
     if outcome.step < outcome.steps:
         message += f"; training was finished after {outcome.step} of {outcome.steps} steps"
     return Trained(read_package(folder, package.name), not worse, before, score, message)
+
+
+def _planned(package: ModelPackage, data: Path) -> ModelPackage:
+    """The package with the way it sees scans chosen from the data, where it is not yet; reasons are logged."""
+    recipe = package.recipe
+    if recipe.planned:
+        return package
+    plan = plan_for(data, package.labels, recipe.modality)
+    for reason in plan.reasons:
+        log.info(reason)
+    return replace(package, metadata=package.metadata.model_copy(update={"wsseg": plan.applied(recipe)}))
 
 
 def _usable(method: Method, use: Kinds) -> Kinds:

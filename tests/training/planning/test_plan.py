@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 
 from wsseg.errors import WssegError
+from wsseg.files import home
 from wsseg.images.formats.nifti import write_nifti
 from wsseg.labels.space import LabelSpace
-from wsseg.training.planning.new import planned_package
+from wsseg.training.planning.new import new_package
 from wsseg.training.planning.plan import HOUNSFIELD, NOT_DRAWN, plan_for
+from wsseg.training.run import train_package
+from wsseg.training.settings import TrainSettings
 
 
 def _folder(path: Path, spacing: float, box: tuple[int, int, int, int], label: str) -> Path:
@@ -40,10 +43,26 @@ def test_a_ct_is_seen_through_windows_and_sides_are_never_mirrored(tmp_path: Pat
     plan = plan_for(folder, LabelSpace(("left kidney",)), "CT")
     assert plan.windows == HOUNSFIELD
     assert not plan.mirrored
-    package = planned_package("kidney-ct", ["left kidney"], "CT", tmp_path / "models", plan)
+    package = new_package("kidney-ct", ["left kidney"], "CT", tmp_path / "models", plan=plan)
     assert package.recipe.method == "union"
+    assert package.recipe.planned
     assert package.recipe.settings["channels"] == 3
     assert package.recipe.windows == HOUNSFIELD
+
+
+def test_the_first_training_plans_and_later_ones_keep_to_it(tmp_path: Path) -> None:
+    folder = _folder(tmp_path, 2.0, (40, 40, 80, 80), "left kidney")
+    made = new_package("kidney-ct", ["left kidney"], "CT", home() / "models")
+    settings = TrainSettings(folder=tmp_path / "run", steps=1)
+    trained = train_package(made, folder, home() / "models", settings).package
+    plan = plan_for(folder, made.labels, "CT")
+    assert trained.recipe.planned
+    assert (trained.recipe.size, trained.recipe.windows) == (plan.size, HOUNSFIELD)
+    assert trained.recipe.settings["crop"] == plan.crop
+    (folder / "boxes.csv").write_text((folder / "boxes.csv").read_text().replace("40,40,80,80", "10,10,110,110"))
+    again = train_package(trained, folder, home() / "models", settings).package
+    assert plan_for(folder, made.labels, "CT").size != plan.size
+    assert again.recipe.size == plan.size
 
 
 def test_scans_without_labels_are_refused(tmp_path: Path) -> None:

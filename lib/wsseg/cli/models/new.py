@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from wsseg.cli.common import errors, printed
+from wsseg.errors import WssegError
 from wsseg.files import home
 
 
@@ -19,25 +20,27 @@ def new(
         str, typer.Option(help="Of which part, in DICOM's words, as LIVER: headers of other regions are refused.")
     ] = "",
     data: Annotated[
-        Path | None, typer.Option(help="Folder of scans and labels of any kind: the model learns from all of them.")
+        Path | None,
+        typer.Option(help="Folder of scans and labels to choose now from how scans are seen, and to say so."),
     ] = None,
-    learn_from: Annotated[
-        Literal["presence", "scribbles", "masks"],
-        typer.Option(help="Without --data: what will be given; masks are for pictures of stained tissue."),
-    ] = "presence",
+    method: Annotated[
+        str, typer.Option(help="union, for labels of any kind; or one of cdm, cldf, cam, pclmix, textdiff.")
+    ] = "union",
 ) -> None:
-    """Make an untrained model for a new task; `wsseg serve` then offers to label for it and to train it."""
-    from wsseg.training.planning.new import new_package, planned_package
+    """Make an untrained model for a new task; `wsseg serve` then offers to label for it and to train it.
 
-    names = [label.strip() for label in labels.split(",") if label.strip()]
-    if data is None:
-        package = new_package(name, names, modality, home() / "models", learn_from, body_part)
-    else:
+    It learns from labels of any kind. How it sees scans is chosen from those that it is first trained on.
+    """
+    with errors.status("loading"):
         from wsseg.labels.space import LabelSpace
+        from wsseg.training.planning.new import UNION, new_package
         from wsseg.training.planning.plan import plan_for
 
-        plan = plan_for(data, LabelSpace(tuple(names)), modality)
-        package = planned_package(name, names, modality, home() / "models", plan, body_part)
-        for reason in plan.reasons:
-            errors.print(reason, highlight=False, soft_wrap=True)
+    names = [label.strip() for label in labels.split(",") if label.strip()]
+    if data is not None and method != UNION:
+        raise WssegError(f"--data: nothing is chosen from it for {method}, leave it out and name it to `wsseg train`")
+    plan = None if data is None else plan_for(data, LabelSpace(tuple(names)), modality)
+    package = new_package(name, names, modality, home() / "models", method, body_part, plan)
+    for reason in plan.reasons if plan else ():
+        errors.print(reason, highlight=False, soft_wrap=True)
     printed.print(f"{package.folder}", highlight=False, soft_wrap=True)

@@ -6,13 +6,11 @@ import colorsys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-from wsseg.data.kinds.base import LabelKind
-from wsseg.data.kinds.registry import MASKS, PRESENCE, SCRIBBLES, kinds_named
 from wsseg.errors import WssegError
 from wsseg.inference.quality.headers import regions
 from wsseg.labels.space import Code, Label, LabelSpace
+from wsseg.methods.registry import METHODS
 from wsseg.models.card import model_card
 from wsseg.models.package import Metadata, ModelPackage, Parent, Recipe, read_package, write_package
 from wsseg.models.shelf import package_names, parent_licences, publish
@@ -25,35 +23,21 @@ TISSUE = Code(scheme="SCT", value="85756007", meaning="Tissue")
 
 YOURS = "yours to choose"
 
-_RECIPES: dict[LabelKind[Any], Callable[..., Recipe]] = {
-    PRESENCE: partial(Recipe, method="cdm", size=128, settings={}),
-    SCRIBBLES: partial(Recipe, method="pclmix", size=192, settings={"crop": 192}, largest_component=True),
-    MASKS: partial(
-        Recipe,
-        method="textdiff",
-        size=512,
-        settings={},
-        colour=True,
-        parents={"diffusion": Parent(package="ddpm-nuclei-he", part="diffusion")},
-    ),
+UNION = "union"
+"""The method that learns from labels of any kind."""
+
+_RECIPES: dict[str, Callable[..., Recipe]] = {
+    UNION: partial(Recipe, size=128, settings={}, planned=False),
+    "cdm": partial(Recipe, size=128, settings={}),
+    "cam": partial(Recipe, size=128, settings={}),
+    "cldf": partial(Recipe, size=128, settings={}),
+    "pclmix": partial(Recipe, size=192, settings={"crop": 192}, largest_component=True),
+    "textdiff": partial(Recipe, size=512, settings={}, colour=True),
 }
-"""What learns from one kind alone: PCLMix sees the whole slice, since an organ of any size may lie anywhere in it.
-Masks teach TextDiff on colour pictures, over the backbone of stained tissue."""
+"""By method. PCLMix sees the whole slice, since an organ of any size may lie anywhere in it."""
 
-
-def planned_package(
-    name: str, labels: Sequence[str], modality: str, models: Path, plan: Plan, body_part: str = ""
-) -> ModelPackage:
-    """Write a package without weights that learns from whatever labels there are, and sees scans as planned for them.
-
-    Args:
-        plan: what :func:`wsseg.training.planning.plan.plan_for` has chosen; the rest as for :func:`new_package`.
-    """
-    settings = {"channels": max(1, len(plan.windows)), "crop": plan.crop, "mirrored": plan.mirrored}
-    recipe = partial(
-        Recipe, method="union", size=plan.size, bright=plan.bright, windows=plan.windows, settings=settings
-    )
-    return _written(name, labels, modality, body_part, models, recipe, "whatever labels there are")
+_BESIDE = {"cldf": ("cdm", "cam")}
+"""Methods of the models that are made beside one, as it is built on them."""
 
 
 def new_package(
@@ -61,62 +45,84 @@ def new_package(
     labels: Sequence[str],
     modality: str,
     models: Path,
-    learns_from: str = PRESENCE.name,
+    method: str = UNION,
     body_part: str = "",
+    plan: Plan | None = None,
 ) -> ModelPackage:
-    """Write a package without weights for one kind of labels, ready to be labelled for and trained.
+    """Write a package without weights, ready to be labelled for and trained.
 
     Args:
         name: lower case letters, digits and hyphens, as ``liver-mr``.
         labels: class names in the order of their voxel values.
         modality: what the model reads, beginning with DICOM's word: ``MR``, ``CT``.
         models: folder of packages, where :func:`wsseg.files.home` keeps those trained here.
-        learns_from: presence per slice makes it CDM, scribbles make it PCLMix,
-            masks TextDiff, which reads colour pictures of stained tissue.
+        method: ``union`` learns from labels of any kind, ``cdm``, ``cldf`` and ``cam`` from presence per slice,
+            ``pclmix`` from scribbles, ``textdiff`` from masks of pictures of stained tissue.
+            CLDF is built on a CDM and a CAM model, which are made beside it.
         body_part: DICOM's word for what it is made for, as in ``LIVER``; a scan
             whose header names another region is refused.
+        plan: how the union learner is to see scans; by default chosen from the data that it is first trained on.
 
     Raises:
-        WssegError: the name is taken or impossible, or the labels are; there is no
-            such kind, or nothing learns from it alone.
+        WssegError: a name is taken or impossible, or the labels are; or there is no such method.
     """
-    [kind] = kinds_named([learns_from])
-    if kind not in _RECIPES:
-        raise WssegError(f"no method is made for {kind.name} alone, `wsseg new --data` makes a model of all labels")
-    return _written(name, labels, modality, body_part, models, _RECIPES[kind], kind.name)
+    if method not in _RECIPES:
+        raise WssegError(f"--method {method}: is unknown, known are: {', '.join(_RECIPES)}")
+    made = {f"{name}-{own}": own for own in _BESIDE.get(method, ())} | {name: method}
+    _check(list(made), modality, body_part, models)
+    space = LabelSpace(tuple(labels))
+    shown = {label: Label(color=color, category=TISSUE, type=TISSUE) for label, color in _colors(space).items()}
+    for package, own in made.items():
+        recipe = _RECIPES[own](
+            format=2,
+            method=own,
+            parents=_parents(own, name),
+            labels=shown,
+            modality=modality,
+            body_part=body_part,
+            licence=YOURS,
+        )
+        recipe = recipe.model_copy(update={"licence": "; ".join([*parent_licences(recipe), YOURS])})
+        _write(package, plan.applied(recipe) if plan else recipe, models)
+    return read_package(models / name / VERSION, name)
 
 
-def _written(
-    name: str,
-    labels: Sequence[str],
-    modality: str,
-    body_part: str,
-    models: Path,
-    recipe_of: Callable[..., Recipe],
-    learned_from: str,
-) -> ModelPackage:
-    if not name or not set(name) <= set("abcdefghijklmnopqrstuvwxyz0123456789-") or name.startswith("-"):
-        raise WssegError(f'name "{name}": lower case letters, digits and hyphens are possible, as in liver-mr')
-    if name in package_names() or (models / name).exists():
-        raise WssegError(f'name "{name}" is taken, `wsseg models` lists what there is')
+def _parents(method: str, name: str) -> dict[str, Parent]:
+    """Where the frozen parts come from of a model of that method and name."""
+    if method == "textdiff":
+        return {"diffusion": Parent(package="ddpm-nuclei-he", part="diffusion")}
+    if method != "cldf":
+        return {}
+    cdm, cam = (f"{name}-{own}" for own in _BESIDE[method])
+    return {
+        "diffusion": Parent(package=cdm, part="diffusion"),
+        "classifier": Parent(package=cdm, part="classifier"),
+        "cam": Parent(package=cam, part="classifier"),
+    }
+
+
+def _check(names: Sequence[str], modality: str, body_part: str, models: Path) -> None:
+    for name in names:
+        if not name or not set(name) <= set("abcdefghijklmnopqrstuvwxyz0123456789-") or name.startswith("-"):
+            raise WssegError(f'name "{name}": lower case letters, digits and hyphens are possible, as in liver-mr')
+        if name in package_names() or (models / name).exists():
+            raise WssegError(f'name "{name}" is taken, `wsseg models` lists what there is')
     if not modality.strip():
         raise WssegError("--modality is empty, name what the model reads, as in MR or CT")
     if body_part and not regions(body_part):
         raise WssegError(f"--body-part {body_part}: is no word that is known, use one as BRAIN, HEART, LIVER or PELVIS")
-    space = LabelSpace(tuple(labels))
-    shown = {label: Label(color=color, category=TISSUE, type=TISSUE) for label, color in _colors(space).items()}
-    recipe = recipe_of(format=2, labels=shown, modality=modality, body_part=body_part, licence=YOURS)
-    recipe = recipe.model_copy(update={"licence": "; ".join([*parent_licences(recipe), YOURS])})
+
+
+def _write(name: str, recipe: Recipe, models: Path) -> None:
     metadata = Metadata(
         version=VERSION,
         changelog={VERSION: "made by `wsseg new`, not trained"},
-        description=f"{', '.join(space.names)} in {modality}, learned from {learned_from}.",
+        description=f"{', '.join(recipe.labels)} in {recipe.modality}, by the method {METHODS[recipe.method]}.",
         authors="",
         wsseg=recipe,
     )
     write_package(models / name / VERSION, metadata, {}, model_card(name, metadata), f"{recipe.licence}\n")
     publish(models, name, VERSION)
-    return read_package(models / name / VERSION, name)
 
 
 def _colors(labels: LabelSpace) -> dict[str, tuple[int, int, int]]:

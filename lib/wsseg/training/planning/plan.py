@@ -18,7 +18,7 @@ from wsseg.errors import WssegError
 from wsseg.images.folder import scan_files
 from wsseg.images.scan import read_scan
 from wsseg.labels.space import LabelSpace
-from wsseg.models.package import is_ct
+from wsseg.models.package import Recipe, is_ct
 
 LOOKED_AT = 8
 """Scans, evenly over the folder."""
@@ -63,6 +63,19 @@ class Plan:
     windows: tuple[tuple[float, float], ...]
     mirrored: bool
     reasons: tuple[str, ...]
+
+    def applied(self, recipe: Recipe) -> Recipe:
+        """A recipe of the union learner that sees scans so."""
+        settings = {"channels": max(1, len(self.windows)), "crop": self.crop, "mirrored": self.mirrored}
+        return recipe.model_copy(
+            update={
+                "size": self.size,
+                "bright": self.bright,
+                "windows": self.windows,
+                "settings": {**recipe.settings, **settings},
+                "planned": True,
+            }
+        )
 
 
 @dataclass(frozen=True)
