@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from wsseg.data.air import least_of_tissue
+from wsseg.data.air import find_air
 from wsseg.data.preprocess import scale_intensity
 
 
@@ -72,7 +72,7 @@ def test_dark_tissue_at_the_border_is_not_taken_for_noise() -> None:
     reaching = scan.copy()
     reaching[:, :, :3] = np.random.default_rng(2).normal(45, 4, (4, 96, 3))
     level = (reaching - reaching.min()) / np.ptp(reaching)
-    assert least_of_tissue(level, 0.08) == 0.08
+    assert find_air(level.astype(np.float32), 0.08)[1] == 0.08
 
 
 def test_a_body_that_fills_the_slices_has_no_air() -> None:

@@ -46,16 +46,23 @@ def _extent(shown: NDArray[np.bool_]) -> slice:
     return slice(int(found[0]), int(found[-1]) + 1) if found.size else slice(0, len(shown))
 
 
-def find_air(level: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Where there is air: pixels of one level that reach the border of their slice.
+def find_air(level: NDArray[np.float32], usual: float) -> tuple[NDArray[np.bool_], float]:
+    """Where there is air, pixels of one level that reach the border of their slice; and the level that tissue exceeds.
 
     Args:
         level: (slices, rows, columns) without padding, in parts of the scan's range, 0 its dark and 1 its bright end.
+        usual: the level that tissue exceeds where air is dark and has no noise.
 
     Returns:
-        Of the same shape; all False where the body fills the slices.
+        Air, of the same shape, all False where the body fills the slices; the level, above the usual one
+        where noise reaches farther.
     """
-    smooth, frame = _smooth(level), _frame(level)
+    smooth = np.asarray(ndimage.gaussian_filter(level, (0, 1, 1), truncate=2))
+    frame = _frame(level)
+    return _air(level, smooth, frame), _least_of_tissue(smooth[frame], usual)
+
+
+def _air(level: NDArray[np.float32], smooth: NDArray[np.float32], frame: NDArray[np.bool_]) -> NDArray[np.bool_]:
     found = smooth[frame]
     counts, edges = np.histogram(found, 220, (0.0, 1.1))
     usual = float(edges[counts.argmax()] + edges[1] / 2)
@@ -70,18 +77,10 @@ def find_air(level: NDArray[np.float32]) -> NDArray[np.bool_]:
     return np.asarray(air | (beside & (np.abs(level - usual) <= width)))
 
 
-def least_of_tissue(level: NDArray[np.float32], usual: float) -> float:
-    """The level that tissue exceeds: the usual one, or what noise reaches that is above it; arguments as above.
-
-    Where all that frames the slices is dark, and much of it above the usual level, that is noise.
-    """
-    found = _smooth(level)[_frame(level)]
-    noisy = (found < NOISE).mean() > ALL_ROUND and (found > usual).mean() > SPECK
-    return float(np.quantile(found, 0.98)) if noisy else usual
-
-
-def _smooth(level: NDArray[np.float32]) -> NDArray[np.float32]:
-    return np.asarray(ndimage.gaussian_filter(level, (0, 1, 1), truncate=2))
+def _least_of_tissue(framing: NDArray[np.float32], usual: float) -> float:
+    """Where all that frames the slices is dark, and much of it above the usual level, that is noise."""
+    noisy = (framing < NOISE).mean() > ALL_ROUND and (framing > usual).mean() > SPECK
+    return float(np.quantile(framing, 0.98)) if noisy else usual
 
 
 def _frame(level: NDArray[np.float32]) -> NDArray[np.bool_]:

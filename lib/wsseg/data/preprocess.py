@@ -17,7 +17,7 @@ from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional
 
-from wsseg.data.air import find_air, least_of_tissue, reaching_border, without_padding
+from wsseg.data.air import find_air, reaching_border, without_padding
 from wsseg.errors import WssegError
 from wsseg.images.volume import SliceGrid, Volume, hung
 from wsseg.labels.space import Presence
@@ -219,8 +219,8 @@ def scale_intensity(slices: NDArray[np.float32], brightest: float = BRIGHT) -> S
         low, high = slices.min(), slices.max()
     level = (slices - low) / (high - low)
     air = np.ones(level.shape, np.bool_)
-    air[inner] = find_air(level[inner])
-    bright = (level > least_of_tissue(level[inner], AIR)) & ~air
+    air[inner], least = find_air(level[inner], AIR)
+    bright = (level > least) & ~air
     reference = float(np.median(level[bright])) if bright.any() else 1.0
     scaled = np.clip(level / (brightest * reference), 0, 1) * 2 - 1
     scaled[air] = -1

@@ -18,6 +18,7 @@ from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional
 
+from wsseg.data.air import reaching_border
 from wsseg.labels.space import BACKGROUND, NO, YES
 
 SMOOTHED = (0.5, 1.5, 1.5)
@@ -151,7 +152,7 @@ def _best_regions(images: Tensor, presence: Tensor, evidence: Tensor) -> list[Re
     """The region that fits each class best, None where none does; arguments as above."""
     step = -(-images.shape[-1] // LARGEST_SIDE)
     seen, speaks = (functional.avg_pool2d(each.float().cpu(), step).numpy() for each in (images, evidence))
-    tissue = np.stack([ndimage.binary_fill_holes(plane) for plane in seen.max(axis=1) > AIR])
+    tissue = np.stack([~reaching_border(plane) for plane in seen.max(axis=1) <= AIR])
     found: list[Region | None] = []
     for k, known in enumerate(presence.cpu().numpy().T):
         candidates = _regions(seen, _Known(known == YES, known == NO, tissue, speaks[:, k]))
