@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -145,3 +146,9 @@ def test_an_archive_that_refuses_ends_the_run(stub: Stub, work: Work, client: Cl
 def test_a_scheduler_that_others_could_listen_to_is_refused(address: str, sentence: str) -> None:
     with pytest.raises(WssegError, match=sentence), connected(address, None):
         pass
+
+
+def test_workers_of_this_machine_keep_the_memory_that_they_need_again() -> None:
+    """Dask tells the allocator to give it back at once, which takes a third of the time of a network."""
+    with connected(None, 1) as client:
+        assert list(client.run(os.environ.get, "MALLOC_TRIM_THRESHOLD_").values()) == [None]
