@@ -19,10 +19,10 @@ from scipy import ndimage
 from wsseg.data.phantom import write_phantom_data
 from wsseg.files import home
 from wsseg.labels.space import Code, Label
+from wsseg.methods.backbones.ddpm import DDPMSettings
 from wsseg.methods.cam import CAMSettings
 from wsseg.methods.cdm import CDMSettings
 from wsseg.methods.cldf import CLDFSettings
-from wsseg.methods.ddpm import DDPMSettings
 from wsseg.methods.pclmix import PCLMixSettings
 from wsseg.methods.registry import method_class, stored_weights
 from wsseg.methods.textdiff import TextDiffSettings

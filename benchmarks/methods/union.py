@@ -69,7 +69,7 @@ class Score:
 def train_and_score(task: Path, use: str, minutes: float | None, steps: int | None, seed: int) -> Score:
     """One training from random weights, and its Dice on the task's val."""
     labels = classes_of(task)
-    kinds, modality = kinds_named(use.split("+")), "CT" if task.name.lower().endswith("ct") else "MR"
+    kinds, modality = kinds_named(use.split("+")), modality_of(task)
     with TemporaryDirectory(prefix="wsseg-union-") as name:
         models = Path(name)
         package = new_package("union-benchmark", labels.names, modality, models)
@@ -95,6 +95,11 @@ def classes_of(task: Path) -> LabelSpace:
     with (task / "train" / PRESENCE_FILE).open(newline="", encoding="utf-8-sig") as file:
         columns = next(csv.reader(file))
     return LabelSpace(tuple(name for name in columns if name not in ("case", "slice", "slice_axis")))
+
+
+def modality_of(task: Path) -> str:
+    """What a task's scans are, told from its folder's name."""
+    return "CT" if task.name.lower().endswith("ct") else "MR"
 
 
 def annotation_minutes(task: Path, use: str) -> float:

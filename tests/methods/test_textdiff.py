@@ -16,7 +16,7 @@ from wsseg.data.targets import Targets
 from wsseg.diffusion.noise import slice_noise
 from wsseg.errors import WssegError
 from wsseg.labels.space import LabelSpace
-from wsseg.methods.ddpm import DDPM, DDPMSettings
+from wsseg.methods.backbones.ddpm import DDPM, DDPMSettings
 from wsseg.methods.prompt import Pass, Prompt
 from wsseg.methods.registry import stored_weights
 from wsseg.methods.shared.poses import POSES, Pose

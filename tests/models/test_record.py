@@ -11,7 +11,7 @@ import pytest
 from conftest import REPOSITORY, MakePackage
 from wsseg.errors import WssegError
 from wsseg.models.package import METADATA, ModelPackage, read_package
-from wsseg.models.record import Figure, FrozenPart, LabelQuality, Metric, StageRecord, TrainingRecord
+from wsseg.models.record import Figure, LabelQuality, Metric, StageRecord, TakenPart, TrainingRecord
 
 SUM = "9529f3db1add98cb18d1fc78f4ea9ccd2003823180ffd197ce9f4f2d06b5f588"
 
@@ -46,7 +46,7 @@ RECORD = TrainingRecord(
     score=0.7,
     before=0.8,
     frozen={
-        "diffusion": FrozenPart(
+        "diffusion": TakenPart(
             package="cdm-glioma-flair", version="0.1.0+20260131.235959", part="diffusion", sha256=SUM
         )
     },

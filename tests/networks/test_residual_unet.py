@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from wsseg.networks.residual_unet import ResidualUNet
+from wsseg.networks.residual_unet import ENDS, ResidualUNet
 
 
 @pytest.mark.parametrize("size", [(32, 32), (50, 37)])
@@ -24,3 +24,20 @@ def test_a_square_is_answered_as_the_slice_around_it_is() -> None:
     inner = slice(24, 40)
     whole = network(around)[..., 32:96, 32:96]
     torch.testing.assert_close(network(square)[..., inner, inner], whole[..., inner, inner], rtol=1e-4, atol=1e-4)
+
+
+def test_what_another_network_learned_is_taken_over_but_for_ends_of_another_shape() -> None:
+    learned, same, other = (ResidualUNet(seen, outputs, (16, 24)) for seen, outputs in ((6, 2), (6, 2), (12, 4)))
+    same.begin_with(learned.state_dict())
+    images = torch.randn(2, 6, 32, 32)
+    torch.testing.assert_close(same(images), learned(images))
+    before = {name: weight.clone() for name, weight in other.state_dict().items()}
+    other.begin_with(learned.state_dict())
+    for name, weight in other.state_dict().items():
+        ended = name.split(".")[0] in ENDS and weight.shape != learned.state_dict()[name].shape
+        torch.testing.assert_close(weight, before[name] if ended else learned.state_dict()[name])
+
+
+def test_a_network_of_other_widths_takes_nothing_over() -> None:
+    with pytest.raises(RuntimeError, match="size mismatch"):
+        ResidualUNet(6, 2, (16, 24)).begin_with(ResidualUNet(6, 2, (16, 32)).state_dict())

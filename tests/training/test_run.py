@@ -21,7 +21,7 @@ from wsseg.methods.cam import CAM
 from wsseg.methods.cdm import CDM
 from wsseg.methods.cldf import CLDF
 from wsseg.models.package import CARD, METADATA, WEIGHTS, Parent
-from wsseg.models.record import FrozenPart
+from wsseg.models.record import TakenPart
 from wsseg.training.checkpoint import CHECKPOINT, LABELS, Checkpoint
 from wsseg.training.loop import learning_rate, train
 from wsseg.training.progress import Phase, TrainingProgress, Wish
@@ -274,7 +274,7 @@ def test_frozen_parts_come_from_their_packages(phantom_data: Path, tmp_path: Pat
         assert torch.equal(weights[name], own[name]), name
     assert not any(name.startswith("cam.") for name in weights), "prediction does without it"
     record = trained.recipe.training
-    assert record.frozen["cam"] == FrozenPart(package="cam", version="0.1", part="classifier", sha256=cam.checksum())
+    assert record.frozen["cam"] == TakenPart(package="cam", version="0.1", part="classifier", sha256=cam.checksum())
     assert f"{record.frozen['diffusion']}" == f"diffusion of cdm 0.1, sha256 {cdm.checksum()}"
     assert set(record.pixel_labels) == {"tumor", "background"}
     assert not (tmp_path / "run" / LABELS).exists()

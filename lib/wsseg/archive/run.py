@@ -86,7 +86,7 @@ class Run:
         listing: what finds series; None to work on what is known.
         places: asked whether they answer when series fail for want of one.
         follow: whether to go on polling for new series for ever.
-        told: how far it is, about once a second.
+        report: how far it is, about once a second.
     """
 
     def __init__(
@@ -95,13 +95,13 @@ class Run:
         listing: Listing | None,
         places: Sequence[Place],
         follow: bool,
-        told: Callable[[RunProgress], None],
+        report: Callable[[RunProgress], None],
     ) -> None:
         self._work = work
         self._listing = listing
         self._places = places
         self._follow = follow
-        self._told = told
+        self._report = report
         self._owner = f"{socket.gethostname()[:20]} {os.getpid()} {uuid4().hex[:8]}"
         self._under_way: dict[Future, list[Claim]] = {}
         self._ended: queue.Queue[Future] = queue.Queue()
@@ -248,7 +248,7 @@ class Run:
     def _tell(self, counts: Counts) -> None:
         behind = counts.done + counts.failed - self._done_before
         pace = (time.monotonic() - self._started) / behind if behind > 0 else None
-        self._told(RunProgress(counts, self._listed, None if pace is None else pace * counts.open, self._note))
+        self._report(RunProgress(counts, self._listed, None if pace is None else pace * counts.open, self._note))
 
 
 class _Workers:

@@ -31,12 +31,12 @@ def bar(description: str) -> Iterator[Callable[[float], None]]:
     bars = Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=errors)
     task = bars.add_task(description, total=1.0)
 
-    def told(part: float) -> None:
+    def report(part: float) -> None:
         bars.start()
         bars.update(task, completed=part)
 
     try:
-        yield told
+        yield report
     finally:
         if bars.live.is_started:
             bars.stop()

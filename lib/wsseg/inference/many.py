@@ -35,11 +35,16 @@ class ManyProgress:
     seconds_left: float | None
 
 
-Told = Callable[[ManyProgress], None]
+Report = Callable[[ManyProgress], None]
 
 
 def segment_many(
-    sources: Sequence[Source], segmenter: Segmenter, out: Path, told: Told, refuse: bool = False, force: bool = False
+    sources: Sequence[Source],
+    segmenter: Segmenter,
+    out: Path,
+    report: Report,
+    refuse: bool = False,
+    force: bool = False,
 ) -> ManyProgress:
     """Segment scans into a folder, one mask and one row of ``results.csv`` each.
 
@@ -50,7 +55,7 @@ def segment_many(
         sources: the scans.
         segmenter: the model.
         out: folder, made if need be.
-        told: how far it is, after each scan.
+        report: how far it is, after each scan.
         refuse: fail scans that are not of the kind that the model was trained on.
         force: segment scans whose DICOM header says another modality or body part.
 
@@ -64,7 +69,7 @@ def segment_many(
             raise WssegError(f"{out}: another run writes its results there, wait for it or give another folder")
         results = Results(out, segmenter.package, sources)
         try:
-            return _Run(len(sources), segmenter, out, results, told, refuse, force).run()
+            return _Run(len(sources), segmenter, out, results, report, refuse, force).run()
         finally:
             results.close()
 
@@ -73,21 +78,21 @@ class _Run:
     """One run over the scans that are not done yet."""
 
     def __init__(
-        self, total: int, segmenter: Segmenter, out: Path, results: Results, told: Told, refuse: bool, force: bool
+        self, total: int, segmenter: Segmenter, out: Path, results: Results, report: Report, refuse: bool, force: bool
     ) -> None:
         self._todo = results.todo
         self._total = total
         self._segmenter = segmenter
         self._out = out
         self._results = results
-        self._told = told
+        self._report = report
         self._refuse = refuse
         self._force = force
         self._failed = self._finished = 0
         self._started = time.monotonic()
 
     def run(self) -> ManyProgress:
-        self._told(self._progress())
+        self._report(self._progress())
         with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
             last: Future[Outcome] | None = None
             for source, reading in _ahead(reader, self._todo):
@@ -133,7 +138,7 @@ class _Run:
         self._results.add(outcome)
         self._finished += 1
         self._failed += bool(outcome.error)
-        self._told(self._progress())
+        self._report(self._progress())
 
     def _progress(self) -> ManyProgress:
         left = len(self._todo) - self._finished

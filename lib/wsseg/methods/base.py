@@ -90,8 +90,6 @@ Blur = Annotated[float, Field(ge=0, le=50)]
 Temperature = Annotated[float, Field(gt=0, le=100)]
 Threshold = Annotated[float, Field(gt=0, le=1e6)]
 
-SEGMENTS_NOTHING = "this model is a diffusion backbone, it segments nothing; use a model that is built on it"
-
 SettingsType = TypeVar("SettingsType", bound=Settings)
 """The settings of a method: ``class CDM(Method[CDMSettings])``."""
 
@@ -123,7 +121,8 @@ class Method(nn.Module, ABC, Generic[SettingsType]):
         learns_from: kinds of labels of which it needs one or more; scans without any of them are left out.
         heeds: further kinds that it makes use of where there are.
         prompts: kinds that a prediction makes use of.
-        frozen: modules that are never trained here; they come from other packages.
+        frozen: modules that are never trained here; they come from other packages. Others whose recipe names
+            one begin with its weights.
         training_only: modules that prediction does without; packages leave them out.
         variety: how much training slices are varied.
         minutes: of training where nothing else is asked for; None trains the stages' own steps.

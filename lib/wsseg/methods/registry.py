@@ -9,13 +9,14 @@ from typing import cast
 
 import torch
 from pydantic import ValidationError
-from torch import Tensor
+from torch import Tensor, nn
 
 from wsseg.errors import WssegError
 from wsseg.methods.base import Method, for_prediction
 from wsseg.models.package import METADATA, ModelPackage
-from wsseg.models.record import FrozenPart
+from wsseg.models.record import TakenPart
 from wsseg.models.shelf import find_package
+from wsseg.networks.residual_unet import ResidualUNet
 
 METHODS = {
     "adm": "PublishedADM",
@@ -24,18 +25,20 @@ METHODS = {
     "cldf": "CLDF",
     "ddpm": "DDPM",
     "pclmix": "PCLMix",
+    "start": "Start",
     "textdiff": "TextDiff",
     "union": "Union",
 }
 """The file beside this one, and the class in it."""
 
-BACKBONES = ("adm", "ddpm")
-"""Methods that segment nothing; others are built on them."""
+BACKBONES = ("adm", "ddpm", "start")
+"""Methods that segment nothing; others are built on them. Their files have a folder of their own."""
 
 
 def method_class(name: str) -> type[Method]:
     """A method's class; its file is imported on first use: MONAI's networks take seconds that others need not wait."""
-    return cast(type[Method], getattr(import_module(f"wsseg.methods.{name}"), METHODS[name]))
+    room = "wsseg.methods.backbones" if name in BACKBONES else "wsseg.methods"
+    return cast(type[Method], getattr(import_module(f"{room}.{name}"), METHODS[name]))
 
 
 def create_method(package: ModelPackage, seed: int = 0) -> Method:
@@ -62,7 +65,7 @@ def create_method(package: ModelPackage, seed: int = 0) -> Method:
     return method
 
 
-def adopt_parents(method: Method, package: ModelPackage, parts: Sequence[str]) -> dict[str, FrozenPart]:
+def adopt_parents(method: Method, package: ModelPackage, parts: Sequence[str]) -> dict[str, TakenPart]:
     """Copy frozen parts of a method from the packages its recipe names.
 
     Args:
@@ -77,24 +80,54 @@ def adopt_parents(method: Method, package: ModelPackage, parts: Sequence[str]) -
     """
     adopted = {}
     for name in parts:
-        place = f"{package.folder / METADATA}: parents.{name}"
-        if name not in package.recipe.parents:
-            raise WssegError(f"{place}: is missing, {package.recipe.method} needs a trained model for it")
-        parent = package.recipe.parents[name]
-        source = find_package(parent.package)
-        if source.recipe.method not in BACKBONES and source.labels != package.labels:
-            raise WssegError(f"{place}: {parent.package} has other classes ({', '.join(source.labels.names)})")
-        trained = dict(load_method(source).named_modules())
-        if parent.part not in trained:
-            raise WssegError(f'{place}: {parent.package} has no part "{parent.part}"')
+        given, adopted[name] = _parent_of(name, package)
         try:
-            method.get_submodule(name).load_state_dict(trained[parent.part].state_dict())
+            method.get_submodule(name).load_state_dict(given.state_dict())
         except RuntimeError as error:
-            first = str(error).splitlines()[1].strip()
-            raise WssegError(f"{place}: the weights of {parent.package} do not fit the settings ({first})") from error
-        version = source.metadata.version
-        adopted[name] = FrozenPart(package=source.name, version=version, part=parent.part, sha256=source.checksum())
+            raise _misfit(name, package, error) from error
     return adopted
+
+
+def begin_with_parents(method: Method, package: ModelPackage) -> dict[str, TakenPart]:
+    """Give those parts of a method that are trained the weights of the packages that its recipe names for them.
+
+    Returns, raises:
+        As :func:`adopt_parents`; what is trained may have other classes, and see other scans.
+    """
+    begun = {}
+    for name in package.recipe.parents:
+        if name in method.frozen:
+            continue
+        given, begun[name] = _parent_of(name, package)
+        try:
+            cast(ResidualUNet, method.get_submodule(name)).begin_with(given.state_dict())
+        except RuntimeError as error:
+            raise _misfit(name, package, error) from error
+    return begun
+
+
+def _parent_of(name: str, package: ModelPackage) -> tuple[nn.Module, TakenPart]:
+    """The trained module that a part of a package's method comes from."""
+    place = f"{package.folder / METADATA}: parents.{name}"
+    if name not in package.recipe.parents:
+        raise WssegError(f"{place}: is missing, {package.recipe.method} needs a trained model for it")
+    parent = package.recipe.parents[name]
+    source = find_package(parent.package)
+    if source.recipe.method not in BACKBONES and source.labels != package.labels:
+        raise WssegError(f"{place}: {parent.package} has other classes ({', '.join(source.labels.names)})")
+    trained = dict(load_method(source).named_modules())
+    if parent.part not in trained:
+        raise WssegError(f'{place}: {parent.package} has no part "{parent.part}"')
+    version = source.metadata.version
+    return trained[parent.part], TakenPart(
+        package=source.name, version=version, part=parent.part, sha256=source.checksum()
+    )
+
+
+def _misfit(name: str, package: ModelPackage, error: RuntimeError) -> WssegError:
+    first, parent = str(error).splitlines()[1].strip(), package.recipe.parents[name].package
+    place = f"{package.folder / METADATA}: parents.{name}"
+    return WssegError(f"{place}: the weights of {parent} do not fit the settings ({first})")
 
 
 def stored_weights(method: Method) -> dict[str, Tensor]:

@@ -16,7 +16,8 @@ short sight learns what speaks for the class, and y is the region of the scan th
 Every drawn pixel counts the same, but background together five times the classes
 at most: classes weighed alike made masks swell, ten times shrank what is faint. The
 network sees where a pixel lies in the scan, without which it takes one side for the
-other. What ships is the moving average of the weights. Left out, since in one short
+other. Training begins with weights that several tasks have taught (``union-start``); what
+ships is the moving average. Left out, since in one short
 trial each (strokes on hippocampi, one seed) they brought nothing: an averaged teacher
 with pseudo-labels on what is not drawn, relabelling all scans for a fresh student,
 and a term against pixels that look unlike what was drawn on their slice.

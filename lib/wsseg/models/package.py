@@ -46,7 +46,7 @@ CURRENT = "CURRENT"
 
 
 class Parent(Strict):
-    """Where a frozen part of a method comes from.
+    """Where a part of a method comes from, a frozen one or one that begins with those weights.
 
     Attributes:
         package: name of a trained model.
@@ -74,9 +74,9 @@ class Recipe(Strict):
         settings: of the method, checked by it.
         planned: False until the way it sees scans, and settings that follow from it, are chosen: from the
             data that it is first trained on.
-        parents: frozen parts of the method, taken from other packages when
-            training starts from random weights; copied, so that the package
-            stands by itself.
+        parents: parts of the method that are taken from other packages when
+            training starts from random weights, frozen ones or such as it begins with;
+            copied, so that the package stands by itself.
         labels: classes in order of their voxel values.
         size: in-plane size of the network's input in pixels.
         axis: of slices where spacing does not tell: 0, 1, 2 for R, A, S.

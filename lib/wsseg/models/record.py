@@ -20,8 +20,8 @@ _Count = Annotated[int, Field(ge=0, le=1_000_000_000)]
 _Score = Annotated[float, Field(ge=0, le=1)]
 
 
-class FrozenPart(Strict):
-    """Where the weights of a part came from that was not trained.
+class TakenPart(Strict):
+    """Where the weights of a part came from, of another package.
 
     Attributes:
         package, version: of the model that they were copied from.
@@ -74,6 +74,7 @@ class TrainingRecord(Strict):
         score: on labels held back, higher is better; None where none were, or nothing could be told.
         before: score of the version that it started from, on the same labels.
         frozen: parts of the method that were taken from other packages.
+        begun: parts that were trained, beginning with weights of other packages.
         pixel_labels: how right the method's own were when they were checked, by class.
         job: of the server that trained it; empty for the command line.
     """
@@ -89,7 +90,8 @@ class TrainingRecord(Strict):
     hardware: str
     score: _Score | None = None
     before: _Score | None = None
-    frozen: dict[str, FrozenPart] = {}
+    frozen: dict[str, TakenPart] = {}
+    begun: dict[str, TakenPart] = {}
     pixel_labels: dict[str, LabelQuality] = {}
     job: str = ""
 
@@ -107,6 +109,7 @@ class TrainingRecord(Strict):
         shown |= {"wall time": timedelta(seconds=int(self.seconds)), "hardware": self.hardware}
         shown |= {"held-back score": self.score, "held-back score before": self.before}
         shown |= {f"frozen {name}": part for name, part in self.frozen.items()}
+        shown |= {f"{name} began with": part for name, part in self.begun.items()}
         shown |= {f"labels of {name}": quality for name, quality in self.pixel_labels.items()}
         return {what: f"{value}" for what, value in shown.items() if value is not None}
 

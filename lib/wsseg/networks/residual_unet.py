@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 import torch
@@ -13,6 +13,10 @@ from wsseg.networks.folding import Folding
 
 FINISH = 8
 """Channels of the finish at full resolution, where every channel costs most."""
+
+
+ENDS = ("stem", "finish", "answer")
+"""Parts whose shape follows from what goes in and out."""
 
 
 class ResidualUNet(nn.Module):
@@ -36,6 +40,16 @@ class ResidualUNet(nn.Module):
         self.trunk = nn.Conv2d(widths[0], FINISH, 1)
         self.finish = nn.Conv2d(FINISH + channels, FINISH, 3, padding=1)
         self.answer = nn.Conv2d(FINISH, outputs, 1)
+
+    def begin_with(self, weights: Mapping[str, Tensor]) -> None:
+        """Take over what another network of these widths has learned; its ends only where they see and answer as much.
+
+        Raises:
+            RuntimeError: it is of other widths.
+        """
+        own = self.state_dict()
+        ends = {name for name in own if name.split(".")[0] in ENDS and own[name].shape != weights[name].shape}
+        self.load_state_dict({name: own[name] if name in ends else weights[name] for name in own})
 
     def encode(self, images: Tensor) -> list[Tensor]:
         """Activations of all levels for slices (batch, channels, rows, columns), finest first; sides halve."""

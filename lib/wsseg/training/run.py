@@ -24,7 +24,14 @@ from wsseg.inference.segmenter import Segmenter
 from wsseg.labels.space import YES
 from wsseg.methods.base import Method
 from wsseg.methods.prompt import Progress
-from wsseg.methods.registry import BACKBONES, adopt_parents, create_method, load_method, stored_weights
+from wsseg.methods.registry import (
+    BACKBONES,
+    adopt_parents,
+    begin_with_parents,
+    create_method,
+    load_method,
+    stored_weights,
+)
 from wsseg.models.calibration import write_calibration
 from wsseg.models.card import model_card
 from wsseg.models.domain import write_domain
@@ -100,8 +107,10 @@ def train_package(
     )
     scratch = settings.fresh or not package.trained
     method = create_method(package, settings.seed) if scratch else load_method(package, training=True)
+    begun = recipe.training.begun if recipe.training else {}
     if scratch:
         method.begin()
+        begun = begin_with_parents(method, package)
     adopted = adopt_parents(method, package, method.frozen if scratch else _stale_parts(method, package))
     frozen = (recipe.training.frozen if recipe.training else {}) | adopted
     reading = preparing(report, "reading scans")
@@ -129,7 +138,13 @@ def train_package(
     folder = models / package.name / version
     if processes.is_main_process:
         record = _record(method, slices, settings, outcome).model_copy(
-            update={"score": _rounded(score), "before": _rounded(before), "pixel_labels": quality, "job": job}
+            update={
+                "score": _rounded(score),
+                "before": _rounded(before),
+                "begun": begun,
+                "pixel_labels": quality,
+                "job": job,
+            }
         )
         pieces = in_one_piece(method, slices) if method.finds_pieces else recipe.largest_component
         metadata = _trained_metadata(package, version, method, slices, record, pieces)
@@ -238,6 +253,8 @@ def _stale_parts(method: Method, package: ModelPackage) -> list[str]:
     taken = package.recipe.training.frozen if package.recipe.training else {}
     stale = []
     for part, parent in package.recipe.parents.items():
+        if part not in method.frozen:
+            continue
         recorded = taken[part].sha256 if part in taken else None
         if part in method.training_only or find_package(parent.package).checksum() != recorded:
             stale.append(part)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from wsseg.models.record import SCRATCH, FrozenPart
+from wsseg.models.record import SCRATCH, TakenPart
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +34,7 @@ class TrainSettings:
     folder: Path
     seed: int = 0
     origin: str = SCRATCH
-    frozen: Mapping[str, FrozenPart] = field(default_factory=dict)
+    frozen: Mapping[str, TakenPart] = field(default_factory=dict)
     fresh: bool = False
     steps: int | None = None
     minutes: float | None = None

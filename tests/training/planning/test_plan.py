@@ -59,6 +59,8 @@ def test_the_first_training_plans_and_later_ones_keep_to_it(tmp_path: Path) -> N
     assert trained.recipe.planned
     assert (trained.recipe.size, trained.recipe.windows) == (plan.size, HOUNSFIELD)
     assert trained.recipe.settings["crop"] == plan.crop
+    assert trained.recipe.training is not None
+    assert trained.recipe.training.begun["network"].package == "union-start"
     (folder / "boxes.csv").write_text((folder / "boxes.csv").read_text().replace("40,40,80,80", "10,10,110,110"))
     again = train_package(trained, folder, home() / "models", settings).package
     assert plan_for(folder, made.labels, "CT").size != plan.size

@@ -51,13 +51,13 @@ def segment_all(
         segmenter = Segmenter(model, device)
     bar = LongBar(errors)
 
-    def told(progress: ManyProgress) -> None:
+    def report(progress: ManyProgress) -> None:
         counted = f"{progress.done} of {progress.total}"
         failed = f"{progress.failed} failed" if progress.failed else ""
         bar.tell("segmenting", (counted, failed), progress.done / progress.total, progress.seconds_left)
 
     try:
-        end = segment_many(sources, segmenter, out, told, refuse, force)
+        end = segment_many(sources, segmenter, out, report, refuse, force)
     finally:
         bar.stop()
     printed.print(f"{out / FILE}", highlight=False, soft_wrap=True)

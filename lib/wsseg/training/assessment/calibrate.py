@@ -92,11 +92,11 @@ def _compared(segmenter: Segmenter, scan: CutScan, known: Targets) -> Compared |
     if not drawn.any() and (known.presence == UNKNOWN).all():
         return None
     result, stack = segmenter(scan.volume), scan.stack
-    mask, told = (
+    mask, doubtful = (
         stack.labels_to_network(np.ascontiguousarray(result.grid.cut(volume.voxels)))
         for volume in (result.mask, result.uncertainty)
     )
-    counts = doubt.count(told[drawn].numpy(), mask[drawn].numpy(), target[drawn].numpy())
+    counts = doubt.count(doubtful[drawn].numpy(), mask[drawn].numpy(), target[drawn].numpy())
     dice = []
     for k, value in enumerate(result.labels.values().values()):
         if drawn.any():
@@ -127,11 +127,11 @@ def calibration_of(compared: Mapping[str, Compared], names: Collection[str]) -> 
     patients = [patient_of(case) for case in compared]
     learned = learn_quality(signs, dice, patients)
     counts = sum((each.counts for each in compared.values()), doubt.NONE)
-    told, (slope, offset) = doubt_of(compared, patients), doubt.fit(counts)
-    plain, better = doubt.calibration_error(counts), doubt.calibration_error(told)
+    calibrated, (slope, offset) = doubt_of(compared, patients), doubt.fit(counts)
+    plain, better = doubt.calibration_error(counts), doubt.calibration_error(calibrated)
     if better >= plain:
-        told, slope, offset, better = counts, 1.0, 0.0, plain
-    quality = DoubtQuality(plain=plain, calibrated=better, levels=doubt.reliability(told))
+        calibrated, slope, offset, better = counts, 1.0, 0.0, plain
+    quality = DoubtQuality(plain=plain, calibrated=better, levels=doubt.reliability(calibrated))
     return Calibration(
         scans=len(compared),
         of=next(iter(compared.values())).of,
@@ -148,8 +148,8 @@ def doubt_of(compared: Mapping[str, Compared], patients: Sequence[str]) -> doubt
     own: dict[str, doubt.Counts] = {}
     for each, patient in zip(compared.values(), patients, strict=True):
         own[patient] = own.get(patient, doubt.NONE) + each.counts
-    told = doubt.NONE
+    found = doubt.NONE
     for patient, counts in own.items():
         others = sum((theirs for name, theirs in own.items() if name != patient), doubt.NONE)
-        told += doubt.retold(counts, doubt.calibrated(*doubt.fit(others)))
-    return told
+        found += doubt.retold(counts, doubt.calibrated(*doubt.fit(others)))
+    return found

@@ -12,8 +12,10 @@ from wsseg.models.package import Metadata, ModelPackage, Recipe, read_package, w
 
 LICENCE = "MIT, as OpenAI published it with guided-diffusion"
 
-PICTURE = Code(scheme="SCT", value="85756007", meaning="Tissue")
-"""Of the one class that a package must name; a backbone marks none."""
+_TISSUE = Code(scheme="SCT", value="85756007", meaning="Tissue")
+
+NOTHING = {"none": Label(color=(128, 128, 128), category=_TISSUE, type=_TISSUE)}
+"""The one class that a package must name; a backbone marks none."""
 
 
 def import_adm(checkpoint: Path, out: Path) -> ModelPackage:
@@ -33,7 +35,7 @@ def import_adm(checkpoint: Path, out: Path) -> ModelPackage:
         format=2,
         method="adm",
         settings={"width": network.width},
-        labels={"none": Label(color=(128, 128, 128), category=PICTURE, type=PICTURE)},
+        labels=NOTHING,
         size=256,
         colour=True,
         modality="colour pictures",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import astuple, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -64,15 +65,19 @@ class Plan:
     mirrored: bool
     reasons: tuple[str, ...]
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Of the union learner, by name."""
+        return {"channels": max(1, len(self.windows)), "crop": self.crop, "mirrored": self.mirrored}
+
     def applied(self, recipe: Recipe) -> Recipe:
         """A recipe of the union learner that sees scans so."""
-        settings = {"channels": max(1, len(self.windows)), "crop": self.crop, "mirrored": self.mirrored}
         return recipe.model_copy(
             update={
                 "size": self.size,
                 "bright": self.bright,
                 "windows": self.windows,
-                "settings": {**recipe.settings, **settings},
+                "settings": {**recipe.settings, **self.settings},
                 "planned": True,
             }
         )
@@ -92,7 +97,7 @@ def plan_for(folder: Path, labels: LabelSpace, modality: str) -> Plan:
     """Choose spacing, crop, intensity rule and augmentation from scans and labels.
 
     Raises:
-        WssegError: there is no scan, or none with a label.
+        WssegError: there is no scan, none with a label, or they are colour pictures.
     """
     windows = HOUNSFIELD if is_ct(modality) else ()
     seen = _look(folder, labels, View(_PROBE, bright=_PROBE_BRIGHT, windows=windows))
@@ -128,6 +133,8 @@ def _look(folder: Path, labels: LabelSpace, view: View) -> list[_Seen]:
     found = []
     for case in chosen:
         volume = read_scan(scans[case])
+        if volume.colour:
+            raise WssegError(f"{scans[case]}: is a colour picture, from which --method textdiff learns")
         scan = CutScan(case, scans[case], volume, prepare(volume, view))
         known = scan.unknown(labels)
         for kind, cases in given.items():

@@ -5,30 +5,16 @@ It learns to denoise pictures that carry no label at all.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from torch import Tensor
 from torch.nn import functional
 
 from wsseg.data.augment import stained_tissue
-from wsseg.data.slices import Batch, LabelledSlices
+from wsseg.data.slices import Batch
 from wsseg.diffusion.schedule import NoiseSchedule
-from wsseg.errors import WssegError
-from wsseg.methods.base import (
-    SEGMENTS_NOTHING,
-    Count,
-    Method,
-    Prediction,
-    Rate,
-    Settings,
-    Side,
-    Sigma,
-    Stage,
-    Steps,
-    Widths,
-)
-from wsseg.methods.prompt import Pass, Prompt
+from wsseg.methods.backbones.backbone import Backbone
+from wsseg.methods.base import Count, Rate, Settings, Side, Sigma, Stage, Steps, Widths
 from wsseg.networks.unet import DenoisingUNet
 
 
@@ -54,7 +40,7 @@ class DDPMSettings(Settings):
     batch: Count = 8
 
 
-class DDPM(Method[DDPMSettings]):
+class DDPM(Backbone[DDPMSettings]):
     """A denoiser of colour pictures.
 
     Args:
@@ -63,7 +49,6 @@ class DDPM(Method[DDPMSettings]):
     """
 
     settings_type = DDPMSettings
-    learns_from = ()
 
     def __init__(self, settings: DDPMSettings, classes: int) -> None:
         super().__init__(settings, classes)
@@ -83,19 +68,3 @@ class DDPM(Method[DDPMSettings]):
         steps = self.schedule.timesteps_between(low, high, batch.uniform[:, 0])
         velocity = self.diffusion(self.schedule.add_noise(images, noise, steps), steps)
         return {"diffusion": functional.mse_loss(velocity.float(), self.schedule.velocity(images, noise, steps))}
-
-    def score(self, held: LabelledSlices, chunk: int) -> float:
-        """Cannot be told: there is no mask to compare."""
-        return math.nan
-
-    def encode(self, images: Tensor, slices: Tensor) -> Sequence[Tensor]:
-        """Refused, as :meth:`predict`."""
-        raise WssegError(SEGMENTS_NOTHING)
-
-    def predict(self, images: Tensor, prompt: Prompt, pass_: Pass) -> Prediction:
-        """Refused.
-
-        Raises:
-            WssegError: always.
-        """
-        raise WssegError(SEGMENTS_NOTHING)

@@ -6,7 +6,7 @@ the sequential passes in PyTorch's default memory format and ours in the
 channels-last format that the product computes in; a first pass of each does
 not count. The product infers in float32.
 
-    python benchmarks/methods/batching.py
+    python benchmarks/server/batching.py
 """
 
 from __future__ import annotations

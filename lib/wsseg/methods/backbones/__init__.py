@@ -1,0 +1,1 @@
+"""Networks that segment nothing themselves: others are built on them, or begin with their weights."""
