@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import zipfile
+from configparser import ConfigParser
 from pathlib import Path
 
 import pytest
@@ -46,8 +47,17 @@ def test_models_app_and_page_are_in_the_wheel(wheel: Path) -> None:
         assert f"wsseg/bundled/{part}" in names
     assert {"wsseg/server/page/index.html", "wsseg/server/page/main.js", "wsseg/py.typed"} <= names
     modules = {str(path.relative_to(REPOSITORY / "lib")) for path in (REPOSITORY / "lib").rglob("*.py")}
-    assert modules <= names, "setup.cfg lists every package of lib/"
+    assert modules <= names
     assert not any(name.startswith("tests/") for name in names)
+
+
+def test_every_package_of_the_library_is_listed() -> None:
+    setup = ConfigParser()
+    setup.read(REPOSITORY / "setup.cfg")
+    found = {
+        ".".join(init.parent.relative_to(REPOSITORY / "lib").parts) for init in REPOSITORY.glob("lib/**/__init__.py")
+    }
+    assert set(setup["options"]["packages"].split()) == found
 
 
 def test_installed_wheel_segments_elsewhere(wheel: Path, phantom_data: Path, tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """Train the weights that the union learner starts from: one network for several tasks at once, from weak labels.
 
-    python benchmarks/methods/start.py OUT TASK... [--steps 4000]
+    python benchmarks/methods/start.py OUT TASK... [--steps 5000]
 
 A task is a folder as `benchmarks/methods/union.py` takes it; a step learns from
 one of them, in turn. All share the network but for its last convolution, which
@@ -70,6 +70,8 @@ def task_of(folder: Path) -> Task:
     method = Union(UnionSettings.model_validate(plan.settings), len(labels))
     view = View(plan.size, bright=plan.bright, windows=plan.windows)
     slices = load_slices(folder / "train", labels, view, method.learns_from)
+    if method.settings.channels != 1:
+        raise SystemExit(f"{folder}: has windows of Hounsfield units, where all are to share the first convolution")
     print(f"{folder.name}: {len(slices.cases)} scans, {'; '.join(plan.reasons)}", flush=True)
     return Task(method.train(), slices, method.stages()[-1])
 
@@ -89,7 +91,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     parser.add_argument("task", type=Path, nargs="+")
-    parser.add_argument("--steps", type=int, default=4000)
+    parser.add_argument("--steps", type=int, default=5000)
     asked = parser.parse_args()
     torch.manual_seed(0)
     torch.set_flush_denormal(True)
@@ -111,8 +113,8 @@ def main() -> None:
         optimizer.zero_grad()
         average.step(weights)
         if step % 100 < len(tasks):
-            told = ", ".join(f"{name} {float(loss):.3f}" for name, loss in losses.items() if float(loss))
-            print(f"{step} {time.monotonic() - began:.0f} s {asked.task[step % len(tasks)].name}: {told}", flush=True)
+            terms = ", ".join(f"{name} {float(loss):.3f}" for name, loss in losses.items() if float(loss))
+            print(f"{step} {time.monotonic() - began:.0f} s {asked.task[step % len(tasks)].name}: {terms}", flush=True)
     average.copy_to(weights)
     recalibrate(tasks)
     write(asked.out, tasks, asked.steps, time.monotonic() - began)

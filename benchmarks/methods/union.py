@@ -1,14 +1,17 @@
 """Dice against annotation minutes: the union learner from each kind of label, and from several at once.
 
-Every row makes a new model as `wsseg new --data` does, trains it from the named
+Every row makes a new model as `wsseg new` does, trains it from the named
 kinds of labels alone for the same minutes, and scores it on scans that training
 never saw: whole volumes, nothing given, mean over classes of each scan. In
 brackets stands the median bias of a class's volume; seconds are of training.
 
     python benchmarks/methods/union.py TASK... --run DIR [--minutes 15 | --steps N] [--seeds 3]
-        [--use scribbles,boxes,points]
+        [--use scribbles,boxes,points] [--start union-heart-cine | --start ""]
 
-Minutes are what people wait; steps give the same model on a machine that does other things too.
+Training begins with the weights of `union-start`, as every new model's, unless
+another package is named, or none: it has learned from the training scans of some
+tasks. Minutes are what people wait; steps give the same model on a machine that
+does other things too.
 
 A task is a folder with `train` and `val`; class names are the columns of its
 `train/image_labels.csv`, the modality is CT where the folder's name says so.
@@ -26,7 +29,7 @@ import argparse
 import csv
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -43,6 +46,7 @@ from wsseg.images.formats.table import read_grid
 from wsseg.inference.segmenter import Segmenter
 from wsseg.labels.space import LabelSpace
 from wsseg.labels.tables import PRESENCE_FILE
+from wsseg.models.package import ModelPackage, Parent
 from wsseg.training.planning.new import new_package
 from wsseg.training.run import train_package
 from wsseg.training.settings import TrainSettings
@@ -66,18 +70,24 @@ class Score:
     seconds: float
 
 
-def train_and_score(task: Path, use: str, minutes: float | None, steps: int | None, seed: int) -> Score:
-    """One training from random weights, and its Dice on the task's val."""
+def train_and_score(task: Path, use: str, start: str, minutes: float | None, steps: int | None, seed: int) -> Score:
+    """One training, begun with the weights of a package, if any, and its Dice on the task's val."""
     labels = classes_of(task)
     kinds, modality = kinds_named(use.split("+")), modality_of(task)
     with TemporaryDirectory(prefix="wsseg-union-") as name:
         models = Path(name)
-        package = new_package("union-benchmark", labels.names, modality, models)
+        package = _beginning_with(start, new_package("union-benchmark", labels.names, modality, models))
         settings = TrainSettings(folder=models / "run", seed=seed, minutes=minutes, steps=steps)
         began = time.monotonic()
         trained = train_package(package, task / "train", models, settings, use=kinds).package
         seconds = time.monotonic() - began
         return _scored(Segmenter(trained.folder), task / "val", seconds)
+
+
+def _beginning_with(start: str, package: ModelPackage) -> ModelPackage:
+    parents = {"network": Parent(package=start, part="network")} if start else {}
+    recipe = package.recipe.model_copy(update={"parents": parents})
+    return replace(package, metadata=package.metadata.model_copy(update={"wsseg": recipe}))
 
 
 def _scored(segmenter: Segmenter, folder: Path, seconds: float) -> Score:
@@ -126,6 +136,7 @@ def main() -> None:
     exclusive.add_argument("--steps", type=int)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--use", default="scribbles,boxes,points,points+boxes+scribbles")
+    parser.add_argument("--start", default="union-start")
     asked = parser.parse_args()
     make_folder(asked.run)
     minutes = 15.0 if asked.minutes is None and asked.steps is None else asked.minutes
@@ -134,11 +145,12 @@ def main() -> None:
     found: dict[tuple[Path, str], list[Score]] = {}
     with Progress() as bar:
         for task, use, seed in bar.track(rows, description="training"):
-            file = asked.run / f"{task.name}-{use}-{length.replace(' ', '-')}-{seed}.json"
-            score = kept(file, Score, train_and_score, task, use, minutes, asked.steps, seed)
+            began = asked.start or "random"
+            file = asked.run / f"{task.name}-{use}-{began}-{length.replace(' ', '-')}-{seed}.json"
+            score = kept(file, Score, train_and_score, task, use, asked.start, minutes, asked.steps, seed)
             found.setdefault((task, use), []).append(score)
     for task in asked.task:
-        print(f"\n{task.name}, {length} of training, {asked.seeds} seeds\n")
+        print(f"\n{task.name}, {length} of training from {asked.start or 'random weights'}, {asked.seeds} seeds\n")
         names = classes_of(task).names
         print(f"| labels | annotation, minutes | {' | '.join(names)} | mean | 95 % over patients | seconds |")
         print("|" + "---|" * (5 + len(names)))
@@ -146,13 +158,13 @@ def main() -> None:
             scores = found[task, use]
             dice, bias = (np.mean([getattr(score, name) for score in scores], axis=0) for name in ("dice", "bias"))
             low, high = interval(dice.mean(axis=1))
-            told = " | ".join(
+            cells = " | ".join(
                 f"{value:.3f} ({100 * extra:+.0f} %)"
                 for value, extra in zip(dice.mean(axis=0), np.nanmedian(bias, axis=0), strict=True)
             )
             cost = annotation_minutes(task, use)
             seconds = np.mean([score.seconds for score in scores])
-            print(f"| {use} | {cost:.0f} | {told} | {dice.mean():.3f} | {low:.3f} to {high:.3f} | {seconds:.0f} |")
+            print(f"| {use} | {cost:.0f} | {cells} | {dice.mean():.3f} | {low:.3f} to {high:.3f} | {seconds:.0f} |")
 
 
 if __name__ == "__main__":

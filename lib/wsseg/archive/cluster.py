@@ -35,9 +35,9 @@ _WORKER_BYTES = 4 << 30
 _EVENTS = 1000
 """That a scheduler of ours remembers; by itself 100,000, which are 50 MB."""
 
-_ALLOCATOR = "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_"
-"""By Dask's own setting memory is given back at once: a network asks for it thousands of times a scan, and a third of
-a worker's time went into that."""
+_TRIM_THRESHOLD = "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_"
+"""Of the environment in which Dask starts workers; None leaves it out. Under Dask's own value memory is given back at
+once: a network asks for it thousands of times a scan, and a third of a worker's time went into that."""
 
 _PATIENCE = "30s"
 """Until a scheduler has answered."""
@@ -150,7 +150,7 @@ def connected(scheduler: str | None, workers: int | None) -> Iterator[Client]:
         with client:
             yield client
         return
-    dask.config.set({"distributed.admin.low-level-log-length": _EVENTS, _ALLOCATOR: None})
+    dask.config.set({"distributed.admin.low-level-log-length": _EVENTS, _TRIM_THRESHOLD: None})
     gpus = _gpus()
     options = {"resources": {GPU: 1}} if gpus else {}
     security = Security.temporary()

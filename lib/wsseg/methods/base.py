@@ -163,7 +163,7 @@ class Method(nn.Module, ABC, Generic[SettingsType]):
         """
 
     def begin(self) -> None:
-        """Called once before training starts from random weights."""
+        """Called once before a new model is trained, with random weights."""
 
     def meet(self, data: LabelledSlices) -> None:
         """Called once before every training, with what it is: settings that follow from the labels are made here."""

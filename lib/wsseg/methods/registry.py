@@ -1,4 +1,4 @@
-"""Method names to methods. A new method is one file beside this one and one line here."""
+"""Method names to methods. A new method is one file beside this one, or in ``backbones/``, and one line here."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ METHODS = {
     "textdiff": "TextDiff",
     "union": "Union",
 }
-"""The file beside this one, and the class in it."""
+"""The file, and the class in it."""
 
 BACKBONES = ("adm", "ddpm", "start")
 """Methods that segment nothing; others are built on them. Their files have a folder of their own."""
@@ -80,6 +80,7 @@ def adopt_parents(method: Method, package: ModelPackage, parts: Sequence[str]) -
     """
     adopted = {}
     for name in parts:
+        _check_parent(name, package)
         given, adopted[name] = _parent_of(name, package)
         try:
             method.get_submodule(name).load_state_dict(given.state_dict())
@@ -88,19 +89,37 @@ def adopt_parents(method: Method, package: ModelPackage, parts: Sequence[str]) -
     return adopted
 
 
+def _check_parent(name: str, package: ModelPackage) -> None:
+    """Whether there is one for a part that is never trained here, which so must know the same classes."""
+    place = f"{package.folder / METADATA}: parents.{name}"
+    if name not in package.recipe.parents:
+        raise WssegError(f"{place}: is missing, {package.recipe.method} needs a trained model for it")
+    source = find_package(package.recipe.parents[name].package)
+    if source.recipe.method not in BACKBONES and source.labels != package.labels:
+        raise WssegError(f"{place}: {source.name} has other classes ({', '.join(source.labels.names)})")
+
+
 def begin_with_parents(method: Method, package: ModelPackage) -> dict[str, TakenPart]:
     """Give those parts of a method that are trained the weights of the packages that its recipe names for them.
 
-    Returns, raises:
-        As :func:`adopt_parents`; what is trained may have other classes, and see other scans.
+    Those may have other classes, and have seen other scans.
+
+    Returns:
+        Where each part came from.
+
+    Raises:
+        WssegError: a parent is unknown, not trained, or of another network.
     """
     begun = {}
     for name in package.recipe.parents:
         if name in method.frozen:
             continue
         given, begun[name] = _parent_of(name, package)
+        part = dict(method.named_modules()).get(name)
+        if not isinstance(part, ResidualUNet):
+            raise WssegError(f"{package.folder / METADATA}: parents.{name}: {package.recipe.method} has no such part")
         try:
-            cast(ResidualUNet, method.get_submodule(name)).begin_with(given.state_dict())
+            part.begin_with(given.state_dict())
         except RuntimeError as error:
             raise _misfit(name, package, error) from error
     return begun
@@ -108,20 +127,13 @@ def begin_with_parents(method: Method, package: ModelPackage) -> dict[str, Taken
 
 def _parent_of(name: str, package: ModelPackage) -> tuple[nn.Module, TakenPart]:
     """The trained module that a part of a package's method comes from."""
-    place = f"{package.folder / METADATA}: parents.{name}"
-    if name not in package.recipe.parents:
-        raise WssegError(f"{place}: is missing, {package.recipe.method} needs a trained model for it")
     parent = package.recipe.parents[name]
     source = find_package(parent.package)
-    if source.recipe.method not in BACKBONES and source.labels != package.labels:
-        raise WssegError(f"{place}: {parent.package} has other classes ({', '.join(source.labels.names)})")
     trained = dict(load_method(source).named_modules())
     if parent.part not in trained:
-        raise WssegError(f'{place}: {parent.package} has no part "{parent.part}"')
-    version = source.metadata.version
-    return trained[parent.part], TakenPart(
-        package=source.name, version=version, part=parent.part, sha256=source.checksum()
-    )
+        raise WssegError(f'{package.folder / METADATA}: parents.{name}: {source.name} has no part "{parent.part}"')
+    taken = TakenPart(package=source.name, version=source.metadata.version, part=parent.part, sha256=source.checksum())
+    return trained[parent.part], taken
 
 
 def _misfit(name: str, package: ModelPackage, error: RuntimeError) -> WssegError:

@@ -75,7 +75,7 @@ class Recipe(Strict):
         planned: False until the way it sees scans, and settings that follow from it, are chosen: from the
             data that it is first trained on.
         parents: parts of the method that are taken from other packages when
-            training starts from random weights, frozen ones or such as it begins with;
+            a new model is trained, frozen ones or such as it begins with;
             copied, so that the package stands by itself.
         labels: classes in order of their voxel values.
         size: in-plane size of the network's input in pixels.

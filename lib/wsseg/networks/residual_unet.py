@@ -42,14 +42,17 @@ class ResidualUNet(nn.Module):
         self.answer = nn.Conv2d(FINISH, outputs, 1)
 
     def begin_with(self, weights: Mapping[str, Tensor]) -> None:
-        """Take over what another network of these widths has learned; its ends only where they see and answer as much.
+        """Take over what another network of these widths has learned; an end only where it sees or answers as much.
 
         Raises:
-            RuntimeError: it is of other widths.
+            RuntimeError: it is of other widths, or another network.
         """
         own = self.state_dict()
-        ends = {name for name in own if name.split(".")[0] in ENDS and own[name].shape != weights[name].shape}
-        self.load_state_dict({name: own[name] if name in ends else weights[name] for name in own})
+        other = {
+            name.split(".")[0] for name in own.keys() & weights.keys() if own[name].shape != weights[name].shape
+        } & set(ENDS)
+        kept = {name: weight for name, weight in own.items() if name.split(".")[0] in other}
+        self.load_state_dict({**weights, **kept})
 
     def encode(self, images: Tensor) -> list[Tensor]:
         """Activations of all levels for slices (batch, channels, rows, columns), finest first; sides halve."""

@@ -36,7 +36,7 @@ from wsseg.models.calibration import write_calibration
 from wsseg.models.card import model_card
 from wsseg.models.domain import write_domain
 from wsseg.models.package import LICENCE, Metadata, ModelPackage, read_package, write_package
-from wsseg.models.record import SCRATCH, LabelQuality, StageRecord, TrainingRecord
+from wsseg.models.record import SCRATCH, LabelQuality, StageRecord, TakenPart, TrainingRecord
 from wsseg.models.shelf import find_package, parent_licences, publish
 from wsseg.training.assessment.calibrate import calibration_of, compare
 from wsseg.training.assessment.describe import describe
@@ -44,7 +44,7 @@ from wsseg.training.assessment.pieces import in_one_piece
 from wsseg.training.best import held_back_score
 from wsseg.training.checkpoint import CHECKPOINT, LABELS
 from wsseg.training.loop import Outcome, train
-from wsseg.training.planning.plan import plan_for
+from wsseg.training.planning.plan import PLAN, Plan, plan_for
 from wsseg.training.progress import Phase, Report, TrainingProgress, Wish, preparing
 from wsseg.training.settings import TrainSettings
 
@@ -98,16 +98,11 @@ def train_package(
         job: of the server that this is done for.
         wish: see :func:`wsseg.training.loop.train`.
     """
-    package = _planned(package, data)
+    package = _planned(package, data, use, settings)
     recipe = package.recipe
-    licence = (
-        (package.folder / LICENCE).read_text(encoding="utf-8")
-        if (package.folder / LICENCE).exists()
-        else recipe.licence
-    )
     scratch = settings.fresh or not package.trained
     method = create_method(package, settings.seed) if scratch else load_method(package, training=True)
-    begun = recipe.training.begun if recipe.training else {}
+    begun: dict[str, TakenPart] = {}
     if scratch:
         method.begin()
         begun = begin_with_parents(method, package)
@@ -125,10 +120,12 @@ def train_package(
     if processes.is_main_process:
         _clean_folder(settings)
     processes.wait_for_everyone()
-    origin = SCRATCH if scratch else package.metadata.version
+    origin = " and ".join(f"{part.package} {part.version}" for part in begun.values()) or SCRATCH
+    if not scratch:
+        origin = package.metadata.version
     if settings.steps is None and settings.minutes is None:
         settings = replace(settings, minutes=method.minutes)
-    settings = replace(settings, origin=origin, frozen=frozen)
+    settings = replace(settings, origin=origin, frozen=frozen, begun=begun)
     reports = _Reports(report)
     outcome = train(method, slices, settings, reports, held, wish)
     reports.publishing()
@@ -141,14 +138,15 @@ def train_package(
             update={
                 "score": _rounded(score),
                 "before": _rounded(before),
-                "begun": begun,
+                "begun": begun or (recipe.training.begun if recipe.training else {}),
                 "pixel_labels": quality,
                 "job": job,
             }
         )
         pieces = in_one_piece(method, slices) if method.finds_pieces else recipe.largest_component
         metadata = _trained_metadata(package, version, method, slices, record, pieces)
-        write_package(folder, metadata, stored_weights(method), model_card(package.name, metadata), licence)
+        card, licence = model_card(package.name, metadata), _licence(package, metadata)
+        write_package(folder, metadata, stored_weights(method), card, licence)
         if recipe.method not in BACKBONES and (domain := describe(method.eval(), recipe, data, slices.cases)):
             write_domain(folder, domain)
         if recipe.method not in BACKBONES and held is not None:
@@ -157,7 +155,7 @@ def train_package(
                 write_calibration(folder, calibration)
         if not _is_worse(before, score):
             publish(models, package.name, version)
-        for left in (CHECKPOINT, LABELS):
+        for left in (CHECKPOINT, LABELS, PLAN):
             (settings.folder / left).unlink(missing_ok=True)
     processes.wait_for_everyone()
     worse = _is_worse(before, score)
@@ -167,12 +165,19 @@ def train_package(
     return Trained(read_package(folder, package.name), not worse, before, score, message)
 
 
-def _planned(package: ModelPackage, data: Path) -> ModelPackage:
-    """The package with the way it sees scans chosen from the data, where it is not yet; reasons are logged."""
-    recipe = package.recipe
+def _planned(package: ModelPackage, data: Path, use: Kinds, settings: TrainSettings) -> ModelPackage:
+    """The package with the way it sees scans chosen from the data, where it is not yet; reasons are logged.
+
+    What was chosen stays with an interrupted run, however labels change meanwhile.
+    """
+    recipe, file = package.recipe, settings.folder / PLAN
     if recipe.planned:
         return package
-    plan = plan_for(data, package.labels, recipe.modality)
+    if not settings.fresh and file.exists() and (settings.folder / CHECKPOINT).exists():
+        plan = Plan.read(file)
+    else:
+        plan = plan_for(data, package.labels, recipe.modality, use)
+        plan.write(file)
     for reason in plan.reasons:
         log.info(reason)
     return replace(package, metadata=package.metadata.model_copy(update={"wsseg": plan.applied(recipe)}))
@@ -189,6 +194,14 @@ def _usable(method: Method, use: Kinds) -> Kinds:
             able = ", ".join(each.name for each in method.learns_from) or "images alone"
             raise WssegError(f"--use {kind.name}: this model learns from {able}")
     return use or method.learns_from
+
+
+def _licence(package: ModelPackage, trained: Metadata) -> str:
+    """The text of a version's licence: what somebody wrote into the package, or what its metadata says."""
+    file = package.folder / LICENCE
+    text = file.read_text(encoding="utf-8") if file.exists() else ""
+    own = text.strip() not in ("", package.recipe.licence)
+    return text if own else f"{trained.wsseg.licence}\n"
 
 
 class _Reports:
@@ -339,5 +352,5 @@ def _clean_folder(settings: TrainSettings) -> None:
     for part in settings.folder.glob(f"{PART}*"):
         part.unlink()
     if settings.fresh:
-        for left in (CHECKPOINT, LABELS):
+        for left in (CHECKPOINT, LABELS, PLAN):
             (settings.folder / left).unlink(missing_ok=True)

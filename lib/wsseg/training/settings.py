@@ -18,7 +18,8 @@ class TrainSettings:
         seed: of weights, batches, noise and augmentation.
         origin: of the weights that training starts from.
         frozen: where the parts came from that are not trained.
-        fresh: start from random weights, forget checkpoint and parent.
+        begun: where the weights came from that parts began with; none where it started from a version of its own.
+        fresh: start as a new model does, forget checkpoint and version.
         steps: replaces each stage's default number of steps; an interrupted run may go on under another.
         minutes: of training; replaces the number of steps, each stage having its part of the time.
         save_every: seconds between checkpoints; a kill loses at most so much.
@@ -35,6 +36,7 @@ class TrainSettings:
     seed: int = 0
     origin: str = SCRATCH
     frozen: Mapping[str, TakenPart] = field(default_factory=dict)
+    begun: Mapping[str, TakenPart] = field(default_factory=dict)
     fresh: bool = False
     steps: int | None = None
     minutes: float | None = None

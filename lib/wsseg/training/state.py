@@ -138,7 +138,8 @@ class RunState:
         """Whether the weights make a model if no later stage is trained."""
         behind = {id(weight) for stage in self.stages[: index + 1] for weight in stage.module.parameters()}
         later = {id(weight) for stage in self.stages[index + 1 :] for weight in stage.module.parameters()}
-        return self.elapsed() >= FIRST_RESULT and (self.origin != SCRATCH or later <= behind)
+        new = self.origin == SCRATCH or bool(self.settings.begun)
+        return self.elapsed() >= FIRST_RESULT and (not new or later <= behind)
 
     def heed(self, index: int, step: int, save: Callable[[], None]) -> None:
         """Do what is wanted of the run now.
@@ -172,7 +173,9 @@ class RunState:
             "held back": self.settings.held_back,
             "slices": len(self.data.images),
             "positive slices": positive,
+            "size": self.data.images.shape[-1],
             "frozen parts": {f"frozen {name}": f"{part}" for name, part in self.settings.frozen.items()},
+            "weights to begin with": {name: f"{part}" for name, part in self.settings.begun.items()},
             **{f"settings.{key}": value for key, value in self.method.settings.model_dump(mode="json").items()},
         }
 

@@ -11,6 +11,7 @@ from wsseg.methods.registry import create_method
 from wsseg.models.shelf import find_package, package_names
 from wsseg.server.jobs.request import chain
 from wsseg.training.planning.new import new_package
+from wsseg.training.planning.plan import Plan
 
 
 @pytest.mark.parametrize(
@@ -71,6 +72,18 @@ def test_nothing_is_made_where_a_model_that_it_is_built_on_cannot_be() -> None:
 
 
 def test_an_unknown_method_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(WssegError, match="--method dots: is unknown"):
+    with pytest.raises(WssegError, match="method dots: is unknown"):
         new_package("liver", ["liver"], "MR", tmp_path, "dots")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_plan_is_the_union_learners_alone(tmp_path: Path) -> None:
+    plan = Plan(size=64, crop=64, bright=2.5, windows=(), mirrored=False, reasons=())
+    with pytest.raises(WssegError, match="nothing is chosen for it"):
+        new_package("liver", ["liver"], "MR", tmp_path, "cdm", plan=plan)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_cldf_is_made_in_any_folder(tmp_path: Path) -> None:
+    new_package("kidney", ["kidney"], "MR", tmp_path, "cldf")
+    assert {folder.name for folder in tmp_path.iterdir()} == {"kidney", "kidney-cam", "kidney-cdm"}

@@ -1,18 +1,23 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from wsseg.data.kinds.registry import kinds_named
 from wsseg.errors import WssegError
 from wsseg.files import home
 from wsseg.images.formats.nifti import write_nifti
 from wsseg.labels.space import LabelSpace
+from wsseg.models.package import LICENCE
 from wsseg.training.planning.new import new_package
 from wsseg.training.planning.plan import HOUNSFIELD, NOT_DRAWN, plan_for
+from wsseg.training.progress import Wish
 from wsseg.training.run import train_package
 from wsseg.training.settings import TrainSettings
+from wsseg.training.state import PausedError
 
 
 def _folder(path: Path, spacing: float, box: tuple[int, int, int, int], label: str) -> Path:
@@ -25,6 +30,12 @@ def _folder(path: Path, spacing: float, box: tuple[int, int, int, int], label: s
         rows.append(f"{case},2,{label},{','.join(map(str, box))}")
     (path / "boxes.csv").write_text("\n".join(rows) + "\n")
     return path
+
+
+def _widen(folder: Path) -> None:
+    """Let the boxes take nearly all of a slice."""
+    table = folder / "boxes.csv"
+    table.write_text(table.read_text().replace("40,40,80,80", "10,10,110,110"))
 
 
 def test_large_organs_are_seen_coarser_and_small_ones_enlarged(tmp_path: Path) -> None:
@@ -61,10 +72,36 @@ def test_the_first_training_plans_and_later_ones_keep_to_it(tmp_path: Path) -> N
     assert trained.recipe.settings["crop"] == plan.crop
     assert trained.recipe.training is not None
     assert trained.recipe.training.begun["network"].package == "union-start"
-    (folder / "boxes.csv").write_text((folder / "boxes.csv").read_text().replace("40,40,80,80", "10,10,110,110"))
+    assert "union-start" in trained.recipe.licence
+    assert (trained.folder / LICENCE).read_text().strip() == trained.recipe.licence
+    _widen(folder)
     again = train_package(trained, folder, home() / "models", settings).package
     assert plan_for(folder, made.labels, "CT").size != plan.size
     assert again.recipe.size == plan.size
+
+
+def test_an_interrupted_training_keeps_to_its_plan(tmp_path: Path) -> None:
+    folder = _folder(tmp_path, 2.0, (40, 40, 80, 80), "liver")
+    made, settings = (
+        new_package("paused-ct", ["liver"], "CT", home() / "models"),
+        TrainSettings(folder=tmp_path / "run"),
+    )
+    with pytest.raises(PausedError):
+        train_package(made, folder, home() / "models", settings, wish=lambda: Wish.PAUSE)
+    plan = plan_for(folder, made.labels, "CT")
+    _widen(folder)
+    assert plan_for(folder, made.labels, "CT").size != plan.size
+    trained = train_package(made, folder, home() / "models", replace(settings, steps=2)).package
+    assert trained.recipe.size == plan.size
+
+
+def test_labels_that_are_not_used_plan_nothing(tmp_path: Path) -> None:
+    folder = _folder(tmp_path, 2.0, (40, 40, 80, 80), "liver")
+    (folder / "points.csv").write_text("case,slice,label,row,column\na,2,liver,60,60\nb,2,liver,20,20\n")
+    boxes, points = (
+        plan_for(folder, LabelSpace(("liver",)), "CT", kinds_named([kind])) for kind in ("boxes", "points")
+    )
+    assert boxes.crop != points.crop or boxes.size != points.size
 
 
 def test_scans_without_labels_are_refused(tmp_path: Path) -> None:

@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from wsseg.cli.common import errors, printed
-from wsseg.errors import WssegError
 from wsseg.files import home
 
 
@@ -21,7 +20,7 @@ def new(
     ] = "",
     data: Annotated[
         Path | None,
-        typer.Option(help="Folder of scans and labels to choose now from how scans are seen, and to say so."),
+        typer.Option(help="Scans and labels to plan the model for at once, instead of when it is first trained."),
     ] = None,
     method: Annotated[
         str, typer.Option(help="union, for labels of any kind; or one of cdm, cldf, cam, pclmix, textdiff.")
@@ -33,12 +32,10 @@ def new(
     """
     with errors.status("loading"):
         from wsseg.labels.space import LabelSpace
-        from wsseg.training.planning.new import UNION, new_package
+        from wsseg.training.planning.new import new_package
         from wsseg.training.planning.plan import plan_for
 
     names = [label.strip() for label in labels.split(",") if label.strip()]
-    if data is not None and method != UNION:
-        raise WssegError(f"--data: nothing is chosen from it for {method}, leave it out and name it to `wsseg train`")
     plan = None if data is None else plan_for(data, LabelSpace(tuple(names)), modality)
     package = new_package(name, names, modality, home() / "models", method, body_part, plan)
     for reason in plan.reasons if plan else ():

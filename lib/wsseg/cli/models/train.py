@@ -21,7 +21,7 @@ def train(
     ] = "",
     minutes: Annotated[float | None, typer.Option(min=0.1, help="Of training; the schedule fits the time.")] = None,
     out: Annotated[Path | None, typer.Option(help="Where versions go; by default where `serve` finds them.")] = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="From random weights; forget an interrupted run.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="As a new model begins; forget an interrupted run.")] = False,
     steps: Annotated[int | None, typer.Option(min=1, help="Steps of each stage instead of its own.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of weights, batches and noise.")] = 0,
     save_every: Annotated[float, typer.Option(min=0, help="Seconds between checkpoints.")] = 120.0,

@@ -12,9 +12,10 @@ from wsseg.models.package import Metadata, ModelPackage, Recipe, read_package, w
 
 LICENCE = "MIT, as OpenAI published it with guided-diffusion"
 
-_TISSUE = Code(scheme="SCT", value="85756007", meaning="Tissue")
+TISSUE = Code(scheme="SCT", value="85756007", meaning="Tissue")
+"""What DICOM SEG says of a class until the package's metadata names it better."""
 
-NOTHING = {"none": Label(color=(128, 128, 128), category=_TISSUE, type=_TISSUE)}
+NOTHING = {"none": Label(color=(128, 128, 128), category=TISSUE, type=TISSUE)}
 """The one class that a package must name; a backbone marks none."""
 
 

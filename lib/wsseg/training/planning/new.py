@@ -9,19 +9,17 @@ from pathlib import Path
 
 from wsseg.errors import WssegError
 from wsseg.inference.quality.headers import regions
-from wsseg.labels.space import Code, Label, LabelSpace
+from wsseg.labels.space import Label, LabelSpace
 from wsseg.methods.registry import METHODS
 from wsseg.models.card import model_card
 from wsseg.models.package import Metadata, ModelPackage, Parent, Recipe, read_package, write_package
 from wsseg.models.shelf import package_names, parent_licences, publish
+from wsseg.training.planning.backbone import TISSUE
 from wsseg.training.planning.plan import Plan
 
 VERSION = "0.0.0"
 
-TISSUE = Code(scheme="SCT", value="85756007", meaning="Tissue")
-"""What DICOM SEG says of a class until the package's metadata names it better."""
-
-YOURS = "yours to choose"
+YOURS = "what else binds it follows from the data that it is trained on"
 
 UNION = "union"
 """The method that learns from labels of any kind."""
@@ -67,23 +65,31 @@ def new_package(
         WssegError: a name is taken or impossible, or the labels are; or there is no such method.
     """
     if method not in _RECIPES:
-        raise WssegError(f"--method {method}: is unknown, known are: {', '.join(_RECIPES)}")
+        raise WssegError(f"method {method}: is unknown, known are: {', '.join(_RECIPES)}")
+    if plan and method != UNION:
+        raise WssegError(f"method {method}: nothing is chosen for it from scans and labels")
     made = {f"{name}-{own}": own for own in _BESIDE.get(method, ())} | {name: method}
     _check(list(made), modality, body_part, models)
     space = LabelSpace(tuple(labels))
     shown = {label: Label(color=color, category=TISSUE, type=TISSUE) for label, color in _colors(space).items()}
+    recipes: dict[str, Recipe] = {}
     for package, own in made.items():
+        parents = _parents(own, name)
         recipe = _RECIPES[own](
             format=2,
             method=own,
-            parents=_parents(own, name),
+            parents=parents,
             labels=shown,
             modality=modality,
             body_part=body_part,
             licence=YOURS,
         )
-        recipe = recipe.model_copy(update={"licence": "; ".join([*parent_licences(recipe), YOURS])})
-        _write(package, plan.applied(recipe) if plan else recipe, models)
+        elsewhere = {part: parent for part, parent in parents.items() if parent.package not in made}
+        bound = parent_licences(recipe.model_copy(update={"parents": elsewhere}))
+        recipe = recipe.model_copy(update={"licence": "; ".join([*bound, YOURS])})
+        recipes[package] = plan.applied(recipe) if plan else recipe
+    for package, recipe in recipes.items():
+        _write(package, recipe, models)
     return read_package(models / name / VERSION, name)
 
 

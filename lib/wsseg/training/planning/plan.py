@@ -8,18 +8,23 @@ from typing import Any
 
 import numpy as np
 import torch
+from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
 from wsseg.data.kinds.base import CutScan
-from wsseg.data.kinds.registry import KINDS
+from wsseg.data.kinds.registry import KINDS, Kinds
 from wsseg.data.preprocess import BRIGHT, View, prepare
 from wsseg.data.sentences.lexicon import side_of
 from wsseg.data.targets import Targets
 from wsseg.errors import WssegError
+from wsseg.files import make_folder, whole_file
 from wsseg.images.folder import scan_files
 from wsseg.images.scan import read_scan
 from wsseg.labels.space import LabelSpace
 from wsseg.models.package import Recipe, is_ct
+
+PLAN = "plan.json"
+"""The file of a run that holds what was chosen for it."""
 
 LOOKED_AT = 8
 """Scans, evenly over the folder."""
@@ -65,6 +70,24 @@ class Plan:
     mirrored: bool
     reasons: tuple[str, ...]
 
+    @classmethod
+    def read(cls, file: Path) -> Plan:
+        """From a file that :meth:`write` has written.
+
+        Raises:
+            WssegError: it is damaged.
+        """
+        try:
+            return TypeAdapter(Plan).validate_json(file.read_bytes())
+        except ValidationError as error:
+            raise WssegError(f"{file}: is damaged; start again with --fresh") from error
+
+    def write(self, file: Path) -> None:
+        """Into a file, and its folder if there is none."""
+        make_folder(file.parent)
+        with whole_file(file) as part:
+            part.write_bytes(TypeAdapter(Plan).dump_json(self))
+
     @property
     def settings(self) -> dict[str, Any]:
         """Of the union learner, by name."""
@@ -93,14 +116,17 @@ class _Seen:
     bright: float
 
 
-def plan_for(folder: Path, labels: LabelSpace, modality: str) -> Plan:
+def plan_for(folder: Path, labels: LabelSpace, modality: str, use: Kinds = ()) -> Plan:
     """Choose spacing, crop, intensity rule and augmentation from scans and labels.
+
+    Args:
+        use: kinds of labels that are looked at; by default all.
 
     Raises:
         WssegError: there is no scan, none with a label, or they are colour pictures.
     """
     windows = HOUNSFIELD if is_ct(modality) else ()
-    seen = _look(folder, labels, View(_PROBE, bright=_PROBE_BRIGHT, windows=windows))
+    seen = _look(folder, labels, use or tuple(KINDS.values()), View(_PROBE, bright=_PROBE_BRIGHT, windows=windows))
     window, native, taken, bright = np.median([astuple(each) for each in seen], axis=0).tolist()
     pixel = max(native, taken / MOST)
     if taken / native < LEAST:
@@ -122,10 +148,10 @@ def plan_for(folder: Path, labels: LabelSpace, modality: str) -> Plan:
     return Plan(size, crop, bright, windows, mirrored, reasons)
 
 
-def _look(folder: Path, labels: LabelSpace, view: View) -> list[_Seen]:
+def _look(folder: Path, labels: LabelSpace, kinds: Kinds, view: View) -> list[_Seen]:
     """Labelled scans of a folder, at most :data:`LOOKED_AT`."""
     scans = scan_files(folder)
-    given = {kind: kind.in_folder(folder, scans, labels) for kind in KINDS.values()}
+    given = {kind: kind.in_folder(folder, scans, labels) for kind in kinds}
     labelled = [case for case in scans if any(case in known for known in given.values())]
     if not labelled:
         raise WssegError(f"{folder}: no scan has a label, of whatever kind")
@@ -134,7 +160,7 @@ def _look(folder: Path, labels: LabelSpace, view: View) -> list[_Seen]:
     for case in chosen:
         volume = read_scan(scans[case])
         if volume.colour:
-            raise WssegError(f"{scans[case]}: is a colour picture, from which --method textdiff learns")
+            raise WssegError(f"{scans[case]}: is a colour picture, from which models of the method textdiff learn")
         scan = CutScan(case, scans[case], volume, prepare(volume, view))
         known = scan.unknown(labels)
         for kind, cases in given.items():
