@@ -44,7 +44,8 @@ from wsseg.training.assessment.pieces import in_one_piece
 from wsseg.training.best import held_back_score
 from wsseg.training.checkpoint import CHECKPOINT, LABELS
 from wsseg.training.loop import Outcome, train
-from wsseg.training.planning.plan import PLAN, Plan, plan_for
+from wsseg.training.planning.first import planned
+from wsseg.training.planning.plan import PLAN
 from wsseg.training.progress import Phase, Report, TrainingProgress, Wish, preparing
 from wsseg.training.settings import TrainSettings
 
@@ -98,7 +99,7 @@ def train_package(
         job: of the server that this is done for.
         wish: see :func:`wsseg.training.loop.train`.
     """
-    package = _planned(package, data, use, settings)
+    package = planned(package, data, use, settings)
     recipe = package.recipe
     scratch = settings.fresh or not package.trained
     method = create_method(package, settings.seed) if scratch else load_method(package, training=True)
@@ -163,24 +164,6 @@ def train_package(
     if outcome.step < outcome.steps:
         message += f"; training was finished after {outcome.step} of {outcome.steps} steps"
     return Trained(read_package(folder, package.name), not worse, before, score, message)
-
-
-def _planned(package: ModelPackage, data: Path, use: Kinds, settings: TrainSettings) -> ModelPackage:
-    """The package with the way it sees scans chosen from the data, where it is not yet; reasons are logged.
-
-    What was chosen stays with an interrupted run, however labels change meanwhile.
-    """
-    recipe, file = package.recipe, settings.folder / PLAN
-    if recipe.planned:
-        return package
-    if not settings.fresh and file.exists() and (settings.folder / CHECKPOINT).exists():
-        plan = Plan.read(file)
-    else:
-        plan = plan_for(data, package.labels, recipe.modality, use)
-        plan.write(file)
-    for reason in plan.reasons:
-        log.info(reason)
-    return replace(package, metadata=package.metadata.model_copy(update={"wsseg": plan.applied(recipe)}))
 
 
 def _usable(method: Method, use: Kinds) -> Kinds:
