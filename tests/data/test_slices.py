@@ -11,7 +11,7 @@ from PIL import Image
 
 from conftest import tissue
 from wsseg.data.augment import USUAL
-from wsseg.data.kinds.registry import MASKS, PRESENCE, TEXT
+from wsseg.data.kinds.registry import KINDS, MASKS, PRESENCE, TEXT
 from wsseg.data.preprocess import View
 from wsseg.data.slices import LabelledSlices, load_slices
 from wsseg.errors import NotFoundError, WssegError
@@ -112,6 +112,12 @@ def test_neighbours_come_from_the_same_scan_only(slices: LabelledSlices) -> None
     assert torch.equal(steps[1:, 0] == 0, ends)
     batch = slices.batch(seed=0, step=3, samples=range(16), variety=replace(USUAL, neighbours=1))
     assert batch.images.shape == (16, 3, 32, 32)
+
+
+def test_only_kinds_that_there_are_are_sampled_and_recorded(phantom_data: Path) -> None:
+    """Any drawn pixel could be of a correction, a stroke or a point."""
+    found = load_slices(phantom_data, TUMOR, View(32), tuple(KINDS.values()))
+    assert {kind.name for kind in found.kinds} == {"masks", "presence"}
 
 
 def test_masks_are_complete_pixel_labels(phantom_data: Path) -> None:

@@ -76,7 +76,7 @@ class LabelledSlices:
         colour: whether these are tiles of pictures.
         cases: names of the scans they come from, in order.
         case: (slices,) index into ``cases``.
-        kinds: of labels by which samples are chosen; without any all slices are alike.
+        kinds: of labels that there are, by which samples are chosen; without any all slices are alike.
     """
 
     images: Tensor
@@ -283,7 +283,7 @@ def load_slices(
         view.colour,
         tuple(scans),
         torch.arange(len(images)).repeat_interleave(lengths),
-        tuple(kinds),
+        tuple(kind for kind in kinds if given[kind]),
     )
     found.check(labels)
     return found

@@ -218,6 +218,8 @@ def test_tools_by_keyboard_alone(user: Visit) -> None:
     expect(page.locator("#tools [aria-checked=true]")).to_have_text(re.compile("^Eraser"))
     for key in ("0", "0", "w", "f", "v"):
         page.keyboard.press(key)
+    expect(page.locator("#background")).to_have_attribute("aria-pressed", "true")  # pressed again it stays
+    page.keyboard.press("1")
     expect(page.locator("#background")).to_have_attribute("aria-pressed", "false")
     expect(page.locator("#project")).to_have_text("studies")
 

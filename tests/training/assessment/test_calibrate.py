@@ -14,7 +14,7 @@ from wsseg.images.scan import read_scan
 from wsseg.inference.segmenter import Segmenter
 from wsseg.models.calibration import CALIBRATION, CALIBRATION_CARD, read_calibration, write_calibration
 from wsseg.models.package import ModelPackage
-from wsseg.training.assessment.calibrate import calibration_of, compare
+from wsseg.training.assessment.calibrate import LEAST, calibration_of, compare
 
 SCANS = 10
 
@@ -58,13 +58,20 @@ def test_without_masks_slices_said_to_show_a_class_are_compared(
     for file in heads.iterdir():
         if "_label." not in file.name:
             shutil.copy(file, tmp_path)
-    compared = compare(Segmenter(package.folder, "cpu", calibrated=False), tmp_path, list(scan_files(tmp_path))[:3])
+    compared = compare(Segmenter(package.folder, "cpu", calibrated=False), tmp_path, list(scan_files(tmp_path))[:LEAST])
     assert {each.of for each in compared.values()} == {"presence"}
     assert all(0 <= dice <= 1 or np.isnan(dice) for each in compared.values() for dice in each.dice)
     found = calibration_of(compared, ["tumor"])
     assert found is not None
     assert (found.of, found.doubt, found.slope) == ("presence", None, 1.0)
     assert found.classes["tumor"].below is None
+
+
+def test_of_too_few_patients_nothing_is_said(package: ModelPackage, heads: Path) -> None:
+    few = list(scan_files(heads))[: LEAST - 1]
+    compared = compare(Segmenter(package.folder, "cpu", calibrated=False), heads, few)
+    assert len(compared) == LEAST - 1
+    assert calibration_of(compared, ["tumor"]) is None
 
 
 def test_scans_without_labels_tell_nothing(package: ModelPackage, heads: Path, tmp_path: Path) -> None:

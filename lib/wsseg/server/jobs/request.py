@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from wsseg.errors import WssegError
-from wsseg.methods.registry import BACKBONES
+from wsseg.methods.registry import BACKBONES, method_class
 from wsseg.models.package import ModelPackage
 from wsseg.models.shelf import find_package
 from wsseg.server.jobs.job_folder import STEPS, Plan
@@ -42,10 +42,16 @@ def chain(package: ModelPackage) -> list[str]:
     return list(dict.fromkeys([*found, package.name]))
 
 
+def usual_steps(package: ModelPackage) -> int | None:
+    """Steps of each stage where none are asked for: few of what is trained already; None where the method decides."""
+    timed = method_class(package.recipe.method).minutes is not None
+    return STEPS if package.trained and not timed else None
+
+
 def _steps_of(package: ModelPackage, given: object) -> int | None:
     """Steps of each stage, None for the method's own; a viewer's table of options sends text."""
     if given in (None, ""):
-        return STEPS if package.trained else None
+        return usual_steps(package)
     text = str(given)
     if isinstance(given, bool) or not text.isdecimal() or not 1 <= int(text) <= MOST_STEPS:
         raise WssegError(f"steps: must be a whole number from 1 to {MOST_STEPS}, not {text[:40]!r}")

@@ -9,9 +9,8 @@ from monailabel.interfaces.tasks.train import TrainTask
 
 from wsseg.errors import WssegError
 from wsseg.models.package import ModelPackage
-from wsseg.server.jobs.job_folder import STEPS
 from wsseg.server.jobs.jobs import Jobs
-from wsseg.server.jobs.request import chain
+from wsseg.server.jobs.request import chain, usual_steps
 from wsseg.training.progress import Phase
 
 
@@ -30,7 +29,8 @@ class TrainingTask(TrainTask):
 
     def config(self) -> dict[str, Any]:
         """The rows of Slicer's table of options."""
-        steps = {"steps": STEPS} if self._package.trained else {}
+        usual = usual_steps(self._package)
+        steps = {} if usual is None else {"steps": usual}
         try:
             several = len(chain(self._package)) > 1
         except WssegError:  # of a parent, which whoever trains is told

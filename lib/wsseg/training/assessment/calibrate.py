@@ -30,6 +30,10 @@ OF = (MASKS.name, "drawn pixels", PRESENCE.name)
 """What masks are compared with, the best first."""
 
 
+LEAST = 5
+"""Patients without whom nothing is said: signs of two scans would be weighed at random."""
+
+
 @dataclass(frozen=True)
 class Compared:
     """The mask of a scan beside what people said of it.
@@ -115,16 +119,16 @@ def _agreement(found: Tensor, true: Tensor) -> float:
 
 
 def calibration_of(compared: Mapping[str, Compared], names: Collection[str]) -> Calibration | None:
-    """The calibration of a model from scans that it was not trained on; None without any.
+    """The calibration of a model from scans that it was not trained on; None of fewer than :data:`LEAST` patients.
 
     Args:
         compared: by scan, all of the same ``of``.
         names: of the classes.
     """
-    if not compared:
+    patients = [patient_of(case) for case in compared]
+    if len(set(patients)) < LEAST:
         return None
     signs, dice = (np.stack([getattr(each, name) for each in compared.values()]) for name in ("signs", "dice"))
-    patients = [patient_of(case) for case in compared]
     learned = learn_quality(signs, dice, patients)
     counts = sum((each.counts for each in compared.values()), doubt.NONE)
     calibrated, (slope, offset) = doubt_of(compared, patients), doubt.fit(counts)

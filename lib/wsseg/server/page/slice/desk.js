@@ -102,6 +102,7 @@ export class Desk {
   setBackground(background) {
     this.background = background;
     $("background").ariaPressed = String(background);
+    document.body.classList.toggle("of-background", background);
   }
 
   /** The class that is drawn. */
@@ -183,7 +184,7 @@ export class Desk {
       f: () => this.view.fit(),
       "+": () => this.view.zoom(STEP),
       "-": () => this.view.zoom(1 / STEP),
-      0: () => this.setBackground(!this.background),
+      0: () => this.setBackground(true),
       Escape: () => this.hand.drop(),
     };
     if (this.keys[pressed]) this.choose(this.keys[pressed]);
