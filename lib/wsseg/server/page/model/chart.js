@@ -2,7 +2,7 @@
 
 const WIDTH = 320;
 const HEIGHT = 140;
-const EDGE = { left: 36, right: 36, top: 8, bottom: 18 };
+const EDGE = { left: 46, right: 42, top: 8, bottom: 18 };
 
 const CURVES = [["loss", "curve"], ["score", "scores"]];
 
