@@ -10,14 +10,16 @@ LIBRARY = REPOSITORY / "lib" / "wsseg"
 
 _IMPORTS = re.compile(r"^\s*(?:from (?!wsseg)\S+ )?import (\([^)]*\)|.*)", re.MULTILINE)
 _ASSIGNED = re.compile(r"^\s*(\w+)((?:\.\w+)+)(?: = |: .* = )", re.MULTILINE)
-_SILENCED = re.compile(r"(filterwarnings|simplefilter|disable_progress_bar|(?<!getLogger\(\"wsseg\"\))\.setLevel)\(")
+_SET = re.compile(
+    r"(config\.set|filterwarnings|simplefilter|disable_progress_bar|(?<!getLogger\(\"wsseg\"\))\.setLevel)\("
+)
 
 
 def _changes(code: str) -> bool:
-    """Whether it assigns onto what was imported from elsewhere, or the class or reading of an object, or silences."""
+    """Whether it assigns onto what is imported, or the class or reading of an object, or sets or silences something."""
     foreign = {word for names in _IMPORTS.findall(code) for word in re.findall(r"\w+", names)}
     onto = _ASSIGNED.findall(code)
-    return bool(_SILENCED.search(code)) or any(
+    return bool(_SET.search(code)) or any(
         first in foreign or rest.endswith((".__class__", ".stream")) for first, rest in onto
     )
 
