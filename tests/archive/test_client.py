@@ -224,3 +224,9 @@ def test_a_disk_that_is_full_is_no_fault_of_the_archive(
     uid = stub.add(files)
     with largest_file(100), pytest.raises(FullError, match="cannot be written"):
         Pacs(stub.url).fetch(Series(uid, "1.2", 6, {}), tmp_path)
+
+
+def test_wildcards_are_asked_for_as_they_are(stub: Stub) -> None:
+    """Orthanc takes an escaped one for a letter, and lists nothing."""
+    Pacs(stub.url).series({"PatientID": "P0?1*"})
+    assert "PatientID=P0?1*" in stub.asked[0][0]

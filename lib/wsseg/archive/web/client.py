@@ -45,6 +45,9 @@ BACKOFF = 0.75
 PAGE = 1000
 """Series that are asked for at a time."""
 
+WILDCARDS = {"*": "%2A", "?": "%3F"}
+"""Of values that are asked for, and what libraries make of them; Orthanc finds nothing by those."""
+
 _PASSING = (408, 425, 429, 500, 502, 503, 504)
 """States of a server that may be others a moment later."""
 
@@ -263,7 +266,9 @@ class _Patient(HTTPAdapter):
         super().__init__(max_retries=again)
 
     def send(self, request: requests.PreparedRequest, *args: Any, **options: Any) -> requests.Response:
-        """Requests waits for ever unless told otherwise at each request."""
+        """Requests waits for ever unless told otherwise at each request; wildcards go as they are."""
+        for wildcard, escaped in WILDCARDS.items():
+            request.url = (request.url or "").replace(escaped, wildcard)
         return super().send(request, *args, **{**options, "timeout": PATIENCE})
 
 
