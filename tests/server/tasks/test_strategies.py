@@ -25,6 +25,7 @@ from wsseg.inference.quality.fits import Fits
 from wsseg.inference.segmenter import Segmenter
 from wsseg.labels.database.connection import Database
 from wsseg.labels.database.store import LabelStore, address_in
+from wsseg.labels.drawn.drawing import Drawing, Tool
 from wsseg.labels.project import Project
 from wsseg.labels.space import LabelSpace
 from wsseg.labels.values import Mark
@@ -197,6 +198,16 @@ def test_only_labels_of_the_models_classes_that_still_stand_count(labels: Labels
     labels.store.mark(labels.identity(SCANS[0]), [Mark("edema", 1, 0)], LabelSpace(("edema",)), "a")
     assert unlabelled(labels, datastore, package) == SCANS
     revision = labels.mark(SCANS[1], [Mark("tumor", 1, 0)], package, "a")
+    assert unlabelled(labels, datastore, package) == [SCANS[0], *SCANS[2:]]
+    labels.store.undo(revision, "a")
+    assert unlabelled(labels, datastore, package) == SCANS
+
+
+def test_what_somebody_drew_on_is_not_proposed_again(labels: Labels, datastore: ScanFolder) -> None:
+    package = find_package("tiny")
+    line = ((5.0, 6.0), (9.0, 8.0))
+    stroke = Drawing(id="stroke-0", tool=Tool.STROKE, label="tumor", classes=("tumor",), axis=2, slice=3, points=line)
+    revision = labels.draw(SCANS[1], [stroke], (), package, "a")
     assert unlabelled(labels, datastore, package) == [SCANS[0], *SCANS[2:]]
     labels.store.undo(revision, "a")
     assert unlabelled(labels, datastore, package) == SCANS

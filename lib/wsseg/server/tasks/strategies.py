@@ -221,9 +221,9 @@ def strategies(
 
 
 def unlabelled(labels: Labels, datastore: Datastore, package: ModelPackage) -> list[str]:
-    """Scans without presence or scribbles of a model's classes and without a finished mask, sorted."""
-    known = labels.labelled(package.labels).items()
-    labelled = {scan for scan, each in known if each.summary and (each.summary.labelled or each.summary.scribbles)}
+    """Scans without presence or scribbles of a model's classes, without a drawing and a finished mask, sorted."""
+    known = {scan: each.summary for scan, each in labels.labelled(package.labels).items() if each.summary}
+    labelled = {scan for scan, summary in known.items() if summary.labelled or summary.scribbles or summary.drawings}
     return sorted(set(datastore.get_unlabeled_images()) - labelled)
 
 
