@@ -17,7 +17,6 @@ from itertools import cycle
 from pathlib import Path
 
 import torch
-from diffusers.training_utils import EMAModel
 from torch import nn
 from torch.optim.swa_utils import update_bn
 from union import classes_of, modality_of
@@ -31,7 +30,7 @@ from wsseg.methods.union import Union, UnionSettings
 from wsseg.models.card import model_card
 from wsseg.models.package import Metadata, Recipe, write_package
 from wsseg.models.record import SCRATCH, StageRecord, TrainingRecord
-from wsseg.training.loop import learning_rate
+from wsseg.training.loop import averaged, has_bf16, learning_rate
 from wsseg.training.planning.backbone import NOTHING
 from wsseg.training.planning.plan import plan_for
 
@@ -67,11 +66,11 @@ def task_of(folder: Path) -> Task:
     """A task, its scans read as a new model of it would see them."""
     labels = classes_of(folder)
     plan = plan_for(folder / "train", labels, modality_of(folder))
+    if plan.windows:
+        raise SystemExit(f"{folder}: has windows of Hounsfield units, where all are to share the first convolution")
     method = Union(UnionSettings.model_validate(plan.settings), len(labels))
     view = View(plan.size, bright=plan.bright, windows=plan.windows)
     slices = load_slices(folder / "train", labels, view, method.learns_from)
-    if method.settings.channels != 1:
-        raise SystemExit(f"{folder}: has windows of Hounsfield units, where all are to share the first convolution")
     print(f"{folder.name}: {len(slices.cases)} scans, {'; '.join(plan.reasons)}", flush=True)
     return Task(method.train(), slices, method.stages()[-1])
 
@@ -99,13 +98,13 @@ def main() -> None:
     networks = share(tasks).to(memory_format=torch.channels_last)
     weights = list(networks.parameters())
     optimizer = torch.optim.AdamW(weights, lr=tasks[0].stage.rate, weight_decay=1e-4)
-    average = EMAModel(weights, decay=0.999, use_ema_warmup=True, power=0.75)
+    average = averaged(weights)
     began = time.monotonic()
     for step, task in zip(range(asked.steps), cycle(tasks), strict=False):
         done = step / asked.steps
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(task.stage, step, done)
-        with torch.autocast("cpu", torch.bfloat16, enabled=torch.cpu._is_avx512_bf16_supported()):
+        with torch.autocast("cpu", torch.bfloat16, enabled=has_bf16()):
             losses = task.method.losses(task.stage, task.batch(step, done))
         torch.stack(list(losses.values())).sum().backward()
         nn.utils.clip_grad_norm_(weights, 1.0)
@@ -122,9 +121,8 @@ def main() -> None:
 
 def write(out: Path, tasks: list[Task], steps: int, seconds: float) -> None:
     """The package."""
-    network = tasks[0].method.network
     method = Start(StartSettings(), 1)
-    method.network.begin_with({name: weight.detach() for name, weight in network.state_dict().items()})
+    method.network.begin_with(tasks[0].method.network.state_dict())
     stage = tasks[0].stage
     recipe = Recipe(
         format=2,

@@ -145,8 +145,7 @@ def main() -> None:
     found: dict[tuple[Path, str], list[Score]] = {}
     with Progress() as bar:
         for task, use, seed in bar.track(rows, description="training"):
-            began = asked.start or "random"
-            file = asked.run / f"{task.name}-{use}-{began}-{length.replace(' ', '-')}-{seed}.json"
+            file = asked.run / f"{task.name}-{use}-{asked.start or 'random'}-{length.replace(' ', '-')}-{seed}.json"
             score = kept(file, Score, train_and_score, task, use, asked.start, minutes, asked.steps, seed)
             found.setdefault((task, use), []).append(score)
     for task in asked.task:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from importlib import import_module
 from typing import cast
 
 import torch
 from pydantic import ValidationError
-from torch import Tensor, nn
+from torch import Tensor
 
 from wsseg.errors import WssegError
 from wsseg.methods.base import Method, for_prediction
@@ -80,23 +80,14 @@ def adopt_parents(method: Method, package: ModelPackage, parts: Sequence[str]) -
     """
     adopted = {}
     for name in parts:
-        _check_parent(name, package)
-        given, adopted[name] = _parent_of(name, package)
-        try:
-            method.get_submodule(name).load_state_dict(given.state_dict())
-        except RuntimeError as error:
-            raise _misfit(name, package, error) from error
+        place = _place(name, package)
+        if name not in package.recipe.parents:
+            raise WssegError(f"{place}: is missing, {package.recipe.method} needs a trained model for it")
+        source = find_package(package.recipe.parents[name].package)
+        if source.recipe.method not in BACKBONES and source.labels != package.labels:
+            raise WssegError(f"{place}: {source.name} has other classes ({', '.join(source.labels.names)})")
+        adopted[name] = _taken(name, package, source, method.get_submodule(name).load_state_dict)
     return adopted
-
-
-def _check_parent(name: str, package: ModelPackage) -> None:
-    """Whether there is one for a part that is never trained here, which so must know the same classes."""
-    place = f"{package.folder / METADATA}: parents.{name}"
-    if name not in package.recipe.parents:
-        raise WssegError(f"{place}: is missing, {package.recipe.method} needs a trained model for it")
-    source = find_package(package.recipe.parents[name].package)
-    if source.recipe.method not in BACKBONES and source.labels != package.labels:
-        raise WssegError(f"{place}: {source.name} has other classes ({', '.join(source.labels.names)})")
 
 
 def begin_with_parents(method: Method, package: ModelPackage) -> dict[str, TakenPart]:
@@ -114,32 +105,32 @@ def begin_with_parents(method: Method, package: ModelPackage) -> dict[str, Taken
     for name in package.recipe.parents:
         if name in method.frozen:
             continue
-        given, begun[name] = _parent_of(name, package)
         part = dict(method.named_modules()).get(name)
         if not isinstance(part, ResidualUNet):
-            raise WssegError(f"{package.folder / METADATA}: parents.{name}: {package.recipe.method} has no such part")
-        try:
-            part.begin_with(given.state_dict())
-        except RuntimeError as error:
-            raise _misfit(name, package, error) from error
+            raise WssegError(f"{_place(name, package)}: {package.recipe.method} has no such part")
+        source = find_package(package.recipe.parents[name].package)
+        begun[name] = _taken(name, package, source, part.begin_with)
     return begun
 
 
-def _parent_of(name: str, package: ModelPackage) -> tuple[nn.Module, TakenPart]:
-    """The trained module that a part of a package's method comes from."""
-    parent = package.recipe.parents[name]
-    source = find_package(parent.package)
+def _place(name: str, package: ModelPackage) -> str:
+    return f"{package.folder / METADATA}: parents.{name}"
+
+
+def _taken(
+    name: str, package: ModelPackage, source: ModelPackage, take: Callable[[dict[str, Tensor]], object]
+) -> TakenPart:
+    """Give the weights of a trained model's part to what takes them."""
+    place, part = _place(name, package), package.recipe.parents[name].part
     trained = dict(load_method(source).named_modules())
-    if parent.part not in trained:
-        raise WssegError(f'{package.folder / METADATA}: parents.{name}: {source.name} has no part "{parent.part}"')
-    taken = TakenPart(package=source.name, version=source.metadata.version, part=parent.part, sha256=source.checksum())
-    return trained[parent.part], taken
-
-
-def _misfit(name: str, package: ModelPackage, error: RuntimeError) -> WssegError:
-    first, parent = str(error).splitlines()[1].strip(), package.recipe.parents[name].package
-    place = f"{package.folder / METADATA}: parents.{name}"
-    return WssegError(f"{place}: the weights of {parent} do not fit the settings ({first})")
+    if part not in trained:
+        raise WssegError(f'{place}: {source.name} has no part "{part}"')
+    try:
+        take(trained[part].state_dict())
+    except RuntimeError as error:
+        first = str(error).splitlines()[1].strip()
+        raise WssegError(f"{place}: the weights of {source.name} do not fit the settings ({first})") from error
+    return TakenPart(package=source.name, version=source.metadata.version, part=part, sha256=source.checksum())
 
 
 def stored_weights(method: Method) -> dict[str, Tensor]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -18,7 +19,7 @@ from pathlib import Path
 from wsseg.errors import NotFoundError, WssegError
 from wsseg.files import home, make_folder, whole_file
 from wsseg.models import DEFAULT_MODEL
-from wsseg.models.package import CURRENT, METADATA, VERSION, ModelPackage, Recipe, read_package
+from wsseg.models.package import CURRENT, METADATA, VERSION, ModelPackage, Parent, read_package
 
 SHIPPED = "shipped"
 """What ``CURRENT`` holds where the package that ships is used although versions were trained here."""
@@ -41,9 +42,9 @@ def package_names() -> list[str]:
     return sorted(shipped | trained, key=lambda name: (name != DEFAULT_MODEL, name))
 
 
-def parent_licences(recipe: Recipe) -> list[str]:
+def parent_licences(parents: Iterable[Parent]) -> list[str]:
     """What binds a package because it holds copies of its parents' weights, in words."""
-    names = dict.fromkeys(parent.package for parent in recipe.parents.values())
+    names = dict.fromkeys(parent.package for parent in parents)
     return [f"holds weights of {name}: {find_package(name).recipe.licence}" for name in names]
 
 

@@ -153,11 +153,16 @@ def _pixel_labels(run: RunState, stage: Stage, data: LabelledSlices, resumed: bo
     return load_file(file)["pixels"]
 
 
-def _has_bf16() -> bool:
+def has_bf16() -> bool:
     """Whether the hardware computes in bf16: a recent GPU, or a CPU with AVX512-BF16 or AMX."""
     if torch.cuda.is_available():
         return torch.cuda.is_bf16_supported()
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def averaged(weights: list[nn.Parameter]) -> EMAModel:
+    """The moving average of weights, which follows them closely at first."""
+    return EMAModel(weights, decay=0.999, use_ema_warmup=True, power=0.75)
 
 
 def _train_stage(run: RunState, index: int, saved: Checkpoint | None) -> None:
@@ -172,8 +177,8 @@ def _train_stage(run: RunState, index: int, saved: Checkpoint | None) -> None:
         stage.module.compile()
     weights = list(stage.module.parameters())
     optimizer = torch.optim.AdamW(weights, lr=stage.rate, weight_decay=1e-4)
-    average = EMAModel(weights, decay=0.999, use_ema_warmup=True, power=0.75)
-    mixed = run.settings.mixed and _has_bf16()
+    average = averaged(weights)
+    mixed = run.settings.mixed and has_bf16()
     objective, optimizer = run.accelerator.prepare(_Objective(run.method, stage, mixed), optimizer)
     step, best = 0, Best()
     if saved:

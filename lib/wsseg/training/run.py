@@ -121,9 +121,8 @@ def train_package(
     if processes.is_main_process:
         _clean_folder(settings)
     processes.wait_for_everyone()
-    origin = " and ".join(f"{part.package} {part.version}" for part in begun.values()) or SCRATCH
-    if not scratch:
-        origin = package.metadata.version
+    begun_with = " and ".join(f"{part.package} {part.version}" for part in begun.values())
+    origin = begun_with or SCRATCH if scratch else package.metadata.version
     if settings.steps is None and settings.minutes is None:
         settings = replace(settings, minutes=method.minutes)
     settings = replace(settings, origin=origin, frozen=frozen, begun=begun)
@@ -289,7 +288,9 @@ def _trained_metadata(
     }
     content["wsseg"] |= {
         "settings": method.settings.model_dump(mode="json"),
-        "licence": "; ".join([*parent_licences(package.recipe), "follows from the data it was trained on"]),
+        "licence": "; ".join(
+            [*parent_licences(package.recipe.parents.values()), "follows from the data it was trained on"]
+        ),
         "figures": [],
         "largest_component": largest_component,
         "training": record.model_dump(mode="json"),

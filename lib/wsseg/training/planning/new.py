@@ -75,6 +75,7 @@ def new_package(
     recipes: dict[str, Recipe] = {}
     for package, own in made.items():
         parents = _parents(own, name)
+        bound = parent_licences(parent for parent in parents.values() if parent.package not in made)
         recipe = _RECIPES[own](
             format=2,
             method=own,
@@ -82,11 +83,8 @@ def new_package(
             labels=shown,
             modality=modality,
             body_part=body_part,
-            licence=YOURS,
+            licence="; ".join([*bound, YOURS]),
         )
-        elsewhere = {part: parent for part, parent in parents.items() if parent.package not in made}
-        bound = parent_licences(recipe.model_copy(update={"parents": elsewhere}))
-        recipe = recipe.model_copy(update={"licence": "; ".join([*bound, YOURS])})
         recipes[package] = plan.applied(recipe) if plan else recipe
     for package, recipe in recipes.items():
         _write(package, recipe, models)

@@ -102,7 +102,6 @@ export class Desk {
   setBackground(background) {
     this.background = background;
     $("background").ariaPressed = String(background);
-    document.body.classList.toggle("of-background", background);
   }
 
   /** The class that is drawn. */
