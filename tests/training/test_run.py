@@ -127,6 +127,20 @@ def test_a_run_is_not_resumed_under_other_terms(slices: LabelledSlices, tmp_path
         train(_method(), slices, replace(settings, seed=7))
 
 
+def test_a_run_that_an_older_version_left_goes_on(slices: LabelledSlices, tmp_path: Path) -> None:
+    """It noted neither what size slices had nor what weights training began with: random ones."""
+    settings = TrainSettings(folder=tmp_path, steps=20)
+    with pytest.raises(PausedError):
+        train(_method(), slices, settings, wish=_At(7, Wish.PAUSE))
+    state = torch.load(tmp_path / CHECKPOINT, weights_only=True)
+    del state["plan"]["size"], state["plan"]["weights to begin with"]
+    torch.save(state, tmp_path / CHECKPOINT)
+    taken = {"network": TakenPart(package="start", version="1", part="network", sha256="0" * 64)}
+    with pytest.raises(WssegError, match=r"weights to begin with \{\} then, \{'network': 'network of start"):
+        train(_method(), slices, replace(settings, begun=taken))
+    assert train(_method(), slices, settings).step == 40
+
+
 @pytest.mark.parametrize(("steps", "end", "rates"), [(10, 39, []), (50, 70, [step / 50 for step in range(19, 50)])])
 def test_an_interrupted_run_goes_on_under_other_steps(
     slices: LabelledSlices, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: int, end: int, rates: list[float]

@@ -19,6 +19,9 @@ CHECKPOINT = "checkpoint.pt"
 LABELS = "labels.safetensors"
 """The pixel labels of the running stage, which the method made for itself."""
 
+BEGUN = "weights to begin with"
+"""The term of a plan that names them."""
+
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -62,6 +65,7 @@ class Checkpoint:
             state = torch.load(path, map_location="cpu", weights_only=True)
             if "done" not in state:  # an older one: stages had the lengths of the plan
                 state["done"] = sum(list(state["plan"]["steps"].values())[: state["stage"]])
+            state["plan"].setdefault(BEGUN, {})  # an older one began with random weights
             return cls(**state)
         except (RuntimeError, EOFError, OSError, UnpicklingError, TypeError, KeyError) as error:
             raise WssegError(f"{path}: the checkpoint is damaged; start again with --fresh") from error
@@ -72,12 +76,12 @@ class Checkpoint:
             torch.save(vars(self), part)
 
     def check_plan(self, plan: dict[str, Any], path: Path) -> None:
-        """Refuse to go on under other terms.
+        """Refuse to go on under other terms; of a term that an older version did not note nothing can be told.
 
         Raises:
             WssegError: with what is different.
         """
-        other = [key for key, value in plan.items() if self.plan.get(key) != value]
+        other = [key for key, value in plan.items() if self.plan.get(key, value) != value]
         if other:
-            told = ", ".join(f"{key} {self.plan.get(key)} then, {plan[key]} now" for key in other)
+            told = ", ".join(f"{key} {self.plan[key]} then, {plan[key]} now" for key in other)
             raise WssegError(f"{path}: was interrupted under other terms ({told}); start again with --fresh")

@@ -18,7 +18,7 @@ from wsseg.errors import WssegError
 from wsseg.labels.space import YES
 from wsseg.methods.base import Method, Stage
 from wsseg.models.record import SCRATCH
-from wsseg.training.checkpoint import CHECKPOINT, Checkpoint
+from wsseg.training.checkpoint import BEGUN, CHECKPOINT, Checkpoint
 from wsseg.training.progress import Phase, Report, TrainingProgress, Wish
 from wsseg.training.settings import TrainSettings
 
@@ -175,7 +175,7 @@ class RunState:
             "positive slices": positive,
             "size": self.data.images.shape[-1],
             "frozen parts": {f"frozen {name}": f"{part}" for name, part in self.settings.frozen.items()},
-            "weights to begin with": {name: f"{part}" for name, part in self.settings.begun.items()},
+            BEGUN: {name: f"{part}" for name, part in self.settings.begun.items()},
             **{f"settings.{key}": value for key, value in self.method.settings.model_dump(mode="json").items()},
         }
 
