@@ -85,8 +85,9 @@ def train_and_score(task: Path, use: str, start: str, minutes: float | None, ste
 
 
 def _beginning_with(start: str, package: ModelPackage) -> ModelPackage:
-    parents = {"network": Parent(package=start, part="network")} if start else {}
-    recipe = package.recipe.model_copy(update={"parents": parents})
+    others = {part: parent for part, parent in package.recipe.parents.items() if part != "network"}
+    begun = {"network": Parent(package=start, part="network")} if start else {}
+    recipe = package.recipe.model_copy(update={"parents": others | begun})
     return replace(package, metadata=package.metadata.model_copy(update={"wsseg": recipe}))
 
 

@@ -31,8 +31,8 @@ from wsseg.methods.prompt import Pass, Prompt
 from wsseg.methods.shared.agreement import presence_auc
 from wsseg.methods.shared.gradcam import gradcam_map
 from wsseg.methods.shared.heat import blur, mark_something, over_neighbours
+from wsseg.methods.shared.labelling.regions import by_regions, merge_classes, seeds_of_regions
 from wsseg.methods.shared.presence import ImageLabelMethod, ImageLabelSettings, mirrored_presence, smaller
-from wsseg.methods.shared.regions import by_regions, merge_classes, seeds_of_regions
 from wsseg.networks.classifier import NoisyClassifier, resnet18
 from wsseg.networks.pixel_decoder import PixelDecoder
 from wsseg.networks.unet import ConditionalUNet

@@ -23,6 +23,7 @@ METHODS = {
     "cam": "CAM",
     "cdm": "CDM",
     "cldf": "CLDF",
+    "completion": "Completion",
     "ddpm": "DDPM",
     "pclmix": "PCLMix",
     "start": "Start",
@@ -31,7 +32,7 @@ METHODS = {
 }
 """The file, and the class in it."""
 
-BACKBONES = ("adm", "ddpm", "start")
+BACKBONES = ("adm", "completion", "ddpm", "start")
 """Methods that segment nothing; others are built on them. Their files have a folder of their own."""
 
 

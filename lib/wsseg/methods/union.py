@@ -10,6 +10,8 @@ each thing that a label may say::
     + boxes: nothing outside, a rounded body inside, which fades
     + borders: a gated CRF, which takes masks to the borders of the image
 
+Strokes, points and boxes are first completed by a network that knows shapes alone
+(:mod:`wsseg.methods.shared.labelling.completion`): by itself this one draws borders half-way between strokes.
 Of what is said to be on slices and drawn nowhere (``seeded``) y is first made: a patch classifier of
 short sight learns what speaks for the class, and y is the region of the scan that fits both.
 
@@ -26,7 +28,6 @@ and a term against pixels that look unlike what was drawn on their slice.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from typing import Annotated
 
 import torch
@@ -46,8 +47,9 @@ from wsseg.losses.gated_crf import gated_crf
 from wsseg.losses.pixels import drawn_cross_entropy, overlap_loss
 from wsseg.methods.base import Method, Prediction, Settings, Stage
 from wsseg.methods.prompt import Pass, Prompt
+from wsseg.methods.shared.labelling.completion import complete, completion_network
+from wsseg.methods.shared.labelling.regions import AIR, by_regions, merge_classes, seeds_of_regions
 from wsseg.methods.shared.masks import against_background
-from wsseg.methods.shared.regions import AIR, by_regions, merge_classes, seeds_of_regions
 from wsseg.networks.residual_unet import ResidualUNet
 from wsseg.networks.short_sighted import ShortSighted
 
@@ -104,6 +106,8 @@ class Union(Method[UnionSettings]):
     learns_from = tuple(KINDS.values())
     minutes = 15.0
     finds_pieces = True
+    frozen = ("completion",)
+    training_only = ("completion",)
 
     def __init__(self, settings: UnionSettings, classes: int) -> None:
         super().__init__(settings, classes)
@@ -122,6 +126,7 @@ class Union(Method[UnionSettings]):
         )
         self._seen_channels = settings.channels * (1 + 2 * settings.neighbours)
         self.network = ResidualUNet(self._seen_channels + PLACES, classes + 1, settings.widths)
+        self.completion = self.training_part(completion_network)
         self.evidence = self._short_sighted() if settings.seeded else None
 
     def _short_sighted(self) -> ShortSighted:
@@ -138,28 +143,29 @@ class Union(Method[UnionSettings]):
 
     def stages(self) -> Sequence[Stage]:
         settings = self.settings
-        labels = Stage("labels", self.network, settings.steps, settings.rate, settings.batch)
+        labels = Stage("labels", self.network, settings.steps, settings.rate, settings.batch, makes_labels=True)
         if self.evidence is None:
             return [labels]
         steps = max(1, settings.steps // 3)
         evidence = Stage(EVIDENCE, self.evidence, steps, settings.rate, 2 * settings.batch, decides=False)
-        return [evidence, replace(labels, makes_labels=True)]
+        return [evidence, labels]
 
     def pixel_labels(self, stage: Stage, data: LabelledSlices, pass_: Pass) -> Tensor:
-        """What people drew; and seeds of classes that are said to be on slices of a scan, but drawn on none."""
+        """What people drew, completed; seeds of classes that are said to be on slices of a scan, but drawn on none."""
+        drawn = complete(self.completion, data, pass_.step(0, 1 if self.evidence is None else 2))
         if self.evidence is None:
-            return data.targets.pixels
+            return drawn
         device = next(self.parameters()).device
         found = torch.zeros(len(data.images), self.classes, *data.images.shape[2:], dtype=torch.uint8)
         for case in range(len(data.cases)):
             rows = torch.nonzero(data.case == case)[:, 0]
             images = data.images_at(rows).to(device)
             targets = data.targets.at(rows)
-            drawn = torch.stack([targets.marked(k).any() for k in range(self.classes)])
-            presence = torch.where(drawn, UNKNOWN, targets.presence)
+            marked = torch.stack([targets.marked(k).any() for k in range(self.classes)])
+            presence = torch.where(marked, UNKNOWN, targets.presence)
             found[rows] = seeds_of_regions(images, presence, self._evidence(self.evidence, images, pass_.chunk))
-            pass_.progress((case + 1) / len(data.cases))
-        return first_said(data.targets.pixels, merge_classes(found, data.targets.presence))
+            pass_.step(1, 2).progress((case + 1) / len(data.cases))
+        return first_said(drawn, merge_classes(found, data.targets.presence))
 
     def recalibrate(self, batches: Iterable[Batch]) -> None:
         """Means and variances of the batch normalisation of the network that is trained."""

@@ -1,7 +1,7 @@
 """Packages of earlier formats, brought to today's when they are read. Files are left as they are.
 
 Format 1 recorded training and figures in sentences for people; format 2 has fields. Of format 2 are
-settings, too, whose part regions have taken.
+settings, too, whose part regions have taken, and union models that completed nothing.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def to_current(recipe: Any) -> Any:
     """
     if not isinstance(recipe, dict):
         return recipe
-    recipe = _without_retired(recipe)
+    recipe = _completing(_without_retired(recipe))
     if recipe.get("format") != 1:
         return recipe
     kept = {key: value for key, value in recipe.items() if key != "trained"}
@@ -41,6 +41,14 @@ def to_current(recipe: Any) -> Any:
         "training": _training(trained) if trained else None,
         "figures": [_figure(figure) for figure in figures],
     }
+
+
+def _completing(recipe: dict[str, Any]) -> dict[str, Any]:
+    """Union models complete what people draw; those of before did not say by what."""
+    parents = recipe.get("parents", {})
+    if recipe.get("method") != "union" or not isinstance(parents, dict):
+        return recipe
+    return recipe | {"parents": {"completion": {"package": "completion", "part": "network"}, **parents}}
 
 
 RETIRED = ("hyperintense", "votes", "seed_rim_mm")

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from wsseg.methods.shared.regions import by_regions, merge_classes, seeds_of_regions
+from wsseg.methods.shared.labelling.regions import by_regions, merge_classes, seeds_of_regions
 
 PRESENCE = torch.tensor([0, 0, 1, 1, 1, 0, 0, 0], dtype=torch.int8)[:, None]
 FINDING = (slice(2, 5), slice(10, 22), slice(10, 22))

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 from wsseg.data.augment import PLACES
 from wsseg.methods.backbones.backbone import Backbone
-from wsseg.methods.base import Count, Settings, Widths
+from wsseg.methods.base import Settings, Widths
 from wsseg.networks.residual_unet import ResidualUNet
+
+SLICES = 3
+"""Of one channel each: a slice and those beside it."""
 
 
 class StartSettings(Settings):
@@ -16,13 +19,9 @@ class StartSettings(Settings):
 
     Attributes:
         widths: channels of its levels.
-        channels: of an image.
-        neighbours: slices on either side that are seen with each.
     """
 
     widths: Widths = (24, 48, 96, 160, 192)
-    channels: Count = 1
-    neighbours: Count = 1
 
 
 class Start(Backbone[StartSettings]):
@@ -37,5 +36,4 @@ class Start(Backbone[StartSettings]):
 
     def __init__(self, settings: StartSettings, classes: int) -> None:
         super().__init__(settings, classes)
-        seen = settings.channels * (1 + 2 * settings.neighbours)
-        self.network = ResidualUNet(seen + PLACES, classes + 1, settings.widths)
+        self.network = ResidualUNet(SLICES + PLACES, classes + 1, settings.widths)

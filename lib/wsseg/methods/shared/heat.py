@@ -10,7 +10,7 @@ from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional
 
-from wsseg.methods.shared.regions import by_regions
+from wsseg.methods.shared.labelling.regions import by_regions
 
 
 def blur(maps: Tensor, plane: float, across: float) -> Tensor:

@@ -94,7 +94,10 @@ def new_package(
 def _parents(method: str, name: str) -> dict[str, Parent]:
     """Where parts come from of a model of that method and name."""
     if method == UNION:
-        return {"network": Parent(package="union-start", part="network")}
+        return {
+            "network": Parent(package="union-start", part="network"),
+            "completion": Parent(package="completion", part="network"),
+        }
     if method == "textdiff":
         return {"diffusion": Parent(package="ddpm-nuclei-he", part="diffusion")}
     if method != "cldf":

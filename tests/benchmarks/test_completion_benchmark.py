@@ -1,0 +1,64 @@
+"""What completes labels is trained and scored by two scripts."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from conftest import REPOSITORY
+from wsseg.methods.registry import load_method
+from wsseg.models.package import read_package
+
+FOLDER = REPOSITORY / "benchmarks" / "completion"
+
+
+def _run(script: str, *arguments: str | Path) -> str:
+    told = subprocess.run([sys.executable, FOLDER / script, *arguments], capture_output=True, text=True, check=False)
+    assert told.returncode == 0, told.stderr
+    return told.stdout
+
+
+def test_training_goes_on_from_a_package_and_counts_its_steps(tmp_path: Path) -> None:
+    _run("train.py", tmp_path / "first", "--minutes", "0.02")
+    _run("train.py", tmp_path / "second", "--start", tmp_path / "first", "--minutes", "0.02")
+    first, second = (read_package(tmp_path / name, name) for name in ("first", "second"))
+    load_method(second)
+    steps = [package.recipe.training.stages["completion"].steps for package in (first, second)]
+    assert 0 < steps[0] < steps[1]
+
+
+def test_examples_are_drawn_where_the_shape_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(f"{FOLDER}")
+    from train import view_of
+
+    from shapes import example
+
+    rng = np.random.default_rng(0)
+    inside = []
+    for _ in range(40):
+        drawn = example(rng)
+        assert drawn.own.any() or drawn.box.any()
+        assert not (drawn.own & drawn.others).any()
+        if drawn.box.any():
+            assert not (drawn.shape & ~drawn.box).any()
+        if drawn.own.any():
+            inside.append(drawn.shape[drawn.own].mean())
+        view = view_of(drawn, rng)
+        assert view.shape == (5, 96, 96)
+        assert torch.isfinite(view).all()
+        assert view[4].any(), "the window shows the shape"
+    assert np.mean(inside) > 0.95, "a slip now and then"
+
+
+@pytest.mark.long
+def test_a_table_of_completed_labels_is_printed(shared: Path) -> None:
+    folder = shared / "hippocampus_t1"
+    lines = _run("score.py", "--data", folder / "train", "--masks", folder / "few_masks").splitlines()
+    rows = {line.split(" | ")[0].strip("| "): line.split(" | ") for line in lines[2:]}
+    assert list(rows) == ["scribbles", "points", "boxes"]
+    assert float(rows["boxes"][3]) > 0.75
