@@ -102,8 +102,8 @@ def complete(network: nn.Module, data: LabelledSlices, pass_: Pass) -> Tensor:
     doubt = float((doubtful_area / sure_area.clamp(min=1)).mean())
     used = doubt <= 1
     log.info(
-        "what was drawn is %s: completed, %.2f pixels would be doubtful for each that is sure",
-        "completed" if used else "learned from as it is",
+        "strokes, points and boxes are %s: %.2f pixels of their masks are doubtful for each that is sure",
+        "completed to masks" if used else "learned from as they are",
         doubt,
     )
     return made if used else data.targets.pixels
