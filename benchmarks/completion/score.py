@@ -11,6 +11,7 @@ what was drawn, the part that is right.
 from __future__ import annotations
 
 import argparse
+import csv
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -23,7 +24,7 @@ from wsseg.data.preprocess import View
 from wsseg.data.slices import LabelledSlices, load_slices
 from wsseg.images.folder import scan_files
 from wsseg.labels.space import BACKGROUND, LabelSpace
-from wsseg.labels.tables import PRESENCE_FILE, read_table
+from wsseg.labels.tables import PRESENCE_FILE
 from wsseg.methods.prompt import Pass
 from wsseg.methods.registry import load_method
 from wsseg.methods.shared.labelling.completion import completed, sure_of
@@ -39,8 +40,9 @@ def main() -> None:
     parser.add_argument("--package", default="completion")
     asked = parser.parse_args()
     network = load_method(find_package(asked.package)).get_submodule("network")
-    _, first = read_table(asked.data / PRESENCE_FILE, set())[1][0]
-    labels = LabelSpace(tuple(name for name in first if name not in ("case", "slice", "slice_axis")))
+    with (asked.data / PRESENCE_FILE).open(newline="", encoding="utf-8-sig") as file:
+        columns = next(csv.reader(file))
+    labels = LabelSpace(tuple(name for name in columns if name not in ("case", "slice", "slice_axis")))
     print(f"| labels | {' | '.join(labels.names)} | mean | sure of a class: right | sure of background: right |")
     print("|" + "---|" * (len(labels) + 4))
     with TemporaryDirectory() as name:
@@ -57,7 +59,8 @@ def main() -> None:
 def beside(data: Path, masks: Path, folder: Path) -> Path:
     """A folder of links to scans that have a mask, with it and all their labels."""
     cases = [file.name.split("_label.")[0] for file in masks.glob("*_label.*")]
-    for file in [*masks.glob("*_label.*"), *data.iterdir()]:
+    files = {file.name: file for file in [*data.iterdir(), *masks.glob("*_label.*")]}
+    for file in files.values():
         if file.suffix == ".csv" or any(file.name.startswith((f"{case}.", f"{case}_")) for case in cases):
             (folder / file.name).symlink_to(file.resolve())
     return folder

@@ -20,7 +20,7 @@ from wsseg.inference.segmenter import Segmenter
     ("model", "task", "scans", "given", "least"),
     [
         ("union-heart-cine", "acdc", 4, False, 0.79),
-        ("union-abdomen-mr", "abdomen_t2", 3, False, 0.80),
+        ("union-abdomen-mr", "abdomen_t2", 3, False, 0.85),
         ("union-headneck-ct", "headneck_ct", 2, False, 0.56),
         ("cldf-glioma-flair", "lgg", 4, False, 0.71),
         ("cam-glioma-flair", "lgg", 4, True, 0.7),
