@@ -1,6 +1,7 @@
 """How near completed strokes, points and boxes come to masks, on the slices that they were drawn on.
 
-    python benchmarks/completion/score.py --data abdomen_t2/train --masks abdomen_t2/few_masks [--package DIR]
+    python benchmarks/completion/score.py --data abdomen_t2/train --masks abdomen_t2/few_masks
+        [--modality CT] [--package DIR]
 
 DATA has scans with weak labels as training reads them, MASKS `<scan>_label` of some.
 Dice is of each class over such slices of a scan, everything at the pixels that the union
@@ -38,6 +39,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--masks", type=Path, required=True)
     parser.add_argument("--package", default="completion")
+    parser.add_argument("--modality", default="MR")
     asked = parser.parse_args()
     network = load_method(find_package(asked.package)).get_submodule("network")
     with (asked.data / PRESENCE_FILE).open(newline="", encoding="utf-8-sig") as file:
@@ -50,9 +52,10 @@ def main() -> None:
         for kind in ("scribbles", "points", "boxes"):
             if not KINDS[kind].in_folder(both, scan_files(both), labels):
                 continue
-            plan = plan_for(asked.data, labels, "CT" if "ct" in f"{asked.data}" else "MR", kinds_named([kind]))
+            plan = plan_for(asked.data, labels, asked.modality, kinds_named([kind]))
             view = View(plan.size, bright=plan.bright, windows=plan.windows)
             drawn, masks = (load_slices(both, labels, view, kinds_named([each])) for each in (kind, "masks"))
+            masks = masks.only(set(drawn.cases))
             print(f"| {kind} | {row(network, drawn, masks.targets.pixels, len(labels))} |", flush=True)
 
 
@@ -70,7 +73,7 @@ def row(network: nn.Module, drawn: LabelledSlices, truth: Tensor, classes: int) 
     """The cells of a kind of label."""
     counts = np.zeros((len(drawn.cases), classes, 3))
     right = np.zeros((2, 2))
-    for index, probability in completed(network, drawn, Pass(1)):
+    for index, probability in completed(network, drawn, Pass(32)):
         given, mask = drawn.targets.pixels[index], truth[index]
         best, k = probability.max(dim=0)
         made = torch.where(given == BACKGROUND, 0, torch.where(given > 0, given.long(), (k + 1) * (best > 0.5)))

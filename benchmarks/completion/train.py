@@ -141,7 +141,7 @@ def write(out: Path, method: Method, before: ModelPackage | None, steps: int, se
             origin=SCRATCH,
             stages={STAGE: StageRecord(steps=steps, batch=BATCH, rate=RATE)},
             seconds=round(seconds, 1),
-            hardware="CPU, one core",
+            hardware="CPU",
         ),
     )
     metadata = Metadata(

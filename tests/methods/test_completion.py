@@ -15,7 +15,7 @@ from wsseg.data.slices import LabelledSlices
 from wsseg.data.targets import Targets
 from wsseg.methods.prompt import Pass
 from wsseg.methods.registry import load_method
-from wsseg.methods.shared.labelling.completion import Window, complete
+from wsseg.methods.shared.labelling.completion import Window, complete, look
 from wsseg.models.package import Recipe
 from wsseg.models.shelf import find_package
 
@@ -87,6 +87,31 @@ def test_masks_and_slices_without_a_stroke_stay_as_they_are(network: nn.Module) 
     )
     for targets in (whole, Targets.unknown(1, 1, (SIZE, SIZE))):
         assert torch.equal(complete(network, _scan(targets), Pass(8)), targets.pixels)
+
+
+def test_slices_with_corrections_stay_as_they_are(network: nn.Module) -> None:
+    """A patch where a mask was wrong is no stroke along the middle of a shape."""
+    corrected = replace(_strokes([1]), corrected=torch.ones(1, dtype=torch.bool))
+    assert torch.equal(complete(network, _scan(corrected), Pass(8)), corrected.pixels)
+
+
+def test_a_class_of_which_nothing_is_sure_does_not_outweigh_all_others(network: nn.Module) -> None:
+    """Three classes, of one of which no border can be seen, as it lies in what looks the same."""
+    strokes = _strokes([1, 1, 0])
+    pixels = strokes.pixels.clone()
+    pixels[0, 55, 30:33] = 2
+    made = complete(network, _scan(replace(strokes, pixels=pixels)), Pass(1))
+    assert (made == 1).sum() > 10 * (pixels == 1).sum()
+
+
+def test_a_single_pixel_is_seen_through_any_window() -> None:
+    own = torch.zeros(1, SIZE, SIZE, dtype=torch.bool)
+    own[0, 30, 30] = True
+    nothing = torch.zeros_like(own)
+    for half in (12.0, 36.0, 50.0, 61.0, 80.0):
+        seen = look(torch.rand(1, 1, SIZE, SIZE), own, nothing, nothing, [Window(30.0, 30.0, half)])
+        assert seen[:, 1].any()
+        assert not seen[:, 2:].any()
 
 
 def test_where_no_border_is_seen_strokes_stay_as_they_are(network: nn.Module) -> None:

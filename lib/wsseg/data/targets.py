@@ -29,6 +29,7 @@ class Targets:
             whatever way the map is moved; each is 1 and BANDS at the outermost voxels, which
             are there because boxes are loose, and 2 to BANDS - 1 evenly in between.
         whole: (slices,) bool, where every pixel is labelled: there is a complete mask.
+        corrected: (slices,) bool, where somebody said that a mask was wrong, which says nothing of the rest of it.
         side: (slices, classes) uint8, the only side of the patient that a class may be on, as in ``half``; 0 unknown.
         half: (slices, size, size) uint8; 1 surely the patient's left, 2 right, 0 near the middle or not known.
         texts: the sentence on each slice's scan, "" where there is none.
@@ -38,6 +39,7 @@ class Targets:
     pixels: Tensor
     boxes: Tensor
     whole: Tensor
+    corrected: Tensor
     side: Tensor
     half: Tensor
     texts: tuple[str, ...]
@@ -50,6 +52,7 @@ class Targets:
             pixels=_nothing(slices, *size),
             boxes=_nothing(slices, classes, *size),
             whole=torch.zeros(slices, dtype=torch.bool),
+            corrected=torch.zeros(slices, dtype=torch.bool),
             side=torch.zeros(slices, classes, dtype=torch.uint8),
             half=_nothing(slices, *size),
             texts=("",) * slices,
@@ -73,6 +76,7 @@ class Targets:
             pixels=first_said(self.pixels, other.pixels),
             boxes=first_said(self.boxes, other.boxes),
             whole=self.whole | other.whole,
+            corrected=self.corrected | other.corrected,
             side=first_said(self.side, other.side),
             half=first_said(self.half, other.half),
             texts=tuple(own or given for own, given in zip(self.texts, other.texts, strict=True)),

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wsseg.data.kinds.registry import PRESENCE
+from wsseg.data.kinds.registry import MASKS
 from wsseg.data.preprocess import View, prepare
 from wsseg.data.slices import load_slices
 from wsseg.evaluation.cases import Case, load_cases
@@ -29,11 +29,14 @@ def check_pixel_labels(
     Nothing is trained on them. At the resolution of the network's input.
 
     Args:
-        folder: scans, ``*_label`` masks and ``image_labels.csv``, which names every scan.
+        folder: scans, ``*_label`` masks and the weak labels that are to be turned into pixel labels;
+            scans without any are left out.
     """
     recipe, labels = package.recipe, package.labels
-    data = load_slices(folder, labels, View.of(recipe), (PRESENCE,))
-    truth = torch.cat([_network_truth(case, View.of(recipe)) for case in load_cases(folder, labels, recipe.axis)])
+    weak = tuple(kind for kind in method.learns_from if kind is not MASKS)
+    data = load_slices(folder, labels, View.of(recipe), weak)
+    cases = [case for case in load_cases(folder, labels, recipe.axis) if case.name in data.cases]
+    truth = torch.cat([_network_truth(case, View.of(recipe)) for case in cases])
     first = next(stage for stage in method.stages() if stage.makes_labels)
     with torch.no_grad():
         made = method.pixel_labels(first, data, Pass(chunk, progress=progress))

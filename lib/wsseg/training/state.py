@@ -187,7 +187,7 @@ class RunState:
         """
         saved.check_plan(self.plan(), self.file)
         try:
-            self.method.load_state_dict({**self._frozen(), **saved.method})
+            self.method.load_state_dict(saved.method)
         except RuntimeError as error:
             raise WssegError(f"{self.file}: is of another network; start again with --fresh") from error
         self.first, self.done = saved.stage, saved.done
@@ -196,10 +196,6 @@ class RunState:
         self.lengths[: saved.stage] = [0] * saved.stage
         if saved.step:  # under fewer steps than were done it is at its end
             self.lengths[saved.stage] = max(saved.step, self.lengths[saved.stage])
-
-    def _frozen(self) -> dict[str, torch.Tensor]:
-        """Parts that are never trained here, of which an older version may have had fewer."""
-        return {n: t for n, t in self.method.state_dict().items() if n.split(".")[0] in self.method.frozen}
 
     def due(self) -> bool:
         """Whether a checkpoint should be written."""

@@ -127,6 +127,10 @@ class CorrectionKind(_MarkedKind):
 
     name, words = "corrections", "corrections"
 
+    def targets(self, given: Path, scan: CutScan, labels: LabelSpace, source: Path) -> Targets:
+        found = super().targets(given, scan, labels, source)
+        return replace(found, corrected=found.pixels.flatten(1).any(dim=1))
+
     def file_of(self, scan: Path) -> Path | None:
         return correction_of(scan)
 

@@ -37,6 +37,9 @@ LEAST_ROOM, MOST_ROOM = 10.0, 60.0
 SURE = 0.85
 """Probability from which on a pixel is one of the class; below 1 - SURE it is none."""
 
+MOST_DOUBT = 0.5
+"""Part of what may be a class, mean over classes, that is not sure to be; beyond it nothing is completed."""
+
 NEAR = 12
 """Pixels around a class within which others are taken for background: farther off may be another piece of it."""
 
@@ -61,7 +64,7 @@ class Window:
 
     @classmethod
     def around(cls, drawn: NDArray[np.bool_], others: NDArray[np.bool_], boxed: bool) -> Window:
-        """Around a piece of what was drawn (rows, columns), as far as a half of it is from anything else that was.
+        """Around a piece of what was drawn (rows, columns), half as far again as its median pixel is from others.
 
         A box tells how large a thing is: a fifth more on either side is enough.
         """
@@ -87,24 +90,24 @@ class _Asked:
 def complete(network: nn.Module, data: LabelledSlices, pass_: Pass) -> Tensor:
     """What people drew, and around it what that is surely part of, (slices, size, size) uint8 as pixel labels.
 
-    Slices with masks, and those on which nothing was drawn, stay as they are. So do all where, on
-    average over classes, more pixels are doubtful than sure: as where an organ is three pixels wide, or
-    looks like what is around it.
+    Slices with masks or corrections, and those on which nothing was drawn, stay as they are. So do all
+    where, on average over classes, more pixels are doubtful than sure: as where an organ is three pixels
+    wide, or looks like what is around it.
     """
     made, areas = data.targets.pixels.clone(), torch.zeros(2, data.targets.presence.shape[1])
     for row, probability in completed(network, data, pass_):
         made[row] = first_said(made[row], sure_of(probability, data.targets.at(torch.tensor([row]))))
         sure = probability >= SURE
         areas += torch.stack([sure, (probability > 1 - SURE) & ~sure]).flatten(2).sum(dim=2)
-    sure_area, doubtful_area = areas[:, areas.sum(dim=0) > 0]
-    if not len(sure_area):
+    known = areas[:, areas.sum(dim=0) > 0]
+    if not known.numel():
         return data.targets.pixels
-    doubt = float((doubtful_area / sure_area.clamp(min=1)).mean())
-    used = doubt <= 1
+    doubt = float((known[1] / known.sum(dim=0)).mean())
+    used = doubt <= MOST_DOUBT
     log.info(
-        "strokes, points and boxes are %s: %.2f pixels of their masks are doubtful for each that is sure",
+        "strokes, points and boxes are %s: %.0f %% of what their masks may be is doubtful",
         "completed to masks" if used else "learned from as they are",
-        doubt,
+        100 * doubt,
     )
     return made if used else data.targets.pixels
 
@@ -114,10 +117,10 @@ def completed(network: nn.Module, data: LabelledSlices, pass_: Pass) -> Iterator
     """Of each slice that something was drawn on, its index and probabilities of the classes (classes, size, size)."""
     targets = data.targets
     drawn = torch.stack([targets.marked(k).flatten(1).any(dim=1) for k in range(targets.presence.shape[1])], dim=1)
-    rows = torch.nonzero(drawn.any(dim=1) & ~targets.whole)[:, 0]
+    rows = torch.nonzero(drawn.any(dim=1) & ~targets.whole & ~targets.corrected)[:, 0]
     for number, row in enumerate(rows):
         image = data.images_at(row[None])[:, :1]  # of a CT the window of soft tissue
-        yield int(row), _probabilities(network, image, targets.at(row[None]))
+        yield int(row), _probabilities(network, image, targets.at(row[None]), pass_.chunk)
         pass_.progress((number + 1) / len(rows))
 
 
@@ -132,8 +135,11 @@ def look(images: Tensor, own: Tensor, others: Tensor, box: Tensor, windows: list
     low, high = (torch.quantile(picture.flatten(1), part, dim=1)[:, None, None, None] for part in (0.02, 0.98))
     marks = torch.stack([own, others, box], dim=1).float()
     coarse = torch.tensor([window.half > 0.65 * SIDE for window in windows])[:, None, None, None]
-    marks = torch.where(coarse, functional.max_pool2d(marks, 3, stride=1, padding=1), marks)  # strokes are thin
-    return torch.cat([(picture - low) / (high - low + 1e-6) * 2 - 1, (through(windows, marks) > 0.4).float()], dim=1)
+    seen = through(windows, marks) > 0.4
+    # Strokes are thin: from afar, or where one would be lost between two samples, they are seen a pixel wider.
+    wider = through(windows, functional.max_pool2d(marks, 3, stride=1, padding=1)) > 0.4
+    seen = torch.where(coarse | ~seen.flatten(2).any(dim=2)[:, :, None, None], wider, seen)
+    return torch.cat([(picture - low) / (high - low + 1e-6) * 2 - 1, seen.float()], dim=1)
 
 
 def through(windows: list[Window], planes: Tensor, padding: str = "zeros") -> Tensor:
@@ -142,29 +148,30 @@ def through(windows: list[Window], planes: Tensor, padding: str = "zeros") -> Te
     return functional.grid_sample(planes, grid, padding_mode=padding, align_corners=False)
 
 
-def _probabilities(network: nn.Module, image: Tensor, targets: Targets) -> Tensor:
+def _probabilities(network: nn.Module, image: Tensor, targets: Targets, chunk: int) -> Tensor:
     """Of the classes on one slice (classes, size, size), 0 where none was looked for."""
     pixels, size = targets.pixels[0], image.shape[-1]
     found, empty = torch.zeros(targets.presence.shape[1], size, size), torch.zeros(size, size, dtype=torch.bool)
-    asked = list(_asked(targets))
-    own = torch.stack([pixels == each.k + 1 for each in asked])
     # A whole picture of background says no more than its rim.
     rim = functional.max_pool2d((pixels == 0)[None, None].float(), 5, stride=1, padding=2)[0, 0] > 0
-    others = (pixels > 0) & ~own & (rim | (pixels < BACKGROUND))
-    box = torch.stack([empty if each.box is None else torch.from_numpy(each.box) for each in asked])
-    windows = [each.window for each in asked]
-    views = look(image.expand(len(asked), -1, -1, -1), own, others, box, windows)
-    seen = views.to(next(network.parameters()).device, memory_format=torch.channels_last)
-    answer = torch.sigmoid(network(seen).float()).cpu()
-    wide = functional.grid_sample(answer, _grid(windows, size, inward=False), align_corners=False)[:, 0]
-    for each, probability in zip(asked, wide, strict=True):
-        inside = probability if each.box is None else probability * torch.from_numpy(each.box)
-        found[each.k] = torch.maximum(found[each.k], inside)
+    pieces = list(_asked(targets))
+    for asked in (pieces[first : first + chunk] for first in range(0, len(pieces), chunk)):
+        own = torch.stack([pixels == each.k + 1 for each in asked])
+        others = (pixels > 0) & ~own & (rim | (pixels < BACKGROUND))
+        box = torch.stack([empty if each.box is None else torch.from_numpy(each.box) for each in asked])
+        windows = [each.window for each in asked]
+        views = look(image.expand(len(asked), -1, -1, -1), own, others, box, windows)
+        seen = views.to(next(network.parameters()).device, memory_format=torch.channels_last)
+        answer = torch.sigmoid(network(seen).float()).cpu()
+        wide = functional.grid_sample(answer, _grid(windows, size, inward=False), align_corners=False)[:, 0]
+        for each, probability in zip(asked, wide, strict=True):
+            inside = probability if each.box is None else probability * torch.from_numpy(each.box)
+            found[each.k] = torch.maximum(found[each.k], inside)
     return found
 
 
 def _asked(targets: Targets) -> Iterator[_Asked]:
-    """What is to be completed on one slice: each box, and of classes without any each group of strokes or points."""
+    """What is to be completed on one slice: boxes, touching ones as one; of classes without any, strokes and points."""
     pixels = targets.pixels[0].numpy()
     for k, boxes in enumerate(targets.boxes[0].numpy() > 0):
         drawn = boxes if boxes.any() else pixels == k + 1
