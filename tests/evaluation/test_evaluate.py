@@ -21,6 +21,7 @@ from wsseg.evaluation.evaluate import Evaluation, evaluate
 from wsseg.evaluation.metrics import VolumeScore, dice_of, hd95_of, score_slices, score_volume
 from wsseg.evaluation.pixel_labels import check_pixel_labels, label_quality
 from wsseg.images.folder import scan_files
+from wsseg.images.formats.nifti import write_nifti
 from wsseg.images.volume import SliceGrid, Volume
 from wsseg.inference.quality.dice import SIGNS
 from wsseg.inference.result import Segmentation
@@ -194,6 +195,20 @@ def test_labels_a_method_makes_are_checked_on_the_scans_masks(
         shutil.copy(file, folder / f"a{file.name}")
     with pytest.raises(WssegError, match="no rows for case a"):
         check_pixel_labels(method, package, folder, 8, lambda part: None)
+
+
+def test_what_becomes_of_strokes_is_checked_too(make_package: MakePackage, phantom_data: Path, tmp_path: Path) -> None:
+    """The union learner's labels are strokes at least, whose every pixel is right."""
+    folder = tmp_path / "data"
+    shutil.copytree(phantom_data, folder)
+    for case in load_cases(folder, TUMOR):
+        strokes = np.where(case.reference == 1, case.reference, 0).astype(np.uint8)
+        strokes[:, ::2], strokes[0] = 0, 255
+        write_nifti(folder / f"{case.name}_scribble.nii.gz", strokes, case.scan.affine)
+    package = make_package("union")
+    found = check_pixel_labels(load_method(package, training=True), package, folder, 8, lambda part: None)
+    assert found["tumor"].precision > 0.9
+    assert found["tumor"].recall > 0.3
 
 
 def test_predicted_dice_is_ranked_against_dice() -> None:
