@@ -17,11 +17,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from synthetic import Example, example
 from torch import Tensor
 from torch.nn import functional
 from torch.optim.swa_utils import update_bn
 
-from shapes import Example, example
 from wsseg.methods.backbones.completion import Completion, CompletionSettings
 from wsseg.methods.base import Method
 from wsseg.methods.registry import load_method, stored_weights

@@ -34,9 +34,8 @@ def test_training_goes_on_from_a_package_and_counts_its_steps(tmp_path: Path) ->
 
 def test_examples_are_drawn_where_the_shape_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(f"{FOLDER}")
+    from synthetic import example
     from train import view_of
-
-    from shapes import example
 
     rng = np.random.default_rng(0)
     inside = []
