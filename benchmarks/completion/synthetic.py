@@ -7,6 +7,7 @@ lie where pictures change.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -170,10 +171,7 @@ def _boxed(rng: np.random.Generator, picture: Plane, shape: Mask, regions: NDArr
 
 def _pointed(rng: np.random.Generator, picture: Plane, shape: Mask, regions: NDArray[np.int64], index: int) -> Example:
     """A point; what is far from all points may be background."""
-    own, others, shapes = _dot(rng, shape), np.zeros_like(shape), shape.copy()
-    for other in _other_shapes(rng, regions, index, shape):
-        others |= _dot(rng, other)
-        shapes |= other
+    own, others, shapes = _each(rng, _dot, shape, _other_shapes(rng, regions, index, shape))
     if rng.random() < 0.7:
         reach = np.sqrt(shape.sum() / np.pi) * rng.uniform(1.6, 3.2)
         away = ndimage.distance_transform_edt(~(own | others)) > reach
@@ -183,10 +181,7 @@ def _pointed(rng: np.random.Generator, picture: Plane, shape: Mask, regions: NDA
 
 def _stroked(rng: np.random.Generator, picture: Plane, shape: Mask, regions: NDArray[np.int64], index: int) -> Example:
     """Strokes along the middle of the shape, of others, and of background."""
-    own, others, shapes = _stroke(rng, shape), np.zeros_like(shape), shape.copy()
-    for other in _other_shapes(rng, regions, index, shape):
-        others |= _stroke(rng, other)
-        shapes |= other
+    own, others, shapes = _each(rng, _stroke, shape, _other_shapes(rng, regions, index, shape))
     if rng.random() < 0.93:
         background = _background(rng, shapes)
         if rng.random() < 0.15:  # a fence, and all behind it
@@ -194,6 +189,17 @@ def _stroked(rng: np.random.Generator, picture: Plane, shape: Mask, regions: NDA
             background |= ~np.isin(pieces, np.unique(pieces[shapes]))
         others |= background
     return Example(picture, shape, own, others & ~own, np.zeros_like(shape))
+
+
+def _each(
+    rng: np.random.Generator, draw: Callable[[np.random.Generator, Mask], Mask], shape: Mask, beside: Sequence[Mask]
+) -> tuple[Mask, Mask, Mask]:
+    """What is drawn in the shape and in those beside it, and where any of them is."""
+    own, others, shapes = draw(rng, shape), np.zeros_like(shape), shape.copy()
+    for other in beside:
+        others |= draw(rng, other)
+        shapes |= other
+    return own, others, shapes
 
 
 def _other_shapes(rng: np.random.Generator, regions: NDArray[np.int64], index: int, shape: Mask) -> list[Mask]:
