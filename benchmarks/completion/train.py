@@ -10,7 +10,6 @@ since drawing one takes as long as learning from it.
 from __future__ import annotations
 
 import argparse
-import math
 import time
 from pathlib import Path
 
@@ -23,14 +22,13 @@ from torch.nn import functional
 from torch.optim.swa_utils import update_bn
 
 from wsseg.methods.backbones.completion import Completion, CompletionSettings
-from wsseg.methods.base import Method
+from wsseg.methods.base import Method, Stage
 from wsseg.methods.registry import load_method, stored_weights
 from wsseg.methods.shared.labelling.completion import SIDE, Window, look, through
-from wsseg.models.card import model_card
-from wsseg.models.package import Metadata, ModelPackage, Recipe, read_package, write_package
+from wsseg.models.package import ModelPackage, Recipe, read_package
 from wsseg.models.record import SCRATCH, StageRecord, TrainingRecord
-from wsseg.training.loop import averaged, has_bf16
-from wsseg.training.planning.backbone import NOTHING
+from wsseg.training.loop import averaged, has_bf16, learning_rate
+from wsseg.training.planning.backbone import NOTHING, write_backbone
 
 BATCH, NEW, POOL = 12, 4, 4000
 """Pictures a step, those of them that are new, those that are kept."""
@@ -85,6 +83,7 @@ def main() -> None:
     before = read_package(asked.start, asked.start.name) if asked.start else None
     method = load_method(before) if before else Completion(CompletionSettings(), 1)
     network = method.get_submodule("network").requires_grad_(True).train().to(memory_format=torch.channels_last)
+    stage = Stage(STAGE, network, steps=0, rate=RATE, batch=BATCH)  # it ends by time
     weights = list(network.parameters())
     optimizer = torch.optim.AdamW(weights, lr=RATE, weight_decay=1e-4)
     average = averaged(weights)
@@ -92,7 +91,7 @@ def main() -> None:
     began, step = time.monotonic(), 0
     while (done := (time.monotonic() - began) / 60 / asked.minutes) < 1:
         for group in optimizer.param_groups:
-            group["lr"] = RATE * min(1.0, (step + 1) / 100) * (0.5 + 0.5 * math.cos(math.pi * done))
+            group["lr"] = learning_rate(stage, step, done)
         views = next_batch(pool, rng)
         with torch.autocast("cpu", torch.bfloat16, enabled=has_bf16()):
             logits = network(views[:, :4])
@@ -144,14 +143,12 @@ def write(out: Path, method: Method, before: ModelPackage | None, steps: int, se
             hardware="CPU",
         ),
     )
-    metadata = Metadata(
-        version="0.1.0",
-        changelog={"0.1.0": "first release"},
+    write_backbone(
+        out,
+        recipe,
+        stored_weights(method),
         description="Completes strokes, points and boxes to masks; learned from synthetic pictures alone.",
-        authors="The wsseg authors",
-        wsseg=recipe,
     )
-    write_package(out, metadata, stored_weights(method), model_card(out.name, metadata), f"{recipe.licence}\n")
 
 
 if __name__ == "__main__":

@@ -27,11 +27,10 @@ from wsseg.methods.backbones.start import Start, StartSettings
 from wsseg.methods.base import Stage
 from wsseg.methods.registry import stored_weights
 from wsseg.methods.union import Union, UnionSettings
-from wsseg.models.card import model_card
-from wsseg.models.package import Metadata, Recipe, write_package
+from wsseg.models.package import Recipe
 from wsseg.models.record import SCRATCH, StageRecord, TrainingRecord
 from wsseg.training.loop import averaged, has_bf16, learning_rate
-from wsseg.training.planning.backbone import NOTHING
+from wsseg.training.planning.backbone import NOTHING, write_backbone
 from wsseg.training.planning.plan import plan_for
 
 SIDE, SQUARES = 96, 10
@@ -142,14 +141,12 @@ def write(out: Path, tasks: list[Task], steps: int, seconds: float) -> None:
             hardware="CPU",
         ),
     )
-    metadata = Metadata(
-        version="0.1.0",
-        changelog={"0.1.0": "first release"},
+    write_backbone(
+        out,
+        recipe,
+        stored_weights(method),
         description="What the union learner starts from: its network, taught several tasks at once by weak labels.",
-        authors="The wsseg authors",
-        wsseg=recipe,
     )
-    write_package(out, metadata, stored_weights(method), model_card(out.name, metadata), f"{recipe.licence}\n")
 
 
 def recalibrate(tasks: list[Task]) -> None:

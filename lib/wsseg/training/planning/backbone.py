@@ -1,14 +1,18 @@
-"""A backbone that was trained elsewhere, as a package that others are built on."""
+"""Packages of networks that segment nothing: written by those who train one, or imported."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from wsseg.diffusion.adm import load_adm
 from wsseg.errors import WssegError
 from wsseg.labels.space import Code, Label
 from wsseg.models.card import model_card
 from wsseg.models.package import Metadata, ModelPackage, Recipe, read_package, write_package
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 LICENCE = "MIT, as OpenAI published it with guided-diffusion"
 
@@ -42,13 +46,31 @@ def import_adm(checkpoint: Path, out: Path) -> ModelPackage:
         modality="colour pictures",
         licence=LICENCE,
     )
-    metadata = Metadata(
+    weights = {f"diffusion.{name}": tensor for name, tensor in network.state_dict().items()}
+    write_backbone(
+        out,
+        recipe,
+        weights,
         version="1.0.0",
-        changelog={"1.0.0": f"imported from {checkpoint.name}"},
+        change=f"imported from {checkpoint.name}",
         description="ADM (Dhariwal and Nichol 2021): what natural images look like. It segments nothing itself.",
         authors="OpenAI",
-        wsseg=recipe,
     )
-    weights = {f"diffusion.{name}": tensor for name, tensor in network.state_dict().items()}
-    write_package(out, metadata, weights, model_card(out.name, metadata), f"{LICENCE}\n")
     return read_package(out)
+
+
+def write_backbone(
+    out: Path,
+    recipe: Recipe,
+    weights: dict[str, Tensor],
+    *,
+    description: str,
+    version: str = "0.1.0",
+    change: str = "first release",
+    authors: str = "The wsseg authors",
+) -> None:
+    """Write a package of a network that segments nothing, its licence what the recipe says; ``out`` must not exist."""
+    metadata = Metadata(
+        version=version, changelog={version: change}, description=description, authors=authors, wsseg=recipe
+    )
+    write_package(out, metadata, weights, model_card(out.name, metadata), f"{recipe.licence}\n")
