@@ -12,7 +12,6 @@ what was drawn, the part that is right.
 from __future__ import annotations
 
 import argparse
-import csv
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -24,8 +23,8 @@ from wsseg.data.kinds.registry import KINDS, kinds_named
 from wsseg.data.preprocess import View
 from wsseg.data.slices import LabelledSlices, load_slices
 from wsseg.images.folder import scan_files
-from wsseg.labels.space import BACKGROUND, LabelSpace
-from wsseg.labels.tables import PRESENCE_FILE
+from wsseg.labels.space import BACKGROUND
+from wsseg.labels.tables import PRESENCE_FILE, classes_in
 from wsseg.methods.prompt import Pass
 from wsseg.methods.registry import load_method
 from wsseg.methods.shared.labelling.completion import completed, sure_of
@@ -42,9 +41,7 @@ def main() -> None:
     parser.add_argument("--modality", default="MR")
     asked = parser.parse_args()
     network = load_method(find_package(asked.package)).get_submodule("network")
-    with (asked.data / PRESENCE_FILE).open(newline="", encoding="utf-8-sig") as file:
-        columns = next(csv.reader(file))
-    labels = LabelSpace(tuple(name for name in columns if name not in ("case", "slice", "slice_axis")))
+    labels = classes_in(asked.data / PRESENCE_FILE)
     print(f"| labels | {' | '.join(labels.names)} | mean | sure of a class: right | sure of background: right |")
     print("|" + "---|" * (len(labels) + 4))
     with TemporaryDirectory() as name:

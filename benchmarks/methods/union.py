@@ -26,7 +26,6 @@ class and slice, a mask 78 (Bearman et al. 2016, tables 1 and 2); a box 7
 from __future__ import annotations
 
 import argparse
-import csv
 import math
 import time
 from dataclasses import dataclass, replace
@@ -45,7 +44,7 @@ from wsseg.images.folder import scan_files
 from wsseg.images.formats.table import read_grid
 from wsseg.inference.segmenter import Segmenter
 from wsseg.labels.space import LabelSpace
-from wsseg.labels.tables import PRESENCE_FILE
+from wsseg.labels.tables import PRESENCE_FILE, classes_in
 from wsseg.models.package import ModelPackage, Parent
 from wsseg.training.planning.new import new_package
 from wsseg.training.run import train_package
@@ -103,9 +102,7 @@ def _scored(segmenter: Segmenter, folder: Path, seconds: float) -> Score:
 
 def classes_of(task: Path) -> LabelSpace:
     """The classes of a task, as its table of presence names them."""
-    with (task / "train" / PRESENCE_FILE).open(newline="", encoding="utf-8-sig") as file:
-        columns = next(csv.reader(file))
-    return LabelSpace(tuple(name for name in columns if name not in ("case", "slice", "slice_axis")))
+    return classes_in(task / "train" / PRESENCE_FILE)
 
 
 def modality_of(task: Path) -> str:

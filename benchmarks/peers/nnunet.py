@@ -3,13 +3,14 @@
     pip install nnunetv2
     python benchmarks/peers/nnunet.py TASK --run DIR [--minutes 20] [--threads 2] [--configuration 2d]
 
-A task is a folder with `train` (scans and `<scan>_scribble`) and `val` (scans with
-masks), as for `benchmarks/methods/union.py`. Its strokes become nnU-Net's labels, what nobody drew on its
-*ignore* label, which is how it learns from strokes (Gotkowski et al. 2024). It
-plans, prepares and augments as it does by default and trains on all scans; what is not its
-default is the length: the rate falls to zero over the minutes asked for instead of a thousand
-epochs of 250 steps. Planning and preparing do not count. Printed are Dice of whole volumes on val, mean
-over classes, and how many steps there were time for.
+A task is a folder with `train` (scans, `<scan>_scribble` and the table of presence,
+which names the classes) and `val` (scans with masks), as for
+`benchmarks/methods/union.py`. Its strokes become nnU-Net's labels, what nobody drew on
+its *ignore* label, which is how it learns from strokes (Gotkowski et al. 2024). It plans,
+prepares and augments as it does by default and trains on all scans; what is not its
+default is the length: the rate falls to zero over the minutes asked for instead of a
+thousand epochs of 250 steps. Planning and preparing do not count. Printed are Dice of
+whole volumes on val, mean over classes, and how many steps there were time for.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from rich.progress import Progress
 from wsseg.evaluation.metrics import dice_of
 from wsseg.images.folder import reference_of, scan_files, scribble_of
 from wsseg.labels.space import BACKGROUND, LabelSpace
+from wsseg.labels.tables import PRESENCE_FILE, classes_in
 
 NUMBER = "001"
 """Of the only data set."""
@@ -136,14 +138,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("task", type=Path)
     parser.add_argument("--run", type=Path, required=True)
-    parser.add_argument("--labels", required=True, help="names of the classes, with commas")
     parser.add_argument("--modality", default="MR", help="CT is treated by its own rule")
     parser.add_argument("--minutes", type=float, default=20.0)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--configuration", default="2d")
     asked = parser.parse_args()
     torch.set_num_threads(asked.threads)
-    home, labels = Home(asked.run), LabelSpace(tuple(asked.labels.split(",")))
+    home, labels = Home(asked.run), classes_in(asked.task / "train" / PRESENCE_FILE)
     write_raw(home, asked.task / "train", labels, asked.modality)
     prepare = ["nnUNetv2_plan_and_preprocess", "-d", NUMBER, "-c", asked.configuration, "-np", "1", "-npfp", "1"]
     subprocess.run(prepare, check=True)

@@ -13,7 +13,15 @@ from hypothesis.extra.numpy import arrays
 
 from wsseg.errors import WssegError
 from wsseg.labels.space import NO, UNKNOWN, YES, LabelSpace
-from wsseg.labels.tables import ListedPresence, presence_of, read_presence, read_texts, write_presence, write_texts
+from wsseg.labels.tables import (
+    ListedPresence,
+    classes_in,
+    presence_of,
+    read_presence,
+    read_texts,
+    write_presence,
+    write_texts,
+)
 
 TUMOR = LabelSpace(("tumor",))
 HEART = LabelSpace(("RV", "Myo", "LV"))
@@ -38,6 +46,10 @@ def presences(draw: st.DrawFn) -> dict[str, ListedPresence]:
 
 
 class TestPresenceFile:
+    def test_its_columns_name_the_classes_in_order(self, tmp_path: Path) -> None:
+        assert classes_in(csv(tmp_path, "case,slice,slice_axis,RV,Myo,LV\n")) == HEART
+        assert classes_in(csv(tmp_path, "slice,tumor,case\n")) == TUMOR
+
     @settings(max_examples=100, deadline=None)
     @given(presences())
     def test_what_is_written_is_read(self, cases: dict[str, ListedPresence]) -> None:

@@ -88,6 +88,12 @@ def read_presence(path: Path, labels: LabelSpace) -> dict[str, ListedPresence]:
     return {case: ListedPresence(_dense(slices, len(labels)), axes[case]) for case, slices in cells.items()}
 
 
+def classes_in(path: Path) -> LabelSpace:
+    """The classes that a table of image-level labels has columns for, in their order."""
+    columns, _ = read_table(path, {"case", "slice"})
+    return LabelSpace(tuple(name for name in columns if name not in ("case", "slice", AXIS_COLUMN)))
+
+
 def presence_of(case: str, path: Path, labels: LabelSpace, slices: int, axis: int) -> Presence:
     """The presence labels of one case that has so many slices along a stored axis.
 
@@ -130,8 +136,8 @@ def write_texts(path: Path, texts: Mapping[str, str]) -> None:
         csv.writer(file).writerows([("case", "text"), *texts.items()])
 
 
-def read_table(path: Path, needed: set[str]) -> tuple[set[str], list[tuple[int, dict[str, str]]]]:
-    """The columns of a table, and its rows with their lines.
+def read_table(path: Path, needed: set[str]) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
+    """The columns of a table in their order, and its rows with their lines.
 
     Raises:
         WssegError: it cannot be read, or a column that is needed is missing.
@@ -139,15 +145,15 @@ def read_table(path: Path, needed: set[str]) -> tuple[set[str], list[tuple[int, 
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:  # Excel puts a mark in front
             reader = csv.DictReader(file)
-            columns, rows = set(reader.fieldnames or ()), [(reader.line_num, row) for row in reader]
+            columns, rows = list(reader.fieldnames or ()), [(reader.line_num, row) for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise WssegError(f"{path}: cannot be read as CSV ({error})") from error
     _check_columns(path, columns, needed)
     return columns, rows
 
 
-def _check_columns(path: Path, columns: set[str], needed: set[str]) -> None:
-    missing = needed - columns
+def _check_columns(path: Path, columns: list[str], needed: set[str]) -> None:
+    missing = needed.difference(columns)
     if missing:
         raise WssegError(f"{path}: column {', '.join(sorted(missing))} is missing")
 
