@@ -10,8 +10,8 @@ it knows no organ, only where within a shape people draw and that borders lie wh
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from wsseg.data.slices import LabelledSlices
 from wsseg.data.targets import Targets, first_said
 from wsseg.labels.space import BACKGROUND, NO
 from wsseg.methods.prompt import Pass
+from wsseg.methods.shared.poses import POSES, Pose, posed, unposed
 from wsseg.networks.residual_unet import ResidualUNet
 
 log = logging.getLogger(__name__)
@@ -37,7 +38,10 @@ LEAST_ROOM, MOST_ROOM = 10.0, 60.0
 SURE = 0.85
 """Probability from which on a pixel is one of the class; below 1 - SURE it is none."""
 
-MOST_DOUBT = 0.5
+LOOKS: Sequence[tuple[float, Pose]] = [(0.8, POSES[2]), (1.0, POSES[0]), (1.0, POSES[5]), (1.3, POSES[7])]
+"""How far each window is opened, and the pose it is seen in: answers to several are right more often than one's."""
+
+MOST_DOUBT = 0.65
 """Part of what may be a class, mean over classes, that is not sure to be; beyond it nothing is completed."""
 
 NEAR = 12
@@ -76,6 +80,10 @@ class Window:
             apart = ndimage.distance_transform_edt(~others)[drawn] if others.any() else extent
             room = float(np.clip(1.5 * np.median(apart), LEAST_ROOM, MOST_ROOM))
         return cls((rows.min() + rows.max()) / 2, (columns.min() + columns.max()) / 2, extent / 2 + room)
+
+    def opened(self, zoom: float) -> Window:
+        """One that shows so many times as much."""
+        return replace(self, half=zoom * self.half)
 
 
 @dataclass(frozen=True)
@@ -149,7 +157,7 @@ def through(windows: list[Window], planes: Tensor, padding: str = "zeros") -> Te
 
 
 def _probabilities(network: nn.Module, image: Tensor, targets: Targets, chunk: int) -> Tensor:
-    """Of the classes on one slice (classes, size, size), 0 where none was looked for."""
+    """Of the classes on one slice (classes, size, size), means over the looks, 0 where none was looked for."""
     pixels, size = targets.pixels[0], image.shape[-1]
     found, empty = torch.zeros(targets.presence.shape[1], size, size), torch.zeros(size, size, dtype=torch.bool)
     # A whole picture of background says no more than its rim.
@@ -159,15 +167,30 @@ def _probabilities(network: nn.Module, image: Tensor, targets: Targets, chunk: i
         own = torch.stack([pixels == each.k + 1 for each in asked])
         others = (pixels > 0) & ~own & (rim | (pixels < BACKGROUND))
         box = torch.stack([empty if each.box is None else torch.from_numpy(each.box) for each in asked])
-        windows = [each.window for each in asked]
-        views = look(image.expand(len(asked), -1, -1, -1), own, others, box, windows)
-        seen = views.to(next(network.parameters()).device, memory_format=torch.channels_last)
-        answer = torch.sigmoid(network(seen).float()).cpu()
-        wide = functional.grid_sample(answer, _grid(windows, size, inward=False), align_corners=False)[:, 0]
-        for each, probability in zip(asked, wide, strict=True):
+        looks = [_look(network, image, (own, others, box), asked, *how) for how in LOOKS]
+        answers, seen = (torch.stack(part).sum(dim=0) for part in zip(*looks, strict=True))
+        for each, probability in zip(asked, torch.where(seen > 0.5, answers / seen, 0), strict=True):
             inside = probability if each.box is None else probability * torch.from_numpy(each.box)
             found[each.k] = torch.maximum(found[each.k], inside)
     return found
+
+
+def _look(
+    network: nn.Module,
+    image: Tensor,
+    marks: tuple[Tensor, Tensor, Tensor],
+    asked: Sequence[_Asked],
+    zoom: float,
+    pose: Pose,
+) -> tuple[Tensor, Tensor]:
+    """Probabilities (asked, size, size) by one look at a slice, and which of its pixels that look sees."""
+    windows, size = [each.window.opened(zoom) for each in asked], image.shape[-1]
+    views = posed(look(image.expand(len(asked), -1, -1, -1), *marks, windows), pose)
+    seen = views.to(next(network.parameters()).device, memory_format=torch.channels_last)
+    answer = unposed(torch.sigmoid(network(seen).float()).cpu(), pose)
+    both = torch.cat([answer, torch.ones_like(answer)], dim=1)
+    wide = functional.grid_sample(both, _grid(windows, size, inward=False), align_corners=False)
+    return wide[:, 0], wide[:, 1]
 
 
 def _asked(targets: Targets) -> Iterator[_Asked]:
