@@ -10,10 +10,11 @@ import torch
 from PIL import Image
 
 from conftest import tissue
-from wsseg.data.augment import USUAL
+from wsseg.data.augment import USUAL, Variety
 from wsseg.data.kinds.registry import KINDS, MASKS, PRESENCE, TEXT
 from wsseg.data.preprocess import View
 from wsseg.data.slices import LabelledSlices, load_slices
+from wsseg.data.targets import Targets
 from wsseg.errors import NotFoundError, WssegError
 from wsseg.images.folder import mask_of, reference_of, scan_files
 from wsseg.labels.space import BACKGROUND, LabelSpace
@@ -52,6 +53,26 @@ def test_presence_stays_with_its_slice(phantom_data: Path, slices: LabelledSlice
 
     expected = torch.cat([torch.from_numpy(c.reference.any(axis=(0, 1))) for c in load_cases(phantom_data, TUMOR)])
     assert torch.equal(slices.targets.presence[:, 0] == 1, expected)
+
+
+@pytest.mark.parametrize("background", [0, BACKGROUND], ids=["nothing is drawn", "all is background"])
+def test_slices_without_the_class_are_seen_where_it_is_on_others(background: int) -> None:
+    """Squares that lie anywhere seldom show what is in its place, such as a kidney below the spleen."""
+    count, size = 10, 128
+    known = Targets.unknown(count, 1, (size, size))
+    pixels, presence = torch.full_like(known.pixels, background), torch.zeros_like(known.presence)
+    pixels[0], presence[0] = 0, 1
+    pixels[0, 4:12, 4:12] = 1  # in the first corner
+    rows = torch.linspace(-1, 1, size)[:, None].expand(size, size)
+    images = torch.maximum(rows, rows.T).expand(count, 1, -1, -1).half()  # dark in that corner alone
+    data = LabelledSlices(
+        images, replace(known, pixels=pixels, presence=presence), False, ("a",), torch.zeros(count).long(), ()
+    )
+    variety = Variety(angle=0, scale=0, shift=0, gamma=0, gain=0, crop=32, mirrored=False, aimed=True)
+    batch = data.batch(seed=0, step=0, samples=range(200), variety=variety)
+    without = batch.images[batch.targets.presence[:, 0] == 0]
+    dark = (without.flatten(1).mean(dim=1) < -0.5).float().mean()
+    assert 0.35 < dark < 0.65
 
 
 def test_masks_are_never_taken_for_scans(phantom_data: Path) -> None:

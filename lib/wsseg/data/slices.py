@@ -25,11 +25,13 @@ from wsseg.images.folder import scan_files
 from wsseg.images.formats.table import read_grid
 from wsseg.images.scan import read_scan
 from wsseg.images.volume import SliceGrid
-from wsseg.labels.space import LabelSpace
+from wsseg.labels.space import BACKGROUND, LabelSpace
 
 ELSEWHERE = 0.2
 """Part of the samples that may be any slice, where the others show what is learned."""
 
+INSTEAD = 0.5
+"""Part of the samples of slices without a class that show where one lies on other slices of the scan."""
 
 BYTES = 8
 """Of memory for a pixel of a channel with its labels, while scans are put together."""
@@ -141,18 +143,35 @@ class LabelledSlices:
         return Batch(images, targets, torch.from_numpy(noise), torch.from_numpy(uniform), done)
 
     def _aimed(self, augmentation: Augmentation, row: int, rng: np.random.Generator, variety: Variety) -> Augmentation:
-        """Aimed at a labelled pixel or into a box of the slice, classes and background alike; anywhere without one."""
-        pixels, boxes = self.targets.pixels[row], self.targets.boxes[row]
-        side = pixels.shape[-1]
+        """Aimed at a labelled pixel or into a box of the slice, classes and background alike; anywhere without one.
+
+        Where no class is marked it may be aimed at where one is on another slice of the scan: what lies there
+        instead is easily mistaken for it.
+        """
+        side = self.targets.pixels.shape[-1]
         seen = (variety.crop or side) / side
-        places = [pixels == label for label in pixels.unique().tolist() if label]
-        places += [box > 0 for box in boxes if box.any()]
+        places = self._places(row, background=True)
+        marked = torch.nonzero(self._marked & (self.case == self.case[row]))[:, 0]
+        if not self._marked[row] and len(marked) and rng.random() < INSTEAD:
+            places = self._places(int(rng.choice(marked)), background=False)
         if not places:
             down, right = rng.uniform(-1, 1, 2) * (1 - seen)
             return augmentation.aimed_at(down, right, variety, seen)
         where = torch.nonzero(places[rng.integers(len(places))])
         down, right = ((where[rng.integers(len(where))] + 0.5) * 2 / side - 1).tolist()
         return augmentation.aimed_at(down, right, variety, seen)
+
+    def _places(self, row: int, background: bool) -> list[Tensor]:
+        """Where each class, and background if it is wanted, is marked on a slice, (size, size) bool."""
+        pixels, boxes = self.targets.pixels[row], self.targets.boxes[row]
+        labels = [label for label in pixels.unique().tolist() if label and (background or label != BACKGROUND)]
+        return [*(pixels == label for label in labels), *(box > 0 for box in boxes if box.any())]
+
+    @cached_property
+    def _marked(self) -> Tensor:
+        """(slices,) bool, where a class is drawn or boxed."""
+        classes = range(self.targets.presence.shape[1])
+        return torch.stack([self.targets.marked(k).flatten(1).any(dim=1) for k in classes]).any(dim=0)
 
     def _choose(self, sample: int, rng: np.random.Generator) -> int:
         if not self._bearing:

@@ -61,6 +61,27 @@ def test_a_ct_is_seen_through_windows_and_sides_are_never_mirrored(tmp_path: Pat
     assert package.recipe.windows == HOUNSFIELD
 
 
+@pytest.mark.parametrize(
+    ("places", "mirrored"), [((10, 12), False), ((10, 90), True), ((52, 56), True)], ids=["one side", "both", "middle"]
+)
+def test_what_lies_on_one_side_in_all_scans_is_not_mirrored(
+    tmp_path: Path, places: tuple[int, int], mirrored: bool
+) -> None:
+    folder = _folder(tmp_path, 2.0, (40, 40, 59, 59), "spleen")
+    rows = [f"{case},2,spleen,{first},40,{first + 19},59" for case, first in zip("ab", places, strict=True)]
+    (folder / "boxes.csv").write_text(
+        "\n".join(["case,slice,label,first_row,first_column,last_row,last_column", *rows])
+    )
+    plan = plan_for(folder, LabelSpace(("spleen",)), "CT")
+    assert plan.mirrored is mirrored
+    assert any("on one side in all scans" in reason for reason in plan.reasons) is not mirrored
+
+
+def test_squares_show_a_good_part_of_a_slice_however_small_the_class_is(tmp_path: Path) -> None:
+    plan = plan_for(_folder(tmp_path, 1.0, (60, 60, 66, 66), "cord"), LabelSpace(("cord",)), "CT")
+    assert plan.crop >= 0.35 * plan.size
+
+
 def test_the_first_training_plans_and_later_ones_keep_to_it(tmp_path: Path) -> None:
     folder = _folder(tmp_path, 2.0, (40, 40, 80, 80), "left kidney")
     made = new_package("kidney-ct", ["left kidney"], "CT", home() / "models")

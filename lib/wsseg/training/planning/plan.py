@@ -38,6 +38,12 @@ MOST, LEAST = 128, 64
 AROUND = 1.5
 """What is trained on, in parts of what the classes take."""
 
+LEAST_PART = 0.4
+"""Of a slice's side that a square shows: of much smaller ones most see none of what looks like a class elsewhere."""
+
+ASIDE = 0.1
+"""Of half a slice, from its middle: what lies farther off to one side in all scans has a side of its own."""
+
 LARGEST = 320
 """Side of a whole slice in pixels."""
 
@@ -108,12 +114,19 @@ class Plan:
 
 @dataclass(frozen=True)
 class _Seen:
-    """One scan: the side of its window, its pixels and what its classes take of a slice, in mm; its bright end."""
+    """One scan.
+
+    Attributes:
+        window, pixel, taken: the side of its window, of its pixels and of what its classes take of a slice, in mm.
+        bright: its bright end, in medians of the tissue.
+        aside: where marks lie along the axis that mirroring turns round, from -1 to 1; 0 without any.
+    """
 
     window: float
     pixel: float
     taken: float
     bright: float
+    aside: float
 
 
 def plan_for(folder: Path, labels: LabelSpace, modality: str, use: Kinds = ()) -> Plan:
@@ -127,14 +140,15 @@ def plan_for(folder: Path, labels: LabelSpace, modality: str, use: Kinds = ()) -
     """
     windows = HOUNSFIELD if is_ct(modality) else ()
     seen = _look(folder, labels, use or tuple(KINDS.values()), View(_PROBE, bright=_PROBE_BRIGHT, windows=windows))
-    window, native, taken, bright = np.median([astuple(each) for each in seen], axis=0).tolist()
+    window, native, taken, bright, aside = np.median([astuple(each) for each in seen], axis=0).tolist()
     pixel = max(native, taken / MOST)
     if taken / native < LEAST:
         pixel = max(native / 2, taken / LEAST)
     size = min(LARGEST, _sixteens(window / pixel))
-    crop = min(size, max(LEAST, min(MOST, _sixteens(AROUND * taken / pixel))))
+    crop = min(size, max(LEAST, _sixteens(LEAST_PART * size), min(MOST, _sixteens(AROUND * taken / pixel))))
     bright = BRIGHT if windows else round(max(1.0, bright), 1)
-    mirrored = len(labels) == 1 and not side_of(labels.names[0])[0]
+    sided = abs(aside) > ASIDE and len({each.aside > 0 for each in seen}) == 1
+    mirrored = len(labels) == 1 and not side_of(labels.names[0])[0] and not sided
     reasons = (
         f"slices of {size} x {size} pixels of {window / size:.2f} mm:"
         f" the body takes {window:.0f} mm, the classes {taken:.0f} mm of a slice; scans have {native:.2f} mm",
@@ -142,7 +156,7 @@ def plan_for(folder: Path, labels: LabelSpace, modality: str, use: Kinds = ()) -
         f"windows of {', '.join(f'{low:.0f} to {high:.0f}' for low, high in windows)} Hounsfield units"
         if windows
         else f"white is {bright:g} times the median of the tissue",
-        "left and right may change places" if mirrored else "left and right stay: classes may differ by side",
+        _about_sides(mirrored, sided),
         *((NOT_DRAWN,) if taken == window else ()),
     )
     return Plan(size, crop, bright, windows, mirrored, reasons)
@@ -178,7 +192,19 @@ def _seen(scan: CutScan, targets: Targets) -> _Seen:
     taken = float(np.quantile(sides, 0.9)) * window / _PROBE if sides else window
     medians = (stack.native + 1) / 2 * _PROBE_BRIGHT
     tissue = medians[stack.tissue] if stack.tissue.any() else medians.ravel()
-    return _Seen(window, float(min(stack.spacing)), taken, float(np.quantile(tissue, BRIGHTEST)))
+    return _Seen(window, float(min(stack.spacing)), taken, float(np.quantile(tissue, BRIGHTEST)), _aside(drawn))
+
+
+def _about_sides(mirrored: bool, sided: bool) -> str:
+    if mirrored:
+        return "left and right may change places"
+    return f"left and right stay: classes {'lie on one side in all scans' if sided else 'may differ by side'}"
+
+
+def _aside(drawn: Tensor) -> float:
+    """Mean place of marks (slices, size, size) along rows, from -1 to 1; 0 without any."""
+    places = torch.nonzero(drawn)[:, 1].double()
+    return float(2 * (places.mean() + 0.5) / drawn.shape[1] - 1) if len(places) else 0.0
 
 
 def _side(plane: Tensor) -> int:
