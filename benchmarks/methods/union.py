@@ -6,12 +6,15 @@ never saw: whole volumes, nothing given, mean over classes of each scan. In
 brackets stands the median bias of a class's volume; seconds are of training.
 
     python benchmarks/methods/union.py TASK... --run DIR [--minutes 15 | --steps N] [--seeds 3]
-        [--use scribbles,boxes,points] [--start union-heart-cine | --start ""]
+        [--use scribbles,boxes,points] [--start union-heart-cine | --start ""] [--only CLASS] [--scans 5]
 
 Training begins with the weights of `union-start`, as every new model's, unless
 another package is named, or none: it has learned from the training scans of some
 tasks. Minutes are what people wait; steps give the same model on a machine that
 does other things too.
+
+With ``--only`` everything but one class is as if nobody had drawn it: a user's own organ, among others
+that look alike. ``--scans`` trains on the first so many.
 
 A task is a folder with `train` and `val`; class names are the columns of its
 `train/image_labels.csv`, the modality is CT where the folder's name says so.
@@ -26,12 +29,15 @@ class and slice, a mask 78 (Bearman et al. 2016, tables 1 and 2); a box 7
 from __future__ import annotations
 
 import argparse
+import csv
 import math
 import time
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import nibabel
 import numpy as np
 from common import interval, kept
 from rich.progress import Progress
@@ -40,10 +46,10 @@ from wsseg.data.kinds.registry import KINDS, kinds_named
 from wsseg.evaluation.cases import load_cases
 from wsseg.evaluation.metrics import dice_of
 from wsseg.files import make_folder
-from wsseg.images.folder import scan_files
+from wsseg.images.folder import mask_of, scan_files, scribble_of
 from wsseg.images.formats.table import read_grid
 from wsseg.inference.segmenter import Segmenter
-from wsseg.labels.space import LabelSpace
+from wsseg.labels.space import BACKGROUND, LabelSpace
 from wsseg.labels.tables import PRESENCE_FILE, classes_in
 from wsseg.models.package import ModelPackage, Parent
 from wsseg.training.planning.new import new_package
@@ -100,6 +106,38 @@ def _scored(segmenter: Segmenter, folder: Path, seconds: float) -> Score:
     return Score(dice, bias, seconds)
 
 
+def in_part(task: Path, only: str, scans: int | None, folder: Path) -> Path:
+    """A task of the first scans of another, and of one of its classes if one is named, in a folder."""
+    names = classes_of(task).names
+    value = names.index(only) + 1 if only else 0
+    for part in ("train", "val"):
+        (folder / part).mkdir()
+        files = list(scan_files(task / part).items())
+        kept = dict(files[:scans] if part == "train" else files)
+        for file in kept.values():
+            (folder / part / file.name).symlink_to(file.resolve())
+            for drawn in filter(None, (scribble_of(file), mask_of(file))):
+                image = nibabel.load(drawn)
+                voxels = np.asanyarray(image.dataobj)
+                one = np.where(voxels == value, 1, np.where(voxels == BACKGROUND, BACKGROUND, 0)).astype(np.uint8)
+                nibabel.save(nibabel.Nifti1Image(one if only else voxels, image.affine), folder / part / drawn.name)
+        for table in (task / part).glob("*.csv"):
+            _write_part(table, folder / part / table.name, kept, set(names) - {only} if only else set())
+    return folder
+
+
+def _write_part(table: Path, out: Path, cases: Collection[str], left_out: Collection[str]) -> None:
+    """The rows of a table on some scans, without classes that are left out."""
+    with table.open(newline="", encoding="utf-8-sig") as file:
+        reader = csv.DictReader(file)
+        columns = [name for name in reader.fieldnames or () if name not in left_out]
+        rows = [row for row in reader if row["case"] in cases and row.get("label") not in left_out]
+    with out.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns, extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
 def classes_of(task: Path) -> LabelSpace:
     """The classes of a task, as its table of presence names them."""
     return classes_in(task / "train" / PRESENCE_FILE)
@@ -135,18 +173,33 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--use", default="scribbles,boxes,points,points+boxes+scribbles")
     parser.add_argument("--start", default="union-start")
+    parser.add_argument("--only", default="")
+    parser.add_argument("--scans", type=int)
     asked = parser.parse_args()
     make_folder(asked.run)
+    if asked.only or asked.scans:
+        with TemporaryDirectory(prefix="wsseg-part-") as name:
+            parts = []
+            for task in asked.task:
+                make_folder(part := Path(name) / f"{asked.only.replace(' ', '-')}-{asked.scans or 'all'}-{task.name}")
+                parts.append(in_part(task, asked.only, asked.scans, part))
+            run(asked, parts)
+    else:
+        run(asked, asked.task)
+
+
+def run(asked: argparse.Namespace, tasks: Sequence[Path]) -> None:
+    """Train what has not been yet, and print."""
     minutes = 15.0 if asked.minutes is None and asked.steps is None else asked.minutes
     length = f"{asked.steps} steps" if minutes is None else f"{minutes:g} minutes"
-    rows = [(task, use, seed) for task in asked.task for use in asked.use.split(",") for seed in range(asked.seeds)]
+    rows = [(task, use, seed) for task in tasks for use in asked.use.split(",") for seed in range(asked.seeds)]
     found: dict[tuple[Path, str], list[Score]] = {}
     with Progress() as bar:
         for task, use, seed in bar.track(rows, description="training"):
             file = asked.run / f"{task.name}-{use}-{asked.start or 'random'}-{length.replace(' ', '-')}-{seed}.json"
             score = kept(file, Score, train_and_score, task, use, asked.start, minutes, asked.steps, seed)
             found.setdefault((task, use), []).append(score)
-    for task in asked.task:
+    for task in tasks:
         print(f"\n{task.name}, {length} of training from {asked.start or 'random weights'}, {asked.seeds} seeds\n")
         names = classes_of(task).names
         print(f"| labels | annotation, minutes | {' | '.join(names)} | mean | 95 % over patients | seconds |")
