@@ -57,6 +57,16 @@ def test_walls_are_chosen_before_what_lies_in_them() -> None:
     assert not kept[:, 26:36, 20:30].any()
 
 
+def test_a_wall_is_what_surrounds_a_cavity() -> None:
+    """Air beside the body, taken for a wall, is larger and as probable, and there is even some cavity in it."""
+    mask, probability = _heart()
+    mask[:, 20:38, 18:38], probability[:, WALL - 1, 20:38, 18:38] = WALL, 0.95
+    mask[0, 26:29, 24:27], probability[0, :, 26:29, 24:27] = CAVITY, np.array([0.0, 0.9])[:, None, None]
+    kept = likely_pieces(mask, probability, {CAVITY: WALL})
+    assert not kept[:, 20:38, 18:38].any()
+    assert (kept[:, 4:16, 4:16] == mask[:, 4:16, 4:16]).all()
+
+
 @pytest.mark.parametrize("inside", [{}, {CAVITY: WALL}])
 def test_where_nothing_is_surrounded_the_most_probable_piece_stays(inside: dict[int, int]) -> None:
     mask, probability = _heart()

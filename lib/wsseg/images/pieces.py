@@ -27,7 +27,7 @@ def likely_pieces(
 
     A piece counts by the sum of its voxels' probabilities; one of a class that
     lies inside another also by how much of its border in the slices is the
-    other's piece.
+    other's piece, and one that surrounds another by how much of that one's border it is.
 
     Args:
         mask: (slices, rows, columns), 0 background, 1..N the classes.
@@ -38,7 +38,8 @@ def likely_pieces(
     values = [int(value) for value in np.unique(mask[mask > 0])]
     for value in sorted(values, key=lambda value: _depth(value, inside)):
         around = kept.get(inside.get(value, 0))
-        kept[value] = _likeliest(mask == value, probability[:, value - 1], around)
+        within = np.isin(mask, [inner for inner, outer in inside.items() if outer == value])
+        kept[value] = _likeliest(mask == value, probability[:, value - 1], around, within)
     found = np.zeros_like(mask)
     for value, piece in kept.items():
         found[piece] = value
@@ -51,13 +52,19 @@ def _depth(value: int, inside: Mapping[int, int]) -> int:
 
 
 def _likeliest(
-    mask: NDArray[np.bool_], probability: NDArray[np.float32], around: NDArray[np.bool_] | None
+    mask: NDArray[np.bool_],
+    probability: NDArray[np.float32],
+    around: NDArray[np.bool_] | None,
+    within: NDArray[np.bool_],
 ) -> NDArray[np.bool_]:
+    """The piece of a class that counts most, beside the piece that should surround it, if any, and what it should."""
     pieces, count = ndimage.label(mask)
     each = range(1, count + 1)
     scores = ndimage.sum_labels(probability, pieces, each)
     if around is not None and count > 1:
         scores = scores * [max(_enclosed(pieces == piece, around), ALONE) for piece in each]
+    if within.any() and count > 1:
+        scores = scores * [max(_enclosed(within, pieces == piece), ALONE) for piece in each]
     return np.asarray(pieces == 1 + int(np.argmax(scores)))
 
 
