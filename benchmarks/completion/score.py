@@ -70,6 +70,7 @@ def row(network: nn.Module, drawn: LabelledSlices, truth: Tensor, classes: int) 
     """The cells of a kind of label."""
     counts = np.zeros((len(drawn.cases), classes, 3))
     right = np.zeros((2, 2))
+    drawn = drawn.with_implied()
     for index, probability in completed(network, drawn, Pass(32)):
         given, mask = drawn.targets.pixels[index], truth[index]
         best, k = probability.max(dim=0)

@@ -102,7 +102,11 @@ class LabelledSlices:
 
     def with_pixels(self, pixels: Tensor) -> LabelledSlices:
         """The same slices under other pixel labels, (slices, size, size) uint8."""
-        return replace(self, targets=replace(self.targets, pixels=pixels))
+        return replace(self, targets=replace(self.targets.with_implied(), pixels=pixels))
+
+    def with_implied(self) -> LabelledSlices:
+        """The same slices, background that follows from what was drawn among their pixel labels."""
+        return replace(self, targets=self.targets.with_implied())
 
     def batch(
         self,

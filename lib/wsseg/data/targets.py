@@ -24,6 +24,7 @@ class Targets:
         presence: (slices, classes) int8 of 1 yes, 0 no, -1 unknown.
         pixels: (slices, size, size) uint8; 0 not labelled, 1..N the classes,
             255 background. A slice with a complete mask has no 0.
+        implied: (slices, size, size) uint8; 255 where nobody drew but background follows from what is drawn, else 0.
         boxes: (slices, classes, size, size) uint8; 0 outside the boxes of a class, else
             16 times the row band and the column band, so that the box is known in
             whatever way the map is moved; each is 1 and BANDS at the outermost voxels, which
@@ -37,6 +38,7 @@ class Targets:
 
     presence: Tensor
     pixels: Tensor
+    implied: Tensor
     boxes: Tensor
     whole: Tensor
     corrected: Tensor
@@ -50,6 +52,7 @@ class Targets:
         return Targets(
             presence=torch.full((slices, classes), UNKNOWN, dtype=torch.int8),
             pixels=_nothing(slices, *size),
+            implied=_nothing(slices, *size),
             boxes=_nothing(slices, classes, *size),
             whole=torch.zeros(slices, dtype=torch.bool),
             corrected=torch.zeros(slices, dtype=torch.bool),
@@ -74,6 +77,7 @@ class Targets:
         return Targets(
             presence=torch.maximum(self.presence, other.presence),  # yes before no before unknown
             pixels=first_said(self.pixels, other.pixels),
+            implied=first_said(self.implied, other.implied),
             boxes=first_said(self.boxes, other.boxes),
             whole=self.whole | other.whole,
             corrected=self.corrected | other.corrected,
@@ -120,6 +124,10 @@ class Targets:
 
     def _each(self, change: Callable[[Tensor], Tensor], texts: tuple[str, ...]) -> Targets:
         return Targets(**{name: change(getattr(self, name)) for name in _TENSORS}, texts=texts)
+
+    def with_implied(self) -> Targets:
+        """With pixel labels that hold what follows from them too."""
+        return replace(self, pixels=first_said(self.pixels, self.implied), implied=_nothing(*self.implied.shape))
 
     def known_pixels(self) -> tuple[Tensor, Tensor]:
         """Class indices (slices, size, size) with background as 0, and where they are known at all."""

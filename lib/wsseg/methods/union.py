@@ -152,6 +152,7 @@ class Union(Method[UnionSettings]):
 
     def pixel_labels(self, stage: Stage, data: LabelledSlices, pass_: Pass) -> Tensor:
         """What people drew, completed; seeds of classes that are said to be on slices of a scan, but drawn on none."""
+        data = data.with_implied()
         drawn = complete(self.completion, data, pass_.step(0, 1 if self.evidence is None else 2))
         if self.evidence is None:
             return drawn

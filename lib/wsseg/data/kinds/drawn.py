@@ -50,14 +50,10 @@ class _DrawnKind(LabelKind[Path]):
         return replace(Targets.unknown(len(pixels), len(labels), pixels.shape[1:]), pixels=pixels)
 
     def targets(self, given: Path, scan: CutScan, labels: LabelSpace, source: Path) -> Targets:
-        cut = self._meant(np.ascontiguousarray(scan.stack.grid.cut(self.pixel_labels(given, scan.volume, labels))))
+        cut = np.ascontiguousarray(scan.stack.grid.cut(self.pixel_labels(given, scan.volume, labels)))
         pixels, presence = scan.stack.labels_to_network(cut), self._presence(torch.from_numpy(cut), len(labels))
         whole = torch.from_numpy((cut > 0).all(axis=(1, 2)))
         return replace(scan.unknown(labels), pixels=pixels, presence=presence, whole=whole)
-
-    def _meant(self, drawn: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """What drawn pixel labels (slices, rows, columns) say of the pixels beside them too."""
-        return drawn
 
     def _presence(self, pixels: Tensor, classes: int) -> Tensor:
         """Presence (slices, classes); who draws background on a slice has drawn all that is there."""
@@ -105,21 +101,24 @@ class ScribbleKind(_MarkedKind):
     def nothing_in(self, folder: Path) -> str:
         return f"{folder}: no scan has a _scribble file beside it"
 
-    def _meant(self, drawn: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        return np.stack([_fenced(plane) if plane.any() else plane for plane in drawn])
+    def targets(self, given: Path, scan: CutScan, labels: LabelSpace, source: Path) -> Targets:
+        drawn = np.ascontiguousarray(scan.stack.grid.cut(self.pixel_labels(given, scan.volume, labels)))
+        fences = np.stack([_fence(plane) if plane.any() else plane for plane in drawn])
+        implied = scan.stack.labels_to_network(fences)
+        return replace(super().targets(given, scan, labels, source), implied=implied)
 
 
-def _fenced(drawn: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Strokes (rows, columns) with what they say of the rest: beside background, and behind it.
+def _fence(drawn: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """What strokes (rows, columns) say of the rest: background beside theirs, and behind it.
 
     Who draws background has drawn every class that there is: what a fence of
     background parts from all that is drawn holds none.
     """
     thick = ndimage.binary_dilation(drawn == BACKGROUND, _AROUND) & (drawn == 0)
-    found = np.where(thick, np.uint8(BACKGROUND), drawn)
-    pieces, _ = ndimage.label(found != BACKGROUND)
+    pieces, _ = ndimage.label(~thick & (drawn != BACKGROUND))
     inside = np.unique(pieces[(drawn > 0) & (drawn != BACKGROUND)])
-    return np.where(np.isin(pieces, inside) | (inside.size == 0), found, np.uint8(BACKGROUND))
+    behind = ~np.isin(pieces, inside) & (drawn == 0) if inside.size else np.zeros_like(thick)
+    return np.where(thick | behind, np.uint8(BACKGROUND), np.uint8(0))
 
 
 class CorrectionKind(_MarkedKind):

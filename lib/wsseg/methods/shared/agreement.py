@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wsseg.data.targets import Targets, pixel_target
+from wsseg.data.targets import Targets
 from wsseg.labels.space import NO, YES
 from wsseg.methods.shared.masks import mask_of
 
@@ -35,7 +35,7 @@ class Agreement:
             targets: what people said of the same slices.
         """
         mask = mask_of(probabilities)
-        truth, known = pixel_target(targets.pixels)
+        truth, known = targets.with_implied().known_pixels()
         for k in range(self._classes):
             own = mask == k + 1
             self._count(0, k, own & known, known & (truth == k + 1))

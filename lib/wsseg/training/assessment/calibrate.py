@@ -92,7 +92,7 @@ def compare(
 
 
 def _compared(segmenter: Segmenter, scan: CutScan, known: Targets) -> Compared | None:
-    target, drawn = known.known_pixels()
+    target, drawn = known.with_implied().known_pixels()
     if not drawn.any() and (known.presence == UNKNOWN).all():
         return None
     result, stack = segmenter(scan.volume), scan.stack
