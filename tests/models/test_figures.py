@@ -19,6 +19,7 @@ from wsseg.inference.segmenter import Segmenter
 @pytest.mark.parametrize(
     ("model", "task", "scans", "given", "least"),
     [
+        ("pclmix-cardiac-cine", "acdc", 4, False, 0.85),
         ("union-heart-cine", "acdc", 4, False, 0.79),
         ("union-abdomen-mr", "abdomen_t2", 3, False, 0.85),
         ("union-headneck-ct", "headneck_ct", 2, False, 0.56),
