@@ -8,6 +8,7 @@ import pytest
 
 from conftest import REPOSITORY
 from wsseg.images.formats.nifti import write_nifti
+from wsseg.images.formats.table import read_volume
 
 
 @pytest.fixture
@@ -31,6 +32,29 @@ def test_minutes_count_what_people_marked(benchmark: ModuleType, tmp_path: Path)
     assert benchmark.annotation_minutes(tmp_path, "scribbles") == pytest.approx(3 * 17 / 60)
     assert benchmark.annotation_minutes(tmp_path, "presence") == pytest.approx(7 / 60)
     assert benchmark.annotation_minutes(tmp_path, "points+scribbles") == pytest.approx((2 * 2.4 + 3 * 17) / 60)
+
+
+def test_a_part_of_a_task_knows_one_class_as_if_nobody_had_drawn_others(benchmark: ModuleType, tmp_path: Path) -> None:
+    task = tmp_path / "task"
+    for part in ("train", "val"):
+        (task / part).mkdir(parents=True)
+        for case in ("a", "b"):
+            drawn = np.zeros((8, 8, 4), np.uint8)
+            drawn[2, :, 1], drawn[5, :, 1], drawn[7, :, 1] = 1, 2, 255 if part == "train" else 0
+            kind = "scribble" if part == "train" else "label"
+            write_nifti(task / part / f"{case}.nii.gz", np.zeros((8, 8, 4), np.int16), np.eye(4))
+            write_nifti(task / part / f"{case}_{kind}.nii.gz", drawn, np.eye(4))
+    (task / "train" / "image_labels.csv").write_text("case,slice,liver,spleen\na,1,1,1\nb,1,1,1\n")
+    (task / "train" / "points.csv").write_text("case,slice,label,row,column\na,1,liver,2,3\na,1,spleen,5,3\n")
+    (tmp_path / "part").mkdir()
+    part = benchmark.in_part(task, "spleen", 1, tmp_path / "part")
+    assert benchmark.classes_of(part).names == ("spleen",)
+    assert not (part / "train" / "b.nii.gz").exists()
+    assert (part / "val" / "b.nii.gz").exists()
+    assert (part / "train" / "image_labels.csv").read_text().split() == ["case,slice,spleen", "a,1,1"]
+    assert (part / "train" / "points.csv").read_text().split() == ["case,slice,label,row,column", "a,1,spleen,5,3"]
+    values = [np.unique(read_volume(part / name).voxels) for name in ("train/a_scribble.nii.gz", "val/a_label.nii.gz")]
+    assert [found.tolist() for found in values] == [[0, 1, 255], [0, 1]]
 
 
 def test_the_interval_holds_the_mean(benchmark: ModuleType) -> None:
