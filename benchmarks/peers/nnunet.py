@@ -144,6 +144,8 @@ def main() -> None:
     parser.add_argument("--configuration", default="2d")
     asked = parser.parse_args()
     torch.set_num_threads(asked.threads)
+    if asked.run.exists() and any(asked.run.iterdir()):
+        parser.error(f"{asked.run}: is not empty, nnU-Net would take up what lies there")
     home, labels = Home(asked.run), classes_in(asked.task / "train" / PRESENCE_FILE)
     write_raw(home, asked.task / "train", labels, asked.modality)
     prepare = ["nnUNetv2_plan_and_preprocess", "-d", NUMBER, "-c", asked.configuration, "-np", "1", "-npfp", "1"]

@@ -33,7 +33,7 @@ def images() -> Tensor:
 def _data(images: Tensor, presence: Tensor) -> LabelledSlices:
     shape = (len(images), *images.shape[2:])
     pixels, case = torch.zeros(shape, dtype=torch.uint8), torch.zeros(len(images), dtype=torch.long)
-    targets = replace(Targets.unknown(len(images), 1, (0, 0)), presence=presence, pixels=pixels)
+    targets = replace(Targets.unknown(len(images), 1, shape[1:]), presence=presence, pixels=pixels)
     return LabelledSlices(images, targets, False, ("one",), case, (PRESENCE,))
 
 

@@ -102,7 +102,7 @@ class LabelledSlices:
 
     def with_pixels(self, pixels: Tensor) -> LabelledSlices:
         """The same slices under other pixel labels, (slices, size, size) uint8."""
-        return replace(self, targets=replace(self.targets.with_implied(), pixels=pixels))
+        return replace(self, targets=self.targets.with_pixels(pixels))
 
     def with_implied(self) -> LabelledSlices:
         """The same slices, background that follows from what was drawn among their pixel labels."""

@@ -125,9 +125,13 @@ class Targets:
     def _each(self, change: Callable[[Tensor], Tensor], texts: tuple[str, ...]) -> Targets:
         return Targets(**{name: change(getattr(self, name)) for name in _TENSORS}, texts=texts)
 
+    def with_pixels(self, pixels: Tensor) -> Targets:
+        """Under other pixel labels, (slices, size, size) uint8, from which nothing more follows."""
+        return replace(self, pixels=pixels, implied=_nothing(*pixels.shape))
+
     def with_implied(self) -> Targets:
         """With pixel labels that hold what follows from them too."""
-        return replace(self, pixels=first_said(self.pixels, self.implied), implied=_nothing(*self.implied.shape))
+        return self.with_pixels(first_said(self.pixels, self.implied))
 
     def known_pixels(self) -> tuple[Tensor, Tensor]:
         """Class indices (slices, size, size) with background as 0, and where they are known at all."""

@@ -64,12 +64,19 @@ def _likeliest(
     if around is not None and count > 1:
         scores = scores * [max(_enclosed(pieces == piece, around), ALONE) for piece in each]
     if within.any() and count > 1:
-        scores = scores * [max(_enclosed(within, pieces == piece), ALONE) for piece in each]
+        border = _border(within)
+        touched = np.bincount(pieces[border], minlength=count + 1)[1:] / max(1, border.sum())
+        scores = scores * np.maximum(touched, ALONE)
     return np.asarray(pieces == 1 + int(np.argmax(scores)))
 
 
 def _enclosed(piece: NDArray[np.bool_], around: NDArray[np.bool_]) -> float:
     """Part of what borders on a piece within its slices (slices, rows, columns) that is ``around``."""
-    cross = ndimage.generate_binary_structure(2, 1)[None]
-    border = ndimage.binary_dilation(piece, cross) & ~piece
+    border = _border(piece)
     return float(around[border].mean()) if border.any() else 0.0
+
+
+def _border(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """What borders on a mask within its slices."""
+    found: NDArray[np.bool_] = ndimage.binary_dilation(mask, ndimage.generate_binary_structure(2, 1)[None]) & ~mask
+    return found

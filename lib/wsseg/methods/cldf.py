@@ -147,7 +147,7 @@ class CLDF(ImageLabelMethod[CLDFSettings]):
         for case in range(len(data.cases)):
             rows = data.case == case
             made[rows] = seeds_of_regions(data.images_at(rows), data.targets.presence[rows], speaks[rows])
-        return first_said(data.targets.pixels, merge_classes(made, data.targets.presence))
+        return first_said(data.with_implied().targets.pixels, merge_classes(made, data.targets.presence))
 
     def _heat(self, data: LabelledSlices, pass_: Pass) -> Tensor:
         """The sum of all heat maps (slices, classes, size, size), each in its own standard deviations."""

@@ -20,10 +20,10 @@ from wsseg.training.settings import TrainSettings
 from wsseg.training.state import PausedError
 
 
-def _folder(path: Path, spacing: float, box: tuple[int, int, int, int], label: str) -> Path:
+def _folder(path: Path, spacing: float, box: tuple[int, int, int, int], label: str, cases: str = "ab") -> Path:
     """Two scans of 128 x 128 x 6 voxels, tissue but for the rim, with a box on one slice each."""
     rows = ["case,slice,label,first_row,first_column,last_row,last_column"]
-    for case in ("a", "b"):
+    for case in cases:
         scan = np.full((128, 128, 6), -1000, np.int16)
         scan[4:124, 4:124] = np.random.default_rng(0).integers(0, 100, (120, 120, 6))
         write_nifti(path / f"{case}.nii.gz", scan, np.diag([spacing, spacing, 5.0, 1.0]))
@@ -62,13 +62,16 @@ def test_a_ct_is_seen_through_windows_and_sides_are_never_mirrored(tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    ("places", "mirrored"), [((10, 12), False), ((10, 90), True), ((52, 56), True)], ids=["one side", "both", "middle"]
+    ("places", "mirrored"),
+    [((10, 12, 11, 10), False), ((10, 90, 11, 10), True), ((52, 56, 54, 51), True), ((10, 12), True)],
+    ids=["one side", "both", "middle", "too few"],
 )
 def test_what_lies_on_one_side_in_all_scans_is_not_mirrored(
-    tmp_path: Path, places: tuple[int, int], mirrored: bool
+    tmp_path: Path, places: tuple[int, ...], mirrored: bool
 ) -> None:
-    folder = _folder(tmp_path, 2.0, (40, 40, 59, 59), "spleen")
-    rows = [f"{case},2,spleen,{first},40,{first + 19},59" for case, first in zip("ab", places, strict=True)]
+    cases = "abcd"[: len(places)]
+    folder = _folder(tmp_path, 2.0, (40, 40, 59, 59), "spleen", cases)
+    rows = [f"{case},2,spleen,{first},40,{first + 19},59" for case, first in zip(cases, places, strict=True)]
     (folder / "boxes.csv").write_text(
         "\n".join(["case,slice,label,first_row,first_column,last_row,last_column", *rows])
     )

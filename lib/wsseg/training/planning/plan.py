@@ -44,6 +44,9 @@ LEAST_PART = 0.4
 ASIDE = 0.1
 """Of half a slice, from its middle: what lies farther off to one side in all scans has a side of its own."""
 
+FEWEST = 4
+"""Scans that tell so: a lesion lies on one side of two by chance."""
+
 LARGEST = 320
 """Side of a whole slice in pixels."""
 
@@ -140,14 +143,15 @@ def plan_for(folder: Path, labels: LabelSpace, modality: str, use: Kinds = ()) -
     """
     windows = HOUNSFIELD if is_ct(modality) else ()
     seen = _look(folder, labels, use or tuple(KINDS.values()), View(_PROBE, bright=_PROBE_BRIGHT, windows=windows))
-    window, native, taken, bright, aside = np.median([astuple(each) for each in seen], axis=0).tolist()
+    window, native, taken, bright, _ = np.median([astuple(each) for each in seen], axis=0).tolist()
     pixel = max(native, taken / MOST)
     if taken / native < LEAST:
         pixel = max(native / 2, taken / LEAST)
     size = min(LARGEST, _sixteens(window / pixel))
     crop = min(size, max(LEAST, _sixteens(LEAST_PART * size), min(MOST, _sixteens(AROUND * taken / pixel))))
     bright = BRIGHT if windows else round(max(1.0, bright), 1)
-    sided = abs(aside) > ASIDE and len({each.aside > 0 for each in seen}) == 1
+    asides = [each.aside for each in seen if each.aside]
+    sided = len(asides) >= FEWEST and (min(asides) > ASIDE or max(asides) < -ASIDE)
     mirrored = len(labels) == 1 and not side_of(labels.names[0])[0] and not sided
     reasons = (
         f"slices of {size} x {size} pixels of {window / size:.2f} mm:"

@@ -99,8 +99,8 @@ def complete(network: nn.Module, data: LabelledSlices, pass_: Pass) -> Tensor:
     """What people drew, and around it what that is surely part of, (slices, size, size) uint8 as pixel labels.
 
     Slices with masks or corrections, and those on which nothing was drawn, stay as they are. So do all
-    where, on average over classes, more pixels are doubtful than sure: as where an organ is three pixels
-    wide, or looks like what is around it.
+    where, on average over classes, a part of more than :data:`MOST_DOUBT` is doubtful: as where an organ
+    is three pixels wide, or looks like what is around it.
     """
     made, areas = data.targets.pixels.clone(), torch.zeros(2, data.targets.presence.shape[1])
     for row, probability in completed(network, data, pass_):
