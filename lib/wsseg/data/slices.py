@@ -154,10 +154,11 @@ class LabelledSlices:
         """
         side = self.targets.pixels.shape[-1]
         seen = (variety.crop or side) / side
-        places = self._places(row, background=True)
-        marked = torch.nonzero(self._marked & (self.case == self.case[row]))[:, 0]
-        if not self._marked[row] and len(marked) and rng.random() < INSTEAD:
-            places = self._places(int(rng.choice(marked)), background=False)
+        marked = torch.empty(0) if self._marked[row] else torch.nonzero(self._marked & (self.case == self.case[row]))
+        if len(marked) and rng.random() < INSTEAD:
+            places = self._places(int(rng.choice(marked[:, 0])), background=False)
+        else:
+            places = self._places(row, background=True)
         if not places:
             down, right = rng.uniform(-1, 1, 2) * (1 - seen)
             return augmentation.aimed_at(down, right, variety, seen)

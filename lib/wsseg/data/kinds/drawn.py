@@ -53,7 +53,14 @@ class _DrawnKind(LabelKind[Path]):
         cut = np.ascontiguousarray(scan.stack.grid.cut(self.pixel_labels(given, scan.volume, labels)))
         pixels, presence = scan.stack.labels_to_network(cut), self._presence(torch.from_numpy(cut), len(labels))
         whole = torch.from_numpy((cut > 0).all(axis=(1, 2)))
-        return replace(scan.unknown(labels), pixels=pixels, presence=presence, whole=whole)
+        known, implied = scan.unknown(labels), self._implied(cut)
+        if implied is not None:
+            known = replace(known, implied=scan.stack.labels_to_network(implied))
+        return replace(known, pixels=pixels, presence=presence, whole=whole)
+
+    def _implied(self, drawn: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
+        """Background (slices, rows, columns) that follows from pixel labels, as 255; None where nothing does."""
+        return None
 
     def _presence(self, pixels: Tensor, classes: int) -> Tensor:
         """Presence (slices, classes); who draws background on a slice has drawn all that is there."""
@@ -101,11 +108,8 @@ class ScribbleKind(_MarkedKind):
     def nothing_in(self, folder: Path) -> str:
         return f"{folder}: no scan has a _scribble file beside it"
 
-    def targets(self, given: Path, scan: CutScan, labels: LabelSpace, source: Path) -> Targets:
-        drawn = np.ascontiguousarray(scan.stack.grid.cut(self.pixel_labels(given, scan.volume, labels)))
-        fences = np.stack([_fence(plane) if plane.any() else plane for plane in drawn])
-        implied = scan.stack.labels_to_network(fences)
-        return replace(super().targets(given, scan, labels, source), implied=implied)
+    def _implied(self, drawn: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        return np.stack([_fence(plane) if plane.any() else plane for plane in drawn])
 
 
 def _fence(drawn: NDArray[np.uint8]) -> NDArray[np.uint8]:
