@@ -67,9 +67,11 @@ class Site:
         self._process.wait()
 
     def kill_trainer(self) -> None:
-        """If it has not finished before."""
+        """If it has not finished before. Its lock goes only once it has ended, which a kill does not wait for."""
         if (pid := self.lock.pid()) is not None:
             os.kill(pid, signal.SIGKILL)
+            while self.lock.pid() == pid:
+                time.sleep(0.01)
 
     def stop(self) -> None:
         """With Ctrl-C; the trainer ends with its server."""
