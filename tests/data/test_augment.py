@@ -6,7 +6,17 @@ import numpy as np
 import pytest
 import torch
 
-from wsseg.data.augment import PLACES, Augmentation, Recolouring, Variety, augment, places, recoloured, stained_tissue
+from wsseg.data.augment import (
+    PLACES,
+    Augmentation,
+    Recolouring,
+    Variety,
+    augment,
+    lifted,
+    places,
+    recoloured,
+    stained_tissue,
+)
 from wsseg.data.targets import Targets
 
 NONE = Augmentation(flip=False, angle=0.0, scale=1.0, shift=(0.0, 0.0), gamma=1.0, gain=1.0)
@@ -55,6 +65,20 @@ def test_draws_stay_in_their_ranges_and_differ() -> None:
     assert {d.flip for d in draws} == {True, False}
     assert all(abs(d.angle) <= 0.2 and 0.89 <= d.scale <= 1.12 and 0.88 <= d.gain <= 1.12 for d in draws)
     assert len({d.angle for d in draws}) == 200
+
+
+def test_lifted_tissue_keeps_its_median_and_air_stays_dark() -> None:
+    """A scan whose air is 15 where another's is as bright as its darkest tissue, 28, of the same body."""
+    image = torch.zeros(1, 16, 16)
+    image[0, 4:12, 4:12] = torch.linspace(0.1, 0.5, 64).view(8, 8)
+    tissue = image > 0
+    for lift in (-0.3, 0.4):
+        found = lifted(image, lift)
+        assert (found[~tissue] == 0).all()
+        torch.testing.assert_close(found[tissue].median(), image[tissue].median())
+        contrast = (found[tissue].max() - found[tissue].min()) / (image.max() - image[tissue].min())
+        assert (contrast < 1) == (lift > 0)
+    assert torch.equal(lifted(image, 0.0), image)
 
 
 def test_stain_shifts_colours_apart_and_nothing_else() -> None:

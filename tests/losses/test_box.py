@@ -15,12 +15,12 @@ def _boxes(top: int, bottom: int, left: int, right: int, size: int = 24) -> Tens
     return boxes
 
 
-NOT_DRAWN = torch.zeros(1, 1, dtype=torch.bool)
+UNLABELLED = torch.zeros(1, 24, 24, dtype=torch.bool)
 
 
 def _loss(mask: Tensor, boxes: Tensor) -> float:
     probability = torch.stack([1 - mask, mask])[None].float() * 0.9 + 0.05
-    return float(torch.stack(box_loss(probability.log(), boxes, NOT_DRAWN)).sum())
+    return float(torch.stack(box_loss(probability.log(), boxes, UNLABELLED)).sum())
 
 
 def test_a_body_in_its_box_is_better_than_a_full_a_smaller_a_shifted_and_none() -> None:
@@ -40,8 +40,8 @@ def test_boxes_turn_with_the_slice() -> None:
 
 def test_slices_without_boxes_cost_nothing_and_have_a_gradient() -> None:
     logits = torch.zeros(2, 3, 8, 8, requires_grad=True)
-    boxes, drawn = torch.zeros(2, 2, 8, 8, dtype=torch.uint8), torch.zeros(2, 2, dtype=torch.bool)
-    loss = torch.stack(box_loss(logits.log_softmax(dim=1), boxes, drawn)).sum()
+    boxes, labelled = torch.zeros(2, 2, 8, 8, dtype=torch.uint8), torch.zeros(2, 8, 8, dtype=torch.bool)
+    loss = torch.stack(box_loss(logits.log_softmax(dim=1), boxes, labelled)).sum()
     loss.backward()
     assert loss.item() == 0
     assert logits.grad is not None
@@ -49,7 +49,7 @@ def test_slices_without_boxes_cost_nothing_and_have_a_gradient() -> None:
 
 def test_each_side_of_the_loss_pulls_its_own_pixels() -> None:
     boxes, logits = _boxes(4, 20, 6, 18), torch.zeros(1, 2, 24, 24, requires_grad=True)
-    outside, body = box_loss(logits.log_softmax(dim=1), boxes, NOT_DRAWN)
+    outside, body = box_loss(logits.log_softmax(dim=1), boxes, UNLABELLED)
     (pushed,) = torch.autograd.grad(outside, logits, retain_graph=True)
     (pulled,) = torch.autograd.grad(body, logits)
     assert (pushed[0, 1][boxes[0, 0] == 0] > 0).all()
@@ -58,13 +58,16 @@ def test_each_side_of_the_loss_pulls_its_own_pixels() -> None:
     assert not pulled[0, 1][boxes[0, 0] == 0].any()
 
 
-def test_no_body_is_asked_of_a_class_that_is_drawn_on_the_slice() -> None:
-    boxes, logits = _boxes(4, 20, 6, 18).expand(2, 2, -1, -1), torch.zeros(2, 3, 24, 24, requires_grad=True)
-    drawn = torch.tensor([[True, False], [True, True]])
-    outside, body = box_loss(logits.log_softmax(dim=1), boxes, drawn)
+def test_no_body_is_asked_of_a_class_whose_boxes_are_labelled() -> None:
+    boxes, logits = torch.cat([_boxes(4, 20, 2, 10), _boxes(4, 20, 12, 22)], dim=1), torch.zeros(1, 3, 24, 24)
+    logits.requires_grad_()
+    labelled = UNLABELLED.clone()
+    labelled[0, 6:18, 4:8] = True  # of the first class
+    labelled[0, 10:13, 16:19] = True  # a point in the second's box
+    outside, body = box_loss(logits.log_softmax(dim=1), boxes, labelled)
     (pushed,) = torch.autograd.grad(outside, logits, retain_graph=True)
     (pulled,) = torch.autograd.grad(body, logits)
     assert pushed[:, 1:].flatten(2).any(dim=2).all(), "outside of every box still holds nothing"
-    assert pulled[0].any()
-    assert not pulled[1].any()
-    assert box_loss(logits.log_softmax(dim=1), boxes, torch.ones_like(drawn))[1].item() == 0
+    assert not pulled[0, 1][boxes[0, 0] > 0].any()
+    assert (pulled[0, 2][boxes[0, 1] > 0] != 0).any(), "one point says little of where a thing ends"
+    assert box_loss(logits.log_softmax(dim=1), boxes, ~UNLABELLED)[1].item() == 0

@@ -26,6 +26,8 @@ class Variety:
             square if it stays within.
         gamma: natural logarithm of the greatest exponent of the intensity in [0, 1].
         gain: greatest relative change of the intensity.
+        lift: greatest change of the level of all tissue, in its medians, the median kept: how far the darkest of
+            it lies above air differs between scanners.
         stain: natural logarithm of the greatest exponent of one colour, on top of
             gamma: how much of a dye there is differs between laboratories.
         crop: pixels of the square that is seen; None for the whole slice.
@@ -48,6 +50,7 @@ class Variety:
     shift: float = 0.06
     gamma: float = 0.25
     gain: float = 0.12
+    lift: float = 0.0
     stain: float = 0.0
     crop: int | None = None
     within: bool = False
@@ -133,6 +136,7 @@ class Augmentation:
         shift: rows, columns, as the variety counts it.
         gamma: exponent of the intensity in [0, 1].
         gain: factor on the intensity in [0, 1].
+        lift: added to all tissue, in its medians.
         overturned: neighbours in the other order; scanners do not agree on which end comes first.
         stain: exponent of each colour, on top of gamma; one for all alike.
         astray: slices, rows, columns in parts of half the scan by which :func:`places` are wrong.
@@ -145,6 +149,7 @@ class Augmentation:
     shift: tuple[float, float]
     gamma: float
     gain: float
+    lift: float = 0.0
     overturned: bool = False
     stain: tuple[float, ...] = (1.0,)
     astray: tuple[float, ...] = (0.0, 0.0, 0.0)
@@ -165,6 +170,7 @@ class Augmentation:
             stain=tuple(np.exp(rng.uniform(-variety.stain, variety.stain, 3)).tolist()) if variety.stain else (1.0,),
             astray=tuple(rng.normal(0, ASTRAY).tolist()) if variety.placed else (0.0, 0.0, 0.0),
             recolouring=Recolouring.draw(rng) if variety.recoloured and rng.random() < variety.recoloured else None,
+            lift=float(rng.uniform(-variety.lift, variety.lift)) if variety.lift else 0.0,
         )
 
     def aimed_at(self, row: float, column: float, variety: Variety, seen: float) -> Augmentation:
@@ -222,7 +228,8 @@ def augment(
         moved = functional.grid_sample(planes.to(grid.dtype), grid, mode="nearest", align_corners=False)
         return moved.round().to(planes.dtype)
 
-    varied = moved.clamp(0, 1) ** gamma * gain
+    level = torch.stack([lifted(plane, draw.lift) for plane, draw in zip(moved, draws, strict=True)])
+    varied = level.clamp(0, 1) ** gamma * gain
     for plane, draw in zip(varied, draws, strict=True):
         if draw.recolouring is not None:
             plane.copy_(recoloured(plane, draw.recolouring))
@@ -235,6 +242,14 @@ def augment(
         texts = (draw.sentence(text) for draw, text in zip(draws, targets.texts, strict=True))
         told = replace(told, texts=tuple(texts))
     return varied, told
+
+
+def lifted(image: Tensor, lift: float) -> Tensor:
+    """A slice (channels, rows, columns) of intensities from 0, air, whose tissue lies at another level above it."""
+    tissue = image > 0
+    if not lift or not tissue.any():
+        return image
+    return torch.where(tissue, (image + lift * image[tissue].median()) / (1 + lift), image).clamp(min=0)
 
 
 def recoloured(image: Tensor, how: Recolouring) -> Tensor:

@@ -19,7 +19,11 @@ that are one voxel loose; what is missed at pointed ends asks for a little more.
 """
 
 
-def box_loss(log_probability: Tensor, boxes: Tensor, drawn: Tensor) -> tuple[Tensor, Tensor]:
+TOLD = 0.25
+"""Part of a class's boxes on a slice that is labelled where the class is drawn or completed; a point labels a 25th."""
+
+
+def box_loss(log_probability: Tensor, boxes: Tensor, labelled: Tensor) -> tuple[Tensor, Tensor]:
     """Cross-entropy outside the boxes of a class, and inside them with how often a place in a box is filled.
 
     - outside: -log(1 - p), mean over pixels;
@@ -27,7 +31,8 @@ def box_loss(log_probability: Tensor, boxes: Tensor, drawn: Tensor) -> tuple[Ten
       r the distance from the box's middle in half axes. Many boxes teach what
       their findings have in common, as masks made of boxes do (Khoreva et al.
       2017), but without a border that is wrong in each of them. It should fade, and is asked of no class
-      that is drawn on the slice, or completed to a mask: that says more (hippocampi 0.823 instead of 0.781).
+      whose boxes are labelled: what is drawn there, or completed to a mask, says more (hippocampi 0.823
+      instead of 0.781).
 
     Either is a mean over classes that have boxes on their slice. Tightness
     (Hsu et al. 2019; BoxInst's projection, Tian et al. 2021) with a barrier of
@@ -38,21 +43,19 @@ def box_loss(log_probability: Tensor, boxes: Tensor, drawn: Tensor) -> tuple[Ten
         log_probability: (batch, 1 + classes, rows, columns).
         boxes: (batch, classes, rows, columns) uint8, 0 outside, else 16 times the
             row band and the column band of the box a pixel lies in, each 1..BANDS.
-        drawn: (batch, classes) bool, classes of which pixels are labelled on the slice.
+        labelled: (batch, rows, columns) bool, pixels of which is known what they are.
     """
     inside = boxes > 0
     shown = inside.flatten(2).any(dim=2)
     if not shown.any():
         nothing = log_probability.sum() * 0
         return nothing, nothing
-    found, inside = log_probability[:, 1:][shown], inside[shown]
+    told = (inside & labelled[:, None]).flatten(2).sum(dim=2) > TOLD * inside.flatten(2).sum(dim=2)
+    found, inside, asked = log_probability[:, 1:][shown], inside[shown], ~told[shown]
     against = -torch.log1p(-found.exp().clamp(max=SURE))
     filled = _filled(boxes[shown])
-    body = (filled * -found + (1 - filled) * against)[~drawn[shown]]
-    return (
-        OUTSIDE * _mean(against, ~inside),
-        _mean(body, inside[~drawn[shown]]) if len(body) else found.sum() * 0,
-    )
+    body = (filled * -found + (1 - filled) * against)[asked]
+    return OUTSIDE * _mean(against, ~inside), _mean(body, inside[asked]) if len(body) else found.sum() * 0
 
 
 def _filled(boxes: Tensor) -> Tensor:

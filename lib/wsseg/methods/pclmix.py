@@ -152,6 +152,7 @@ class PCLMix(Method[PCLMixSettings]):
             shift=0.35,
             gamma=0.35,
             gain=0.15,
+            lift=0.4,
             crop=settings.crop,
             neighbours=settings.neighbours,
         )

@@ -189,8 +189,7 @@ class Union(Method[UnionSettings]):
             "other side": other_side_loss(log_probability, targets.side, targets.half),
         }
         found["presence"] = 0.1 * pooled_presence_loss(log_probability, targets.presence)
-        drawn = torch.stack([(targets.pixels == k + 1).flatten(1).any(dim=1) for k in range(self.classes)], dim=1)
-        found["outside boxes"], body = box_loss(log_probability, targets.boxes, drawn)
+        found["outside boxes"], body = box_loss(log_probability, targets.boxes, known)
         found["in boxes"] = (1 - FADED * batch.done) * body
         weight = self.settings.borders * min(1.0, batch.done / RISE)
         found["borders"] = weight * gated_crf(log_probability.exp(), self._middle(batch.images))
