@@ -237,7 +237,7 @@ def augment(
     if heights is not None:
         astray = torch.tensor([draw.astray for draw in draws], dtype=images.dtype)[:, :, None, None]
         varied = torch.cat([varied, _placed(heights, grid) + astray], dim=1)
-    told = targets.moved(move)
+    told = targets.moved(move, (side, side))
     if variety.upright:
         texts = (draw.sentence(text) for draw, text in zip(draws, targets.texts, strict=True))
         told = replace(told, texts=tuple(texts))

@@ -98,9 +98,15 @@ class Targets:
         """The same on a device."""
         return self._each(lambda tensor: tensor.to(device), self.texts)
 
-    def moved(self, move: Callable[[Tensor], Tensor]) -> Targets:
-        """With all maps, each as (slices, planes, size, size), put elsewhere by a function."""
-        return self._each(lambda tensor: _map(tensor, move) if tensor.ndim > 2 else tensor, self.texts)
+    def moved(self, move: Callable[[Tensor], Tensor], size: Sequence[int]) -> Targets:
+        """With all maps, each as (slices, planes, size, size), put elsewhere by a function: so many rows, columns."""
+
+        def put(tensor: Tensor) -> Tensor:
+            if tensor.ndim < 3:
+                return tensor
+            return _nothing(*tensor.shape[:-2], *size) if _says_nothing(tensor) else _map(tensor, move)
+
+        return self._each(put, self.texts)
 
     def marked(self, k: int) -> Tensor:
         """Where the class of that index is drawn or lies in a box, (slices, size, size) bool."""

@@ -107,6 +107,6 @@ def test_a_side_moves_with_the_picture(folder: Path) -> None:
     (folder / "text.csv").write_text("case,text\nphantom_000,A tumor on the left\n")
     data = load_slices(folder, LABELS, VIEW, (PRESENCE, TEXT))
     rows = torch.nonzero(data.targets.half.flatten(1).any(dim=1))[:, 0]
-    mirrored = data.targets.at(rows).moved(lambda planes: planes.flip(-2))
+    mirrored = data.targets.at(rows).moved(lambda planes: planes.flip(-2), data.targets.pixels.shape[1:])
     assert torch.equal(mirrored.half, data.targets.half[rows].flip(-2))
     assert (mirrored.side == 1).all()
