@@ -35,9 +35,7 @@ def test_examples_of_the_face_run() -> None:
     assert not found.failed
 
 
-@pytest.mark.parametrize(
-    ("arguments", "seconds"), [(("-c", "import wsseg"), 0.3), (("-m", "wsseg.cli", "--help"), 1.0)]
-)
+@pytest.mark.parametrize(("arguments", "seconds"), [(("-c", "import wsseg"), 0.3), (("-m", "wsseg", "--help"), 1.0)])
 def test_the_face_and_the_help_take_no_time(arguments: tuple[str, ...], seconds: float) -> None:
     """Of a processor, whatever else runs beside it."""
     before = getrusage(RUSAGE_CHILDREN)

@@ -132,7 +132,7 @@ def single(files: Path, model: str, out: Path) -> float:
 
 def wsseg(*words: str) -> list[str]:
     """A command."""
-    return [sys.executable, "-m", "wsseg.cli", *words]
+    return [sys.executable, "-m", "wsseg", *words]
 
 
 def main() -> None:

@@ -30,7 +30,7 @@ def serving(
         port: a free one if none is given.
     """
     port = port or free_port()
-    command = (sys.executable, "-m", "wsseg.cli", "serve", "--models", models, "--port", str(port))
+    command = (sys.executable, "-m", "wsseg", "serve", "--models", models, "--port", str(port))
     with log.open("ab") as out:
         process = subprocess.Popen(
             (*command, "--studies", str(studies)), env={**os.environ, "WSSEG_HOME": str(home)}, stdout=out, stderr=out

@@ -27,7 +27,7 @@ from pydicom.uid import generate_uid
 START_SECONDS = 120
 STOP_SECONDS = 30
 
-SERVE = (sys.executable, "-m", "wsseg.cli", "serve")
+SERVE = (sys.executable, "-m", "wsseg", "serve")
 PLAIN = (sys.executable, "-m", "monailabel.main", "start_server", "--host", "127.0.0.1")
 
 

@@ -150,7 +150,7 @@ def test_evaluation_writes_table_scores_and_pictures(
 @pytest.mark.long
 def test_the_command_prints_nothing_but_its_progress(make_package: MakePackage, phantom_data: Path) -> None:
     """No library's warnings: each mask that is scored would bring its own."""
-    command = [sys.executable, "-m", "wsseg.cli", "evaluate", str(make_package().folder)]
+    command = [sys.executable, "-m", "wsseg", "evaluate", str(make_package().folder)]
     done = subprocess.run(
         [*command, "--data", str(phantom_data), "--seeds", "1"], capture_output=True, encoding="utf-8", timeout=600
     )

@@ -20,7 +20,7 @@ SILENT = (DeprecationWarning, PendingDeprecationWarning, ImportWarning, Resource
 
 def process(*arguments: object) -> Done:
     """The program as a shell starts it."""
-    command = [sys.executable, "-m", "wsseg.cli", *map(str, arguments)]
+    command = [sys.executable, "-m", "wsseg", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, encoding="utf-8", timeout=300)
 
 

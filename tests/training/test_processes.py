@@ -25,7 +25,7 @@ def test_kill_9_and_resume_through_the_command_line(
     make_package: MakePackage, phantom_data: Path, tmp_path: Path
 ) -> None:
     package, models = make_package(), tmp_path / "models"
-    command = [sys.executable, "-m", "wsseg.cli", "train", "small", "--data", str(phantom_data), "--out", str(models)]
+    command = [sys.executable, "-m", "wsseg", "train", "small", "--data", str(phantom_data), "--out", str(models)]
     command += ["--steps", "20", "--save-every", "0"]
     environment = {**os.environ, "WSSEG_HOME": str(_home_with(package, tmp_path))}
     checkpoint = models / "small" / "run" / CHECKPOINT
@@ -53,7 +53,7 @@ def test_two_processes_train_the_model_of_one(phantom_data: Path, tmp_path: Path
     settings = TrainSettings(folder=tmp_path / "run", steps=40, mixed=False)
     one = train_package(package, phantom_data, tmp_path / "one", settings).package.weights()
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone"]
-    command += ["-m", "wsseg.cli", "train", f"{package.folder}", "--data", f"{phantom_data}"]
+    command += ["-m", "wsseg", "train", f"{package.folder}", "--data", f"{phantom_data}"]
     command += ["--out", f"{tmp_path / 'two'}", "--steps", "40", "--no-mixed"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, encoding="utf-8", timeout=600)

@@ -39,6 +39,11 @@ class BoxMark:
     last_column: int
     axis: int = 2
 
+    @property
+    def farthest(self) -> tuple[int, int]:
+        """Its last row and column, which a scan has to have."""
+        return self.last_row, self.last_column
+
 
 @dataclass(frozen=True)
 class PointMark:
@@ -49,6 +54,11 @@ class PointMark:
     row: int
     column: int
     axis: int = 2
+
+    @property
+    def farthest(self) -> tuple[int, int]:
+        """Its row and column, which a scan has to have."""
+        return self.row, self.column
 
 
 def read_boxes(path: Path, labels: LabelSpace) -> dict[str, list[BoxMark]]:

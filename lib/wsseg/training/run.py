@@ -15,7 +15,7 @@ from accelerate.utils import broadcast_object_list
 
 from wsseg.data.kinds.registry import PRESENCE, Kinds
 from wsseg.data.preprocess import View
-from wsseg.data.slices import LabelledSlices, held_back_cases, load_slices
+from wsseg.data.slices import LabelledSlices, held_back_cases, load_slices, unmatched
 from wsseg.errors import WssegError
 from wsseg.evaluation.pixel_labels import check_pixel_labels
 from wsseg.files import PART, make_folder
@@ -114,6 +114,8 @@ def train_package(
     slices = load_slices(data, package.labels, View.of(recipe), kinds, () if use else method.heeds, reading)
     for sentence in filter(None, (kind.reading(slices.targets, package.labels) for kind in slices.kinds)):
         log.info(sentence)
+    for sentence in unmatched(data, kinds, package.labels):
+        log.warning(sentence)
     method.meet(slices)
     slices, held = _hold_back(slices, settings.held_back, package)
     quality = _checked(method, package, check, preparing(report, "checking labels")) if check else {}
@@ -234,7 +236,10 @@ def _is_worse(before: float | None, score: float | None) -> bool:
 def _in_a_sentence(version: str, before: float | None, score: float | None, held_back: float) -> str:
     if score is None:
         many = "too few" if held_back else "no"
-        return f"{version} is in use; {many} labels were held back to compare it"
+        return (
+            f"{version} is in use; {many} labels were held back to compare it, so how good it is nobody knows:"
+            " `wsseg evaluate` tells on scans with masks"
+        )
     if before is None:
         return f"{version} is in use; it scores {score:.3f} on the labels held back"
     told = f"{score:.3f} on the labels held back, {before:.3f} before"

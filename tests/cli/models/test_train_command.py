@@ -29,7 +29,7 @@ def _at(step: int, seconds: float) -> TrainingProgress:
         steps=400,
         seconds=seconds,
         seconds_left=3 * seconds,
-        losses={"dice": 0.25},
+        losses={"dice": 0.25, "in boxes": -0.0},
     )
 
 
@@ -44,8 +44,8 @@ def test_a_file_gets_a_line_every_ten_seconds(monkeypatch: pytest.MonkeyPatch) -
     bar.stop()
     assert told.getvalue().splitlines() == [
         "reading scans · 50%",
-        *["training · student · dice 0.250 · 25% · 0:05:00 left"] * 3,
-        "publishing · student · dice 0.250 · 100%",
+        *["training · student · losses: dice 0.250 · 25% · 0:05:00 left"] * 3,
+        "publishing · student · losses: dice 0.250 · 100%",
     ]
     assert EVERY == 10
 

@@ -9,9 +9,9 @@ import torch
 
 from wsseg.data.kinds.base import LabelKind
 from wsseg.data.kinds.coverage import presence_of_marks
-from wsseg.data.kinds.registry import BOXES, POINTS
+from wsseg.data.kinds.registry import BOXES, POINTS, SCRIBBLES
 from wsseg.data.preprocess import View
-from wsseg.data.slices import LabelledSlices, load_slices
+from wsseg.data.slices import LabelledSlices, load_slices, unmatched
 from wsseg.errors import WssegError
 from wsseg.images.formats.nifti import write_nifti
 from wsseg.labels.space import LabelSpace
@@ -80,3 +80,28 @@ def test_marks_on_every_third_slice_leave_those_between_open() -> None:
     marked[[3, 6, 9]] = True
     found = presence_of_marks(marked, torch.zeros(12, dtype=torch.bool))[:, 0].tolist()
     assert found == [0, -1, -1, 1, -1, -1, 1, -1, -1, 1, -1, -1]
+
+
+@pytest.mark.parametrize(
+    ("table", "row"),
+    [
+        ("boxes.csv", "a,3,spleen,20,4,32,9"),
+        ("boxes.csv", "a,3,spleen,20,40,27,44"),
+        ("points.csv", "a,3,spleen,24,32"),
+        ("points.csv", "a,3,spleen,9000,6"),
+    ],
+)
+def test_what_lies_beyond_the_scan_is_refused(folder: Path, table: str, row: str) -> None:
+    """32 rows and columns count from 0 to 31."""
+    with (folder / table).open("a") as file:
+        file.write(row + "\n")
+    with pytest.raises(WssegError, match=rf"{table}: slices of a have 32 rows and 32 columns, row \d+, column \d+ is"):
+        _load(folder, BOXES if table == "boxes.csv" else POINTS)
+
+
+def test_labels_of_scans_that_are_not_there_are_named(folder: Path) -> None:
+    assert unmatched(folder, (BOXES, POINTS, SCRIBBLES), ORGANS) == []
+    with (folder / "points.csv").open("a") as file:
+        file.writelines(f"{case},3,spleen,24,6\n" for case in ("a_", "b", "c", "d"))
+    (told,) = unmatched(folder, (BOXES, POINTS, SCRIBBLES), ORGANS)
+    assert told == f"points: 4 of the scans that are labelled are not in {folder}: a_, b, c, ..."

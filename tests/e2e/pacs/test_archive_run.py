@@ -36,7 +36,7 @@ def archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Orthanc
 
 
 def started(archive: Orthanc, model: str, log: Path) -> subprocess.Popen[bytes]:
-    command = (sys.executable, "-m", "wsseg.cli", "archive", archive.url, "--model", model, "--workers", "1")
+    command = (sys.executable, "-m", "wsseg", "archive", archive.url, "--model", model, "--workers", "1")
     with log.open("ab") as out:
         return subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, cwd=log.parent)
 

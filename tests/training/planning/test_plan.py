@@ -144,3 +144,13 @@ def test_presence_alone_is_learned_from_whole_slices_by_seeds_and_people_are_tol
     assert plan.crop == plan.size, "a square need not show what the slice does"
     assert NOT_DRAWN in plan.reasons
     assert NOT_DRAWN not in drawn.reasons
+
+
+def test_what_is_in_no_hounsfield_units_is_no_ct(tmp_path: Path) -> None:
+    folder = _folder(tmp_path, 1.0, (60, 60, 66, 66), "cord")
+    for case in "ab":
+        voxels = np.random.default_rng(0).integers(0, 100, (128, 128, 6)).astype(np.int16)
+        write_nifti(folder / f"{case}.nii.gz", voxels, np.diag([1.0, 1.0, 5.0, 1.0]))
+    with pytest.raises(WssegError, match="no scan holds a value below 0"):
+        plan_for(folder, LabelSpace(("cord",)), "CT")
+    assert plan_for(folder, LabelSpace(("cord",)), "MR").windows == ()

@@ -40,4 +40,9 @@ def new(
     package = new_package(name, names, modality, home() / "models", method, body_part, plan)
     for reason in plan.reasons if plan else ():
         errors.print(reason, highlight=False, soft_wrap=True)
+    errors.print(
+        f"next: `wsseg train {name} --data FOLDER` on scans with labels, or `wsseg serve` to label them",
+        highlight=False,
+        soft_wrap=True,
+    )
     printed.print(f"{package.folder}", highlight=False, soft_wrap=True)

@@ -17,6 +17,10 @@ TWICE = 2.0
 """Seconds within which a second Ctrl-C makes the first one mean "finish"."""
 
 
+LEAST_SHOWN = 0.0005
+"""A loss that is less would be shown as 0."""
+
+
 class TrainingBar(LongBar):
     """How far a training is."""
 
@@ -39,7 +43,9 @@ def _part(progress: TrainingProgress) -> float:
 
 
 def _words(progress: TrainingProgress) -> list[str]:
-    return [progress.stage, ", ".join(f"{name} {loss:.3f}" for name, loss in progress.losses.items())]
+    """The stage, and of its losses those that apply: of kinds of labels that there are none of they are 0."""
+    shown = {name: f"{abs(loss):.3f}" for name, loss in progress.losses.items() if abs(loss) >= LEAST_SHOWN}
+    return [progress.stage, "losses: " + ", ".join(f"{name} {loss}" for name, loss in shown.items()) if shown else ""]
 
 
 class CtrlC:

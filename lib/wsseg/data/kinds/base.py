@@ -64,6 +64,10 @@ class LabelKind(ABC, Generic[Given]):
             WssegError: a table is damaged.
         """
 
+    def listed(self, folder: Path, labels: LabelSpace) -> set[str]:
+        """Scans that a data folder names for it, whether it holds them or not."""
+        return set()
+
     @abstractmethod
     def nothing_in(self, folder: Path) -> str:
         """The sentence that tells that no scan of a folder has such a label."""
@@ -130,9 +134,14 @@ class ListedKind(LabelKind[Given]):
         """What a table holds, by case."""
 
     def in_folder(self, folder: Path, scans: Mapping[str, Path], labels: LabelSpace) -> dict[str, Given]:
+        return {case: given for case, given in self._rows(folder, labels).items() if case in scans}
+
+    def listed(self, folder: Path, labels: LabelSpace) -> set[str]:
+        return set(self._rows(folder, labels))
+
+    def _rows(self, folder: Path, labels: LabelSpace) -> Mapping[str, Given]:
         path = folder / self.table
-        found = self._read(path, labels) if path.exists() else {}
-        return {case: given for case, given in found.items() if case in scans}
+        return self._read(path, labels) if path.exists() else {}
 
     def nothing_in(self, folder: Path) -> str:
         return f"{folder / self.table}: is missing, or names none of the folder's scans"

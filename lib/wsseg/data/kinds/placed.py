@@ -59,6 +59,14 @@ class _PlacedKind(ListedKind[Sequence[Mark]]):
         slices = scan.volume.shape[axis]
         if beyond := [mark.slice for mark in given if mark.slice >= slices]:
             raise WssegError(f"{source / self.table}: {scan.case} has {slices} slices, slice {beyond[0]} is marked")
+        rows, columns = (length for other, length in enumerate(scan.volume.shape) if other != axis)
+        for mark in given:
+            row, column = mark.farthest
+            if row >= rows or column >= columns:
+                raise WssegError(
+                    f"{source / self.table}: slices of {scan.case} have {rows} rows and {columns} columns,"
+                    f" row {row}, column {column} is marked on slice {mark.slice}"
+                )
         known = _presence(given, slices, len(labels))
         presence = scan.stack.order_presence(np.ascontiguousarray(known.numpy().T))
         return self._placed(given, scan, replace(unknown, presence=presence))

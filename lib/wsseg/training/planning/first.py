@@ -25,6 +25,7 @@ def planned(package: ModelPackage, data: Path, use: Kinds, settings: TrainSettin
         return package
     if not settings.fresh and file.exists() and (settings.folder / CHECKPOINT).exists():
         plan = Plan.read(file)
+        log.info("an interrupted training goes on; it sees scans as was chosen when it began:")
     else:
         plan = plan_for(data, package.labels, recipe.modality, use)
         plan.write(file)

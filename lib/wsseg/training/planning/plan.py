@@ -174,17 +174,23 @@ def _look(folder: Path, labels: LabelSpace, kinds: Kinds, view: View) -> list[_S
     if not labelled:
         raise WssegError(f"{folder}: no scan has a label, of whatever kind")
     chosen = [labelled[index] for index in np.unique(np.linspace(0, len(labelled) - 1, LOOKED_AT).round().astype(int))]
-    found = []
+    found, lowest = [], np.inf
     for case in chosen:
         volume = read_scan(scans[case])
         if volume.colour:
             raise WssegError(f"{scans[case]}: is a colour picture, from which models of the method textdiff learn")
+        lowest = min(lowest, float(volume.voxels.min()))
         scan = CutScan(case, scans[case], volume, prepare(volume, view))
         known = scan.unknown(labels)
         for kind, cases in given.items():
             if case in cases:
                 known = kind.targets(cases[case], scan, labels, folder).over(known)
         found.append(_seen(scan, known))
+    if view.windows and lowest >= 0:
+        raise WssegError(
+            f"{folder}: no scan holds a value below 0, as fat and air are in Hounsfield units: are these scans CT, and"
+            " were their values rescaled?"
+        )
     return found
 
 

@@ -1,4 +1,4 @@
-"""``python -m wsseg.cli``."""
+"""``python -m wsseg``."""
 
 from wsseg.cli import main
 
