@@ -60,9 +60,7 @@ def test_neither_air_nor_orientation_moves_the_heart(heart: Segmenter, shared: P
     assert min(plain) > 0.5
     for name, change in CHANGES.items():
         found = heart(scan.like(change(voxels))).mask.voxels
-        assert min(np.subtract(_dice(found, truth), plain)) > -0.08, (
-            name
-        )  # the wall of this faint heart loses 0.065 in air of 15
+        assert min(np.subtract(_dice(found, truth), plain)) > -0.05, name
     for flips in ((1, -1), (-1, 1)):
         turned = heart(scan.like(np.ascontiguousarray(voxels[:: flips[0], :: flips[1]]))).mask.voxels
         found = turned[:: flips[0], :: flips[1]]

@@ -9,10 +9,20 @@ from wsseg.losses.absence import absence_loss, other_side_loss, pooled_presence_
 
 def test_only_classes_known_to_be_absent_are_charged() -> None:
     log_probability = torch.full((2, 3, 4, 4), 1 / 3).log()
-    nothing = absence_loss(log_probability, torch.tensor([[1, -1], [-1, 1]]))
-    one = absence_loss(log_probability, torch.tensor([[0, 1], [-1, 1]]))
+    nothing = absence_loss(log_probability, torch.tensor([[1, -1], [-1, 1]]), hardest=1.0)
+    one = absence_loss(log_probability, torch.tensor([[0, 1], [-1, 1]]), hardest=0.0)
     assert float(nothing) == 0
     assert abs(float(one) + math.log(2 / 3)) < 1e-5
+
+
+def test_few_pixels_of_an_absent_class_count_though_a_slice_is_large() -> None:
+    logits = torch.zeros(1, 2, 128, 128)
+    logits[0, 0] = 8
+    logits[0, 1, 60:65, 60:65] = 12
+    absent = torch.tensor([[0]])
+    diluted, charged = (float(absence_loss(logits.log_softmax(dim=1), absent, weight)) for weight in (0.0, 0.1))
+    assert diluted < 0.01
+    assert charged > 0.3
 
 
 def test_presence_asks_for_the_pixels_most_like_the_class() -> None:

@@ -15,7 +15,7 @@ def _boxes(top: int, bottom: int, left: int, right: int, size: int = 24) -> Tens
     return boxes
 
 
-UNLABELLED = torch.zeros(1, 24, 24, dtype=torch.bool)
+UNLABELLED = torch.zeros(1, 24, 24, dtype=torch.uint8)
 
 
 def _loss(mask: Tensor, boxes: Tensor) -> float:
@@ -40,8 +40,8 @@ def test_boxes_turn_with_the_slice() -> None:
 
 def test_slices_without_boxes_cost_nothing_and_have_a_gradient() -> None:
     logits = torch.zeros(2, 3, 8, 8, requires_grad=True)
-    boxes, labelled = torch.zeros(2, 2, 8, 8, dtype=torch.uint8), torch.zeros(2, 8, 8, dtype=torch.bool)
-    loss = torch.stack(box_loss(logits.log_softmax(dim=1), boxes, labelled)).sum()
+    boxes, pixels = torch.zeros(2, 2, 8, 8, dtype=torch.uint8), torch.zeros(2, 8, 8, dtype=torch.uint8)
+    loss = torch.stack(box_loss(logits.log_softmax(dim=1), boxes, pixels)).sum()
     loss.backward()
     assert loss.item() == 0
     assert logits.grad is not None
@@ -61,13 +61,14 @@ def test_each_side_of_the_loss_pulls_its_own_pixels() -> None:
 def test_no_body_is_asked_of_a_class_whose_boxes_are_labelled() -> None:
     boxes, logits = torch.cat([_boxes(4, 20, 2, 10), _boxes(4, 20, 12, 22)], dim=1), torch.zeros(1, 3, 24, 24)
     logits.requires_grad_()
-    labelled = UNLABELLED.clone()
-    labelled[0, 6:18, 4:8] = True  # of the first class
-    labelled[0, 10:13, 16:19] = True  # a point in the second's box
-    outside, body = box_loss(logits.log_softmax(dim=1), boxes, labelled)
+    pixels = UNLABELLED.clone()
+    pixels[0, 6:18, 4:8] = 1
+    pixels[0, 10:13, 16:19] = 2  # a point
+    pixels[0, 14:20, 12:22] = 1  # a piece of the first class in the second's box
+    outside, body = box_loss(logits.log_softmax(dim=1), boxes, pixels)
     (pushed,) = torch.autograd.grad(outside, logits, retain_graph=True)
     (pulled,) = torch.autograd.grad(body, logits)
     assert pushed[:, 1:].flatten(2).any(dim=2).all(), "outside of every box still holds nothing"
     assert not pulled[0, 1][boxes[0, 0] > 0].any()
     assert (pulled[0, 2][boxes[0, 1] > 0] != 0).any(), "one point says little of where a thing ends"
-    assert box_loss(logits.log_softmax(dim=1), boxes, ~UNLABELLED)[1].item() == 0
+    assert box_loss(logits.log_softmax(dim=1), boxes, torch.full_like(pixels, 255))[1].item() == 0

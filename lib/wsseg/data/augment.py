@@ -228,8 +228,9 @@ def augment(
         moved = functional.grid_sample(planes.to(grid.dtype), grid, mode="nearest", align_corners=False)
         return moved.round().to(planes.dtype)
 
-    level = torch.stack([lifted(plane, draw.lift) for plane, draw in zip(moved, draws, strict=True)])
-    varied = level.clamp(0, 1) ** gamma * gain
+    if variety.lift:
+        moved = torch.stack([lifted(plane, draw.lift) for plane, draw in zip(moved, draws, strict=True)])
+    varied = moved.clamp(0, 1) ** gamma * gain
     for plane, draw in zip(varied, draws, strict=True):
         if draw.recolouring is not None:
             plane.copy_(recoloured(plane, draw.recolouring))
@@ -245,9 +246,12 @@ def augment(
 
 
 def lifted(image: Tensor, lift: float) -> Tensor:
-    """A slice (channels, rows, columns) of intensities from 0, air, whose tissue lies at another level above it."""
+    """A slice (channels, rows, columns) of intensities from 0, air, whose tissue lies at another level above it.
+
+    All that is not wholly air is tissue, so that the body's outline becomes sharper or fades.
+    """
     tissue = image > 0
-    if not lift or not tissue.any():
+    if not tissue.any():
         return image
     return torch.where(tissue, (image + lift * image[tissue].median()) / (1 + lift), image).clamp(min=0)
 

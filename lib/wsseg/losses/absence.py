@@ -14,15 +14,27 @@ TOP = 2000
 """A class that is present shows in one pixel of so many at least."""
 
 
-def absence_loss(log_probability: Tensor, presence: Tensor) -> Tensor:
+HARDEST = 0.1
+"""Weight at the end of training of the pixels most like a class that is absent; a mean over the slice hides them.
+
+With it from the first step on classes that are faint drown.
+"""
+
+
+def absence_loss(log_probability: Tensor, presence: Tensor, hardest: float) -> Tensor:
     """-log(1 - p) of classes that are not there, summed over classes, mean over all pixels of such slices.
+
+    The pixels most like such a class count once more: one in 2000, at least four (hard negatives by top-k,
+    as :func:`pooled_presence_loss` takes positives); they are charged up to :data:`SURE`, too.
 
     Args:
         log_probability: (batch, 1 + classes, rows, columns).
         presence: (batch, classes) of 1, 0 and -1 (unknown, no loss).
+        hardest: weight of those pixels.
     """
     absent = presence == NO
-    each = _against(log_probability).flatten(2).mean(dim=2)
+    pixels = _against(log_probability).flatten(2)
+    each = pixels.mean(dim=2) + hardest * _top(pixels)
     return (each * absent).sum() / absent.any(dim=1).sum().clamp(min=1)
 
 
@@ -53,7 +65,11 @@ def pooled_presence_loss(log_probability: Tensor, presence: Tensor) -> Tensor:
     Arguments as above.
     """
     present = presence == YES
-    pixels = log_probability[:, 1:].flatten(2)
-    count = min(pixels.shape[2], max(4, pixels.shape[2] // TOP))
-    each = -pixels.topk(count, dim=2).values.mean(dim=2)
+    each = -_top(log_probability[:, 1:].flatten(2))
     return (each * present).sum() / present.sum().clamp(min=1)
+
+
+def _top(pixels: Tensor) -> Tensor:
+    """Mean of the greatest of each class (batch, classes, pixels): one in TOP, at least four."""
+    count = min(pixels.shape[2], max(4, pixels.shape[2] // TOP))
+    return pixels.topk(count, dim=2).values.mean(dim=2)

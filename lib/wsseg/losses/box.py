@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from wsseg.labels.marks import BANDS
+from wsseg.labels.space import BACKGROUND
 from wsseg.losses.absence import SURE
 
 OUTSIDE = 3.0
@@ -20,10 +21,13 @@ that are one voxel loose; what is missed at pointed ends asks for a little more.
 
 
 TOLD = 0.25
-"""Part of a class's boxes on a slice that is labelled where the class is drawn or completed; a point labels a 25th."""
+"""Part of a class's boxes on a slice that is the class's own or background where it is drawn or completed.
+
+A point labels a 25th of a box that is not small.
+"""
 
 
-def box_loss(log_probability: Tensor, boxes: Tensor, labelled: Tensor) -> tuple[Tensor, Tensor]:
+def box_loss(log_probability: Tensor, boxes: Tensor, pixels: Tensor) -> tuple[Tensor, Tensor]:
     """Cross-entropy outside the boxes of a class, and inside them with how often a place in a box is filled.
 
     - outside: -log(1 - p), mean over pixels;
@@ -43,14 +47,16 @@ def box_loss(log_probability: Tensor, boxes: Tensor, labelled: Tensor) -> tuple[
         log_probability: (batch, 1 + classes, rows, columns).
         boxes: (batch, classes, rows, columns) uint8, 0 outside, else 16 times the
             row band and the column band of the box a pixel lies in, each 1..BANDS.
-        labelled: (batch, rows, columns) bool, pixels of which is known what they are.
+        pixels: (batch, rows, columns) uint8 labels of pixels; 0 not labelled, 1..N the classes, 255 background.
     """
     inside = boxes > 0
     shown = inside.flatten(2).any(dim=2)
     if not shown.any():
         nothing = log_probability.sum() * 0
         return nothing, nothing
-    told = (inside & labelled[:, None]).flatten(2).sum(dim=2) > TOLD * inside.flatten(2).sum(dim=2)
+    classes = torch.arange(1, boxes.shape[1] + 1, device=boxes.device)[:, None, None]
+    labelled = inside & ((pixels[:, None] == classes) | (pixels[:, None] == BACKGROUND))
+    told = labelled.flatten(2).sum(dim=2) > TOLD * inside.flatten(2).sum(dim=2)
     found, inside, asked = log_probability[:, 1:][shown], inside[shown], ~told[shown]
     against = -torch.log1p(-found.exp().clamp(max=SURE))
     filled = _filled(boxes[shown])

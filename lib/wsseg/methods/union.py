@@ -5,7 +5,8 @@ each thing that a label may say::
 
     CE(p, y) on drawn pixels
     + overlap(p, y) on slices that are drawn on as a whole
-    + absence: -log(1 - p) of classes that are not on the slice, or not on that side of the patient
+    + absence: -log(1 - p) of classes that are not on the slice, or not on that side of the patient;
+      the pixels most like one that is not there count ever more
     + 0.1 presence: -log p at the pixels most like a class that is
     + boxes: nothing outside; where nothing is drawn inside, a rounded body, which fades
     + borders: a gated CRF, which takes masks to the borders of the image
@@ -41,7 +42,7 @@ from wsseg.data.kinds.registry import KINDS
 from wsseg.data.slices import Batch, LabelledSlices, neighbouring
 from wsseg.data.targets import first_said
 from wsseg.labels.space import UNKNOWN, YES
-from wsseg.losses.absence import absence_loss, other_side_loss, pooled_presence_loss
+from wsseg.losses.absence import HARDEST, absence_loss, other_side_loss, pooled_presence_loss
 from wsseg.losses.box import box_loss
 from wsseg.losses.gated_crf import gated_crf
 from wsseg.losses.pixels import drawn_cross_entropy, overlap_loss
@@ -185,11 +186,11 @@ class Union(Method[UnionSettings]):
         found = {
             "pixels": drawn_cross_entropy(logits, target, known),
             "overlap": overlap_loss(logits, target, known & whole[:, None, None]) if whole.any() else logits.sum() * 0,
-            "absence": absence_loss(log_probability, targets.presence),
+            "absence": absence_loss(log_probability, targets.presence, HARDEST * batch.done),
             "other side": other_side_loss(log_probability, targets.side, targets.half),
         }
         found["presence"] = 0.1 * pooled_presence_loss(log_probability, targets.presence)
-        found["outside boxes"], body = box_loss(log_probability, targets.boxes, known)
+        found["outside boxes"], body = box_loss(log_probability, targets.boxes, targets.pixels)
         found["in boxes"] = (1 - FADED * batch.done) * body
         weight = self.settings.borders * min(1.0, batch.done / RISE)
         found["borders"] = weight * gated_crf(log_probability.exp(), self._middle(batch.images))

@@ -46,7 +46,7 @@ class NothingYetError(WssegError):
     def __init__(self) -> None:
         super().__init__(
             f"there is nothing to publish yet: training has to run for {FIRST_RESULT:.0f} seconds"
-            " and to reach the last part of the model; nothing is lost, the same command goes on"
+            " and to reach the last part of the model; what was learned until now is kept"
         )
 
 

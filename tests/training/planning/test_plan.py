@@ -148,9 +148,10 @@ def test_presence_alone_is_learned_from_whole_slices_by_seeds_and_people_are_tol
 
 def test_what_is_in_no_hounsfield_units_is_no_ct(tmp_path: Path) -> None:
     folder = _folder(tmp_path, 1.0, (60, 60, 66, 66), "cord")
-    for case in "ab":
-        voxels = np.random.default_rng(0).integers(0, 100, (128, 128, 6)).astype(np.int16)
-        write_nifti(folder / f"{case}.nii.gz", voxels, np.diag([1.0, 1.0, 5.0, 1.0]))
-    with pytest.raises(WssegError, match="no scan holds a value below 0"):
-        plan_for(folder, LabelSpace(("cord",)), "CT")
+    voxels = np.random.default_rng(0).normal(0, 1, (128, 128, 6)).astype(np.float32)
+    for rescaled in (voxels, 4000 * np.abs(voxels)):
+        for case in "ab":
+            write_nifti(folder / f"{case}.nii.gz", rescaled, np.diag([1.0, 1.0, 5.0, 1.0]))
+        with pytest.raises(WssegError, match="none of 2 scans holds Hounsfield units"):
+            plan_for(folder, LabelSpace(("cord",)), "CT")
     assert plan_for(folder, LabelSpace(("cord",)), "MR").windows == ()

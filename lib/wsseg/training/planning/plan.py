@@ -32,6 +32,9 @@ LOOKED_AT = 8
 HOUNSFIELD = ((-160.0, 240.0), (-1000.0, 1000.0), (100.0, 1500.0))
 """Windows of a CT: soft tissue, everything, bone."""
 
+LEAST_RANGE = 100.0
+"""Hounsfield units from the lowest to the highest of any CT; values brought to a mean of 0 span a few."""
+
 MOST, LEAST = 128, 64
 """Pixels that all classes together may take of a slice: more are too slow on two cores, fewer are enlarged."""
 
@@ -174,22 +177,22 @@ def _look(folder: Path, labels: LabelSpace, kinds: Kinds, view: View) -> list[_S
     if not labelled:
         raise WssegError(f"{folder}: no scan has a label, of whatever kind")
     chosen = [labelled[index] for index in np.unique(np.linspace(0, len(labelled) - 1, LOOKED_AT).round().astype(int))]
-    found, lowest = [], np.inf
+    found, ends = [], []
     for case in chosen:
         volume = read_scan(scans[case])
         if volume.colour:
             raise WssegError(f"{scans[case]}: is a colour picture, from which models of the method textdiff learn")
-        lowest = min(lowest, float(volume.voxels.min()))
+        ends.append((float(volume.voxels.min()), float(volume.voxels.max())))
         scan = CutScan(case, scans[case], volume, prepare(volume, view))
         known = scan.unknown(labels)
         for kind, cases in given.items():
             if case in cases:
                 known = kind.targets(cases[case], scan, labels, folder).over(known)
         found.append(_seen(scan, known))
-    if view.windows and lowest >= 0:
+    if view.windows and not any(low < 0 and high - low > LEAST_RANGE for low, high in ends):
         raise WssegError(
-            f"{folder}: no scan holds a value below 0, as fat and air are in Hounsfield units: are these scans CT, and"
-            " were their values rescaled?"
+            f"{folder}: none of {len(ends)} scans holds Hounsfield units, in which fat and air lie below 0 and bone"
+            " hundreds above: are these scans CT, and were their values rescaled?"
         )
     return found
 
