@@ -12,6 +12,7 @@ import typer
 
 from conftest import REPOSITORY
 from wsseg.cli import app
+from wsseg.models.package import read_package
 
 PAGES = sorted([*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").glob("*.md")])
 README_BYTES = 8_000
@@ -74,3 +75,13 @@ def test_docstrings_refer_to_what_there_is() -> None:
 
 def test_the_readme_fits_a_screen() -> None:
     assert len((REPOSITORY / "README.md").read_bytes()) <= README_BYTES
+
+
+def test_the_readme_tells_the_figures_that_packages_hold() -> None:
+    """The Dice of each shipped model where nothing is given."""
+    rows = re.findall(r"^\| `([a-z0-9-]+)`.*? \| (0\.\d{3}) \|", (REPOSITORY / "README.md").read_text(), re.MULTILINE)
+    assert len(rows) >= 8
+    for name, told in rows:
+        figures = read_package(REPOSITORY / "model" / name, name).recipe.figures
+        found = next(each.value for each in figures if (each.metric, each.given) == ("dice", "nothing"))
+        assert abs(float(told) - found) < 0.001, (name, told, found)
