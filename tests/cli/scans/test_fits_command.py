@@ -70,3 +70,18 @@ def test_too_few_scans_describe_nothing(known: str, phantom_data: Path) -> None:
     done = wsseg("describe", known, "--data", phantom_data, check=False)
     assert done.returncode == 2
     assert "holds scans of fewer than 8 patients" in done.stderr
+
+
+def test_what_is_to_be_known_of_a_mask_is_said(known: str, heads: Path, tmp_path: Path) -> None:
+    """That a model cannot tell what it was made for, and where to look or that there is nothing."""
+    small_package(home() / "models" / "unknown" / "0.1")
+    publish(home() / "models", "unknown", "0.1")
+    scan, facts = next(iter(scan_files(heads).values())), tmp_path / "facts.json"
+    for name in (known, "unknown"):
+        done = wsseg("segment", scan, tmp_path / "mask.nii.gz", "--model", name, "--json", facts, "--device", "cpu")
+        told, found = " ".join(done.stderr.split()), json.loads(facts.read_text())
+        assert ("cannot tell whether it was made for such a scan" in told) == (name == "unknown")
+        if not any(found["voxels"].values()):
+            assert "nothing was found, the mask is empty" in told
+        else:
+            assert f"slices {', '.join(map(str, found['look_at']))}" in told

@@ -97,9 +97,26 @@ def segment(
         )
     if result.fits and result.fits.doubtful:
         errors.print(f"this scan does not fit {model}, {result.fits}", style="yellow", markup=False, soft_wrap=True)
-    for sentence in result.sentences():
+    for sentence in [*result.sentences(), *_remarks(model, result)]:
         errors.print(sentence, highlight=False, markup=False, soft_wrap=True)
     printed.print(f"{out}", highlight=False, soft_wrap=True)
+
+
+def _remarks(model: str, result: Segmentation) -> list[str]:
+    """What whoever runs the model should know of the result, a sentence each."""
+    from wsseg.inference.quality.fits import LEAST_PATIENTS
+
+    found = []
+    if result.fits is None and not result.mask.picture:
+        found.append(
+            f"{model} cannot tell whether it was made for such a scan; `wsseg describe {model} --data FOLDER` teaches"
+            f" it to, from scans of {LEAST_PATIENTS} patients on that it was trained on"
+        )
+    if not result.mask.voxels.any():
+        found.append("nothing was found, the mask is empty")
+    elif slices := result.look_at():
+        found.append(f"worth a look, the most doubtful first: slices {', '.join(map(str, slices))}")
+    return found
 
 
 def _facts(case: str, version: str, model: str, result: Segmentation, seconds: float) -> dict[str, Any]:
