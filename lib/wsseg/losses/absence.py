@@ -33,7 +33,7 @@ def absence_loss(log_probability: Tensor, presence: Tensor, hardest: float) -> T
         hardest: weight of those pixels.
     """
     absent = presence == NO
-    pixels = _against(log_probability).flatten(2)
+    pixels = against(log_probability).flatten(2)
     each = pixels.mean(dim=2) + hardest * _top(pixels)
     return (each * absent).sum() / absent.any(dim=1).sum().clamp(min=1)
 
@@ -48,10 +48,10 @@ def other_side_loss(log_probability: Tensor, side: Tensor, half: Tensor) -> Tens
     """
     where, only = half[:, None], side[..., None, None]
     barred = (where > 0) & (only > 0) & (where != only)
-    return (_against(log_probability) * barred).sum() / barred.sum().clamp(min=1)
+    return (against(log_probability) * barred).sum() / barred.sum().clamp(min=1)
 
 
-def _against(log_probability: Tensor) -> Tensor:
+def against(log_probability: Tensor) -> Tensor:
     """-log(1 - p) of each class, (batch, classes, rows, columns)."""
     return -torch.log1p(-log_probability[:, 1:].exp().clamp(max=SURE))
 

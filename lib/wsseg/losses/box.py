@@ -7,7 +7,7 @@ from torch import Tensor
 
 from wsseg.labels.marks import BANDS
 from wsseg.labels.space import BACKGROUND
-from wsseg.losses.absence import SURE
+from wsseg.losses.absence import against
 
 OUTSIDE = 3.0
 """Weight of what is outside, inside being 1."""
@@ -57,11 +57,10 @@ def box_loss(log_probability: Tensor, boxes: Tensor, pixels: Tensor) -> tuple[Te
     classes = torch.arange(1, boxes.shape[1] + 1, device=boxes.device)[:, None, None]
     labelled = inside & ((pixels[:, None] == classes) | (pixels[:, None] == BACKGROUND))
     told = labelled.flatten(2).sum(dim=2) > TOLD * inside.flatten(2).sum(dim=2)
-    found, inside, asked = log_probability[:, 1:][shown], inside[shown], ~told[shown]
-    against = -torch.log1p(-found.exp().clamp(max=SURE))
-    filled = _filled(boxes[shown])
-    body = (filled * -found + (1 - filled) * against)[asked]
-    return OUTSIDE * _mean(against, ~inside), _mean(body, inside[asked]) if len(body) else found.sum() * 0
+    found, denied = log_probability[:, 1:][shown], against(log_probability)[shown]
+    inside, asked, filled = inside[shown], ~told[shown], _filled(boxes[shown])
+    body = (filled * -found + (1 - filled) * denied)[asked]
+    return OUTSIDE * _mean(denied, ~inside), _mean(body, inside[asked]) if len(body) else found.sum() * 0
 
 
 def _filled(boxes: Tensor) -> Tensor:

@@ -44,8 +44,8 @@ def _part(progress: TrainingProgress) -> float:
 
 def _words(progress: TrainingProgress) -> list[str]:
     """The stage, and of its losses those that apply: of kinds of labels that there are none of they are 0."""
-    shown = {name: f"{loss:.3f}" for name, loss in progress.losses.items() if abs(loss) >= LEAST_SHOWN}
-    return [progress.stage, "losses: " + ", ".join(f"{name} {loss}" for name, loss in shown.items()) if shown else ""]
+    losses = ", ".join(f"{name} {loss:.3f}" for name, loss in progress.losses.items() if abs(loss) >= LEAST_SHOWN)
+    return [progress.stage, f"losses: {losses}" if losses else ""]
 
 
 class CtrlC:

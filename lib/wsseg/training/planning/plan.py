@@ -20,6 +20,7 @@ from wsseg.errors import WssegError
 from wsseg.files import make_folder, whole_file
 from wsseg.images.folder import scan_files
 from wsseg.images.scan import read_scan
+from wsseg.images.volume import Volume
 from wsseg.labels.space import LabelSpace
 from wsseg.models.package import Recipe, is_ct
 
@@ -177,24 +178,29 @@ def _look(folder: Path, labels: LabelSpace, kinds: Kinds, view: View) -> list[_S
     if not labelled:
         raise WssegError(f"{folder}: no scan has a label, of whatever kind")
     chosen = [labelled[index] for index in np.unique(np.linspace(0, len(labelled) - 1, LOOKED_AT).round().astype(int))]
-    found, ends = [], []
+    found, measured = [], []
     for case in chosen:
         volume = read_scan(scans[case])
         if volume.colour:
             raise WssegError(f"{scans[case]}: is a colour picture, from which models of the method textdiff learn")
-        ends.append((float(volume.voxels.min()), float(volume.voxels.max())))
+        measured.append(not view.windows or _may_be_hounsfield(volume))
         scan = CutScan(case, scans[case], volume, prepare(volume, view))
         known = scan.unknown(labels)
         for kind, cases in given.items():
             if case in cases:
                 known = kind.targets(cases[case], scan, labels, folder).over(known)
         found.append(_seen(scan, known))
-    if view.windows and not any(low < 0 and high - low > LEAST_RANGE for low, high in ends):
+    if not any(measured):
         raise WssegError(
-            f"{folder}: none of {len(ends)} scans holds Hounsfield units, in which fat and air lie below 0 and bone"
+            f"{folder}: none of {len(measured)} scans holds Hounsfield units, in which fat and air lie below 0 and bone"
             " hundreds above: are these scans CT, and were their values rescaled?"
         )
     return found
+
+
+def _may_be_hounsfield(volume: Volume) -> bool:
+    low, high = float(volume.voxels.min()), float(volume.voxels.max())
+    return low < 0 and high - low > LEAST_RANGE
 
 
 def _seen(scan: CutScan, targets: Targets) -> _Seen:
