@@ -79,7 +79,9 @@ def test_the_readme_fits_a_screen() -> None:
 
 def test_the_readme_tells_the_figures_that_packages_hold() -> None:
     """The Dice of each shipped model where nothing is given."""
-    rows = re.findall(r"^\| `([a-z0-9-]+)`.*? \| (0\.\d{3}) \|", (REPOSITORY / "README.md").read_text(), re.MULTILINE)
+    rows = re.findall(
+        r"^\| `([a-z0-9-]+)`.*? \| (0\.\d{3}) \|", (REPOSITORY / "README.md").read_text("utf-8"), re.MULTILINE
+    )
     assert len(rows) >= 8
     for name, told in rows:
         figures = read_package(REPOSITORY / "model" / name, name).recipe.figures

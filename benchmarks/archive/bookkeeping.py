@@ -118,13 +118,13 @@ class Looks:
         self._file = file
         self.all: list[Look] = []
         if file.exists():
-            with file.open(newline="") as opened:
+            with file.open(newline="", encoding="utf-8") as opened:
                 self.all = [Look(int(p), float(s), int(d), float(m)) for p, s, d, m in csv.reader(opened)]
 
     def add(self, look: Look) -> None:
         """Write one down and tell it."""
         self.all.append(look)
-        with self._file.open("a", newline="") as opened:
+        with self._file.open("a", newline="", encoding="utf-8") as opened:
             csv.writer(opened).writerow(astuple(look))
         print(f"{look.done:>9} done after {look.seconds:7.0f} s, {look.megabytes:6.0f} MB", flush=True)
 

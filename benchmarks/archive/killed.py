@@ -159,7 +159,7 @@ def kill_all_along(bench: Bench, asked: argparse.Namespace, made: list[str]) -> 
             print(f"kill {len(made) + 1}: {name}, {done} done", flush=True)
             victims[name]()
             made.append(name)
-            with (asked.run / "kills.csv").open("a", newline="") as file:
+            with (asked.run / "kills.csv").open("a", newline="", encoding="utf-8") as file:
                 csv.writer(file).writerow((name, done))
 
 
@@ -175,7 +175,7 @@ def main() -> None:
     asked.run = asked.run.resolve()
     asked.run.mkdir(parents=True, exist_ok=True)
     kills = asked.run / "kills.csv"
-    made = [name for name, _ in csv.reader(kills.open(newline=""))] if kills.exists() else []
+    made = [name for name, _ in csv.reader(kills.open(newline="", encoding="utf-8"))] if kills.exists() else []
     began = time.monotonic()
     with network("wssegk", NET, 1) as (own, (far,)):
         first = Orthanc(asked.run / "orthanc", far.address, PACS, far.within)

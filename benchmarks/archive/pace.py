@@ -55,7 +55,7 @@ class Notes:
 
     def __init__(self, file: Path) -> None:
         self._file = file
-        self._seconds: dict[str, list[float]] = json.loads(file.read_text()) if file.exists() else {}
+        self._seconds: dict[str, list[float]] = json.loads(file.read_text("utf-8")) if file.exists() else {}
 
     def of(self, step: str) -> list[float]:
         """What was noted of a step; nothing before it was done."""
@@ -71,7 +71,7 @@ class Notes:
     def note(self, step: str, seconds: list[float]) -> None:
         """Write down."""
         self._seconds[step] = seconds
-        self._file.write_text(json.dumps(self._seconds))
+        self._file.write_text(json.dumps(self._seconds), encoding="utf-8")
 
 
 _TOGETHER: list[Barrier] = []

@@ -59,7 +59,7 @@ class Orthanc:
             "Plugins": [f"{PLUGINS}/libOrthancDicomWeb.so"],
             "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
         }
-        (folder / "orthanc.json").write_text(json.dumps(configuration))
+        (folder / "orthanc.json").write_text(json.dumps(configuration), encoding="utf-8")
 
     def start(self) -> None:
         """With what it holds; returns when it answers."""

@@ -146,5 +146,5 @@ def kept(file: Path, kind: type[Found], compute: Callable[..., Found], *argument
     if not file.exists():
         found = compute(*arguments)
         with whole_file(file) as part:
-            part.write_text(json.dumps(asdict(found)))
-    return kind(**json.loads(file.read_text()))
+            part.write_text(json.dumps(asdict(found)), encoding="utf-8")
+    return kind(**json.loads(file.read_text("utf-8")))

@@ -89,12 +89,14 @@ def write_raw(home: Home, train: Path, labels: LabelSpace, modality: str) -> Non
         "numTraining": len(list((home.raw / "labelsTr").iterdir())),
         "file_ending": ".nii.gz",
     }
-    (home.raw / "dataset.json").write_text(json.dumps(described))
+    (home.raw / "dataset.json").write_text(json.dumps(described), encoding="utf-8")
 
 
 def trained(home: Home, configuration: str, seconds: float) -> tuple[nnUNetTrainer, int]:
     """A network trained on all scans for some seconds, and how many steps it took."""
-    plans, described = (json.loads((home.prepared / name).read_text()) for name in ("nnUNetPlans.json", "dataset.json"))
+    plans, described = (
+        json.loads((home.prepared / name).read_text("utf-8")) for name in ("nnUNetPlans.json", "dataset.json")
+    )
     trainer = nnUNetTrainer(plans | {"continue_training": False}, configuration, "all", described, torch.device("cpu"))
     trainer.initialize()
     trainer.on_train_start()

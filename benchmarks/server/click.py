@@ -75,7 +75,7 @@ def _watch(url: str, times: list[float], done: threading.Event) -> None:
 
 def _peak_mb(pid: int) -> float:
     """Peak resident memory as Linux counts it."""
-    status = Path(f"/proc/{pid}/status").read_text()
+    status = Path(f"/proc/{pid}/status").read_text("utf-8")
     return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
 

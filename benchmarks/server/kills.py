@@ -92,7 +92,7 @@ class Rows:
 
     def __init__(self, file: Path) -> None:
         self._file = file
-        lines = file.read_text().splitlines() if file.exists() else []
+        lines = file.read_text("utf-8").splitlines() if file.exists() else []
         self.kills = [Kill(**json.loads(line)) for line in lines]
 
     def missing(self, part: str, count: int) -> list[int]:
@@ -102,7 +102,7 @@ class Rows:
     def add(self, kill: Kill) -> None:
         """Keep one."""
         self.kills.append(kill)
-        with self._file.open("a") as file:
+        with self._file.open("a", encoding="utf-8") as file:
             file.write(json.dumps(asdict(kill)) + "\n")
 
 
@@ -118,7 +118,8 @@ class Bench:
         self.lock = TrainerLock(home() / "jobs" / "LOCK")
         self.masks: dict[str, NDArray[np.generic]] = {}
         self.trap = folder / "trap"
-        (folder / "sitecustomize.py").write_text("from switch import arm\n\narm()\n")  # which Python imports
+        # Python imports it by itself.
+        (folder / "sitecustomize.py").write_text("from switch import arm\n\narm()\n", encoding="utf-8")
         paths = (str(folder), str(Path(__file__).parent), os.environ.get("PYTHONPATH"))
         os.environ |= {TRAP: str(self.trap), "PYTHONPATH": os.pathsep.join(filter(None, paths))}
 
@@ -226,7 +227,7 @@ def kill_at_the_switch(bench: Bench, number: int) -> Kill:
     kill = Kill("switch", number, MOMENTS[number % len(MOMENTS)])
     before = bench.look(kill)
     there = {version.version for version in versions(MODEL)}
-    bench.trap.write_text(kill.moment)
+    bench.trap.write_text(kill.moment, encoding="utf-8")
     bench.jobs.start(MODEL, {"steps": "2"})
     wait_for(kill.moment, lambda: not bench.trap.exists())
     began = time.monotonic()

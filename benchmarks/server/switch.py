@@ -22,7 +22,7 @@ class _Trap:
 
     def __init__(self, file: Path) -> None:
         self._file = file
-        self._moment = file.read_text()
+        self._moment = file.read_text("utf-8")
         self._replaced = False
 
     def __call__(self, event: str, told: tuple[Any, ...]) -> None:

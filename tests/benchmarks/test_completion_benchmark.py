@@ -18,7 +18,9 @@ FOLDER = REPOSITORY / "benchmarks" / "completion"
 
 
 def _run(script: str, *arguments: str | Path) -> str:
-    told = subprocess.run([sys.executable, FOLDER / script, *arguments], capture_output=True, text=True, check=False)
+    told = subprocess.run(
+        [sys.executable, FOLDER / script, *arguments], capture_output=True, encoding="utf-8", check=False
+    )
     assert told.returncode == 0, told.stderr
     return told.stdout
 

@@ -31,4 +31,4 @@ def test_a_trainer_killed_goes_on_and_no_model_is_half_there(
         assert "anywhere: 1 kills, 0 wrong" in told
         assert "at the switch: 1 kills, 0 wrong" in told
         assert "half-written files left: 0" in told
-        assert len(rows.read_text().splitlines()) == 2
+        assert len(rows.read_text("utf-8").splitlines()) == 2

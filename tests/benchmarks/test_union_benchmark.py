@@ -26,8 +26,10 @@ def test_minutes_count_what_people_marked(benchmark: ModuleType, tmp_path: Path)
     strokes = np.zeros((8, 8, 4), np.uint8)
     strokes[2, 2:5, 1], strokes[5, 2:5, 1:3], strokes[7, :, 1] = 1, 2, 255
     write_nifti(folder / "a_scribble.nii.gz", strokes, np.eye(4))
-    (folder / "image_labels.csv").write_text("case,slice,liver,spleen\na,0,0,0\na,1,1,1\na,2,,1\na,3,0,0\n")
-    (folder / "points.csv").write_text("case,slice,label,row,column\na,1,liver,2,3\na,2,spleen,5,3\n")
+    (folder / "image_labels.csv").write_text(
+        "case,slice,liver,spleen\na,0,0,0\na,1,1,1\na,2,,1\na,3,0,0\n", encoding="utf-8"
+    )
+    (folder / "points.csv").write_text("case,slice,label,row,column\na,1,liver,2,3\na,2,spleen,5,3\n", encoding="utf-8")
     assert benchmark.classes_of(tmp_path).names == ("liver", "spleen")
     assert benchmark.annotation_minutes(tmp_path, "scribbles") == pytest.approx(3 * 17 / 60)
     assert benchmark.annotation_minutes(tmp_path, "presence") == pytest.approx(7 / 60)
@@ -44,15 +46,20 @@ def test_a_part_of_a_task_knows_one_class_as_if_nobody_had_drawn_others(benchmar
             kind = "scribble" if part == "train" else "label"
             write_nifti(task / part / f"{case}.nii.gz", np.zeros((8, 8, 4), np.int16), np.eye(4))
             write_nifti(task / part / f"{case}_{kind}.nii.gz", drawn, np.eye(4))
-    (task / "train" / "image_labels.csv").write_text("case,slice,liver,spleen\na,1,1,1\nb,1,1,1\n")
-    (task / "train" / "points.csv").write_text("case,slice,label,row,column\na,1,liver,2,3\na,1,spleen,5,3\n")
+    (task / "train" / "image_labels.csv").write_text("case,slice,liver,spleen\na,1,1,1\nb,1,1,1\n", encoding="utf-8")
+    (task / "train" / "points.csv").write_text(
+        "case,slice,label,row,column\na,1,liver,2,3\na,1,spleen,5,3\n", encoding="utf-8"
+    )
     (tmp_path / "part").mkdir()
     part = benchmark.in_part(task, "spleen", 1, tmp_path / "part")
     assert benchmark.classes_of(part).names == ("spleen",)
     assert not (part / "train" / "b.nii.gz").exists()
     assert (part / "val" / "b.nii.gz").exists()
-    assert (part / "train" / "image_labels.csv").read_text().split() == ["case,slice,spleen", "a,1,1"]
-    assert (part / "train" / "points.csv").read_text().split() == ["case,slice,label,row,column", "a,1,spleen,5,3"]
+    assert (part / "train" / "image_labels.csv").read_text("utf-8").split() == ["case,slice,spleen", "a,1,1"]
+    assert (part / "train" / "points.csv").read_text("utf-8").split() == [
+        "case,slice,label,row,column",
+        "a,1,spleen,5,3",
+    ]
     values = [np.unique(read_volume(part / name).voxels) for name in ("train/a_scribble.nii.gz", "val/a_label.nii.gz")]
     assert [found.tolist() for found in values] == [[0, 1, 255], [0, 1]]
 

@@ -47,10 +47,10 @@ def test_segment_writes_mask_preview_and_facts(published: str, scan: Path, phant
     written, source = nib.load(mask), nib.load(scan)
     assert written.shape == source.shape
     assert np.array_equal(written.affine, source.affine)
-    told = json.loads(facts.read_text())
+    told = json.loads(facts.read_text("utf-8"))
     assert told["label_names"] == {"tumor": 1}
     assert told["voxels"]["tumor"] == int((np.asanyarray(written.dataobj) == 1).sum())
-    with table.open() as file:
+    with table.open(encoding="utf-8") as file:
         listed = [int(row["tumor"]) for row in csv.DictReader(file) if row["case"] == told["case"]]
     assert told["presence"]["tumor"] == [float(state) for state in listed]
     assert told["predicted_dice"] == {}
@@ -100,7 +100,7 @@ def test_measure_tells_which_frame_is_which_and_how_much_is_ejected(shared: Path
     one, other = sorted(file for file in folder.glob("patient072_frame??.nii.gz"))
     told = wsseg("measure", other, one, "--json", tmp_path / "heart.json", "--out", tmp_path / "masks")
     assert "left ventricle" in told.stdout
-    found = json.loads((tmp_path / "heart.json").read_text())
+    found = json.loads((tmp_path / "heart.json").read_text("utf-8"))
     assert {name: frame["phase"] for name, frame in found["frames"].items()} == {
         "patient072_frame01": "ED",
         other.name.removesuffix(".nii.gz"): "ES",
@@ -115,7 +115,7 @@ def test_measure_tells_which_frame_is_which_and_how_much_is_ejected(shared: Path
     cine = tmp_path / "cine.nii.gz"
     nib.save(nib.Nifti1Image(np.stack([np.asarray(f.dataobj) for f in frames], -1), frames[0].affine), cine)
     wsseg("measure", cine, "--json", tmp_path / "cine.json", "--picture", tmp_path / "curve.png")
-    again = json.loads((tmp_path / "cine.json").read_text())
+    again = json.loads((tmp_path / "cine.json").read_text("utf-8"))
     assert again["left ventricle"] == pytest.approx(found["left ventricle"], rel=1e-3)
     assert {name: frame["phase"] for name, frame in again["frames"].items()} == {
         "cine_frame01": "ES",
@@ -169,7 +169,7 @@ def _damaged(folder: Path, scan: Path) -> dict[str, Path]:
     (folder / "scan.bmp").write_bytes(whole)
     (folder / "cut.nii.gz").write_bytes(whole[: len(whole) // 2])
     for name in ("text.nii.gz", "text.nrrd"):
-        (folder / name).write_text("not an image")
+        (folder / name).write_text("not an image", encoding="utf-8")
     (folder / "empty.nii").touch()
     return files
 
@@ -217,7 +217,7 @@ def test_wrong_options_get_one_sentence(
     monkeypatch.chdir(tmp_path)
     table = tmp_path / "short.csv"
     case = scan.name.removesuffix(".nii.gz")
-    table.write_text(f"case,slice,tumor\n{case},0,1\n")
+    table.write_text(f"case,slice,tumor\n{case},0,1\n", encoding="utf-8")
     for arguments, sentence in _wrong(scan, table):
         options = () if "--model" in arguments else ("--model", published)
         _refused(wsseg("segment", *arguments, *options, check=False), sentence)
@@ -264,7 +264,7 @@ def test_a_picture_becomes_an_upright_mask_of_its_size(nuclei: ModelPackage, tmp
     assert set(np.unique(found)) == {0, 255}
     marked = found == 255
     assert 2 * (marked & (nucleus == 1)).sum() / (marked.sum() + nucleus.sum()) > 0.7
-    assert json.loads(facts.read_text())["label_names"] == {"nucleus": 1}
+    assert json.loads(facts.read_text("utf-8"))["label_names"] == {"nucleus": 1}
     with Image.open(shown) as sheet:
         assert sheet.size == (90, 40)
         tinted = np.abs(np.asarray(sheet).astype(int) - np.asarray(Image.open(tmp_path / "tile.jpg"))).max(axis=2) > 8

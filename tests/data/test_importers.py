@@ -68,7 +68,7 @@ class TestRealSamples:
 class TestKaggle3m:
     def test_layout(self, tmp_path: Path) -> None:
         folder = make_kaggle(tmp_path / "release")
-        (tmp_path / "release" / "data.csv").write_text("Patient,age\n")
+        (tmp_path / "release" / "data.csv").write_text("Patient,age\n", encoding="utf-8")
         run("kaggle-3m", tmp_path / "release", tmp_path / "out")
         scan = read_volume(tmp_path / "out" / f"{folder.name}.nii.gz")
         label = voxels(tmp_path / "out" / f"{folder.name}_label.nii.gz")
@@ -139,7 +139,7 @@ class TestBraTS:
         mask[:5, 0, 1], mask[:4, 0, 2], mask[0, 0, 3] = 4, 2, 1
         make_brats(tmp_path / "release", "BraTS2021_00000_flair", "BraTS2021_00000_seg", mask)
         run("brats", tmp_path / "release", tmp_path / "out")
-        text = (tmp_path / "out" / PRESENCE_FILE).read_text().split()
+        text = (tmp_path / "out" / PRESENCE_FILE).read_text("utf-8").split()
         assert text[1:] == [f"BraTS2021_00000,{row}" for row in ("0,k,0", "1,k,1", "2,k,", "3,k,")]
         assert tumour_presence(mask > 0).tolist() == [[0, 1, -1, -1]]
 
@@ -180,7 +180,7 @@ class TestMoNuSeg:
         ],
     )
     def test_damaged_annotation(self, tmp_path: Path, text: str, reason: str) -> None:
-        (tmp_path / "tile.xml").write_text(text)
+        (tmp_path / "tile.xml").write_text(text, encoding="utf-8")
         with pytest.raises(WssegError, match=rf"tile\.xml: .*{reason}") as caught:
             read_outlines(tmp_path / "tile.xml")
         assert "\n" not in str(caught.value)
@@ -270,14 +270,14 @@ class TestBadReleases:
     @pytest.mark.parametrize("release", IMPORTERS)
     def test_out_cannot_be_made(self, release: str, tmp_path: Path) -> None:
         ALL[release](tmp_path / "release")
-        (tmp_path / "out").write_text("a file")
+        (tmp_path / "out").write_text("a file", encoding="utf-8")
         with pytest.raises(WssegError, match=rf"{tmp_path / 'out'}: cannot be made \(File exists\)"):
             IMPORTERS[release](tmp_path / "release", tmp_path / "out", lambda part: None)
 
     def test_another_table_in_out_stops_the_import_before_it_begins(self, tmp_path: Path) -> None:
         make_kaggle(tmp_path / "release")
         (tmp_path / "out").mkdir()
-        (tmp_path / "out" / PRESENCE_FILE).write_text("case,slice,RV\n")
+        (tmp_path / "out" / PRESENCE_FILE).write_text("case,slice,RV\n", encoding="utf-8")
         with pytest.raises(WssegError, match=r"image_labels\.csv: column tumor is missing"):
             IMPORTERS["kaggle-3m"](tmp_path / "release", tmp_path / "out", lambda part: None)
         assert [p.name for p in (tmp_path / "out").iterdir()] == [PRESENCE_FILE]

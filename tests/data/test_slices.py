@@ -118,8 +118,8 @@ def test_presence_of_the_wrong_length_is_refused(phantom_data: Path, tmp_path: P
     for file in phantom_data.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
     table = tmp_path / PRESENCE_FILE
-    lines = table.read_text().splitlines()
-    table.write_text("\n".join(lines[:-1]) + "\n")
+    lines = table.read_text("utf-8").splitlines()
+    table.write_text("\n".join(lines[:-1]) + "\n", encoding="utf-8")
     with pytest.raises(WssegError, match=r"has \d+ slices, but presence is listed for \d+"):
         load_slices(tmp_path, TUMOR, View(32), (PRESENCE,))
 

@@ -33,7 +33,7 @@ def studies_to_label(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_scan(folder / "sideways.nii.gz", (40, 44, SLICES), SIDEWAYS)
     write_scan(folder / "otherwise.nii.gz", (10, 40, 44), OTHERWISE)
     write_scan(folder / "long.nii.gz", (192, 192, 300), np.diag([1.0, 1.0, 2.0, 1.0]))
-    (folder / "damaged.nii.gz").write_text("not an image")
+    (folder / "damaged.nii.gz").write_text("not an image", encoding="utf-8")
     return folder
 
 

@@ -144,7 +144,7 @@ def running(command: tuple[str, ...], log: Path) -> Iterator[Server]:
         _wait(server, process)
         yield server
         process.send_signal(signal.SIGINT)
-        assert process.wait(STOP_SECONDS) == 0, log.read_text()[-2000:]
+        assert process.wait(STOP_SECONDS) == 0, log.read_text("utf-8")[-2000:]
     finally:
         if process.poll() is None:
             process.kill()
@@ -159,7 +159,7 @@ def _wait(server: Server, process: _Serve | subprocess.Popen[bytes]) -> None:
                 return
         except (URLError, ConnectionError):
             time.sleep(0.05)
-    pytest.fail(f"the server does not answer:\n{server.log.read_text()[-3000:]}")
+    pytest.fail(f"the server does not answer:\n{server.log.read_text('utf-8')[-3000:]}")
 
 
 def write_scan(path: Path, shape: tuple[int, ...], affine: np.ndarray | None = None, seed: int = 0) -> None:

@@ -37,7 +37,7 @@ def marking_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]
         scan, _ = make_phantom(seed, size=64)
         write_nifti(studies / f"{head}.nii.gz", scan.voxels, scan.affine)
     write_scan(studies / "long.nii.gz", (96, 96, LONG))
-    (studies / "broken.nii.gz").write_text("not an image")
+    (studies / "broken.nii.gz").write_text("not an image", encoding="utf-8")
     strokes = np.zeros((64, 64, SLICES), np.uint8)
     strokes[30:34, 30, 2] = BACKGROUND
     store = LabelStore.at(folder / "home", Project.of_folder(studies))

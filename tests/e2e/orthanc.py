@@ -52,7 +52,7 @@ class Orthanc:
                     return
             except requests.ConnectionError:
                 time.sleep(0.1)
-        pytest.fail(f"Orthanc does not answer:\n{(self.folder / 'log').read_text()[-2000:]}")
+        pytest.fail(f"Orthanc does not answer:\n{(self.folder / 'log').read_text('utf-8')[-2000:]}")
 
     def stop(self) -> None:
         assert self.process is not None
@@ -108,7 +108,7 @@ def orthanc(folder: Path, **options: object) -> Iterator[Orthanc]:
         "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
         **options,
     }
-    (folder / "orthanc.json").write_text(json.dumps(configuration))
+    (folder / "orthanc.json").write_text(json.dumps(configuration), encoding="utf-8")
     made.start()
     try:
         yield made

@@ -74,8 +74,8 @@ def test_errors_are_one_line_of_the_command(taken: int, tmp_path: Path) -> None:
 def test_untrained_and_damaged_packages_are_left_out(published: str, caplog: pytest.LogCaptureFixture) -> None:
     broken = home() / "models" / "broken"
     (broken / "1" / "configs").mkdir(parents=True)
-    (broken / "1" / "configs" / "metadata.json").write_text("{}")
-    (broken / "CURRENT").write_text("1\n")
+    (broken / "1" / "configs" / "metadata.json").write_text("{}", encoding="utf-8")
+    (broken / "CURRENT").write_text("1\n", encoding="utf-8")
     try:
         names = [package.name for package in sound_packages()]
         assert "broken" in package_names()
@@ -103,6 +103,6 @@ def test_demo_study_starts_offline_and_is_segmented(
         assert len(server.infer(published, f"image={image}&output=json").json["presence"]["tumor"]) > 1
         foreign = requests.get(f"{server.url}/info/", headers={"Origin": "http://evil.example"}, timeout=30)
         assert "access-control-allow-origin" not in foreign.headers, "another page's scripts may read the server"
-        welcome = server.log.read_text()
+        welcome = server.log.read_text("utf-8")
     assert f"3D Slicer  module MONAI Label, server {server.url}" in welcome
     assert set(bundled("apps/wsseg").iterdir()) == shipped, "the app folder that ships was written into"

@@ -40,7 +40,7 @@ def studies(tmp_path_factory: pytest.TempPathFactory) -> Path:
     whole = (folder / "plain.nii.gz").read_bytes()
     (folder / "cut.nii.gz").write_bytes(whole[: len(whole) // 2])
     (folder / "short.nii.gz").write_bytes(gzip.compress(gzip.decompress(whole)[:5000]))
-    (folder / "text.nii.gz").write_text("not an image")
+    (folder / "text.nii.gz").write_text("not an image", encoding="utf-8")
     (folder / "zero.nii.gz").touch()
     nib.save(nib.Nifti1Image(np.full((20, 20, 6), 7, np.uint8), np.eye(4)), folder / "constant.nii.gz")
     nib.save(nib.Nifti1Image(np.full((20, 20, 6), np.nan, np.float32), np.eye(4)), folder / "nan.nii.gz")
@@ -148,7 +148,7 @@ def test_upload_is_segmented_under_its_own_name(server: Server, published: str, 
     write_scan(tmp_path / "mine.nii.gz", (30, 30, 4))
     reply = server.ask(f"/infer/{published}?output=json", "POST", {"params": "{}"}, tmp_path / "mine.nii.gz")
     assert len(reply.json["presence"]["tumor"]) == 4
-    (tmp_path / "broken.nii.gz").write_text("no")
+    (tmp_path / "broken.nii.gz").write_text("no", encoding="utf-8")
     reply = server.ask(f"/infer/{published}", "POST", {}, tmp_path / "broken.nii.gz")
     assert reply.status == 400
     assert reply.detail.startswith("broken.nii.gz: ")
@@ -216,7 +216,7 @@ def test_upload_to_the_studies(server: Server, studies: Path, tmp_path: Path) ->
     assert (studies / "added.nii.gz").read_bytes() == (tmp_path / "new.nii.gz").read_bytes()
     assert server.ask("/datastore/image/info?image=added").json["name"] == "added.nii.gz"
     assert server.ask("/datastore/image?id=added", "DELETE").status == 200
-    (tmp_path / "broken.nii.gz").write_text("no")
+    (tmp_path / "broken.nii.gz").write_text("no", encoding="utf-8")
     reply = server.ask("/datastore/?image=broken", "PUT", {}, tmp_path / "broken.nii.gz")
     assert reply.status == 400
     assert reply.detail.startswith("broken.nii.gz: ")

@@ -89,8 +89,8 @@ class Site:
         end = time.monotonic() + SECONDS
         while not condition():
             assert self._process is not None
-            assert self._process.poll() is None, self._log.read_text()[-3000:]
-            assert time.monotonic() < end, self._log.read_text()[-3000:]
+            assert self._process.poll() is None, self._log.read_text("utf-8")[-3000:]
+            assert time.monotonic() < end, self._log.read_text("utf-8")[-3000:]
             time.sleep(0.05)
 
     def trained(self) -> dict[str, Any]:

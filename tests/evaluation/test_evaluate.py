@@ -254,7 +254,7 @@ def test_what_has_no_sentence_is_not_scored_as_if_it_had(
     for file in pictures.glob("*.png"):
         shutil.copy(file, tmp_path)
     if table is not None:
-        (tmp_path / "text.csv").write_text(table)
+        (tmp_path / "text.csv").write_text(table, encoding="utf-8")
     with pytest.raises(WssegError, match=sentence):
         evaluate(Segmenter(nuclei.folder), tmp_path, "text", seeds=1)
 

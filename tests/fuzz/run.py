@@ -26,7 +26,7 @@ def outcomes(way: str, count: int) -> dict[str, Counter[str]]:
     lines: list[str] = []
     while len(lines) < count * len(FORMATS):
         command = [sys.executable, Path(__file__).with_name("worker.py"), way, str(len(lines)), str(count)]
-        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+        done = subprocess.run(command, stdout=subprocess.PIPE, encoding="utf-8", check=False)
         found = done.stdout.splitlines()
         if done.returncode > 0:
             raise SystemExit(f"{way}: the suite itself failed")

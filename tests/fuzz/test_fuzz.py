@@ -13,7 +13,7 @@ from formats import CHECKED, FORMATS
 @pytest.mark.long
 def test_damage_is_refused_or_cannot_be_told() -> None:
     run = Path(__file__).with_name("run.py")
-    done = subprocess.run([sys.executable, run, "320"], capture_output=True, text=True, timeout=300, check=True)
+    done = subprocess.run([sys.executable, run, "320"], capture_output=True, encoding="utf-8", timeout=300, check=True)
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in done.stdout.splitlines()[2:]]
     assert [row[1] for row in rows] == list(FORMATS)
     for _, ending, *counts in rows:

@@ -29,7 +29,7 @@ def try_from(way: str, first: int, count: int) -> None:
         copies = Path(folder) / "copies"
         copies.mkdir()
         used = _peak_kb()
-        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        pages = int(Path("/proc/self/statm").read_text("utf-8").split()[0])
         resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + (RESERVE_GB << 30),) * 2)
         for seed, ending in list(enumerate(FORMATS))[first // count :]:
             sound = original(ending, Path(folder))
@@ -49,7 +49,7 @@ def try_from(way: str, first: int, count: int) -> None:
 def _peak_kb() -> int:
     """The most memory that this process and the server that it may have started had at any time, in KiB."""
     me = psutil.Process()
-    status = [Path(f"/proc/{process.pid}/status").read_text() for process in (me, *me.children(recursive=True))]
+    status = [Path(f"/proc/{process.pid}/status").read_text("utf-8") for process in (me, *me.children(recursive=True))]
     return sum(int(text.partition("VmHWM:")[2].split()[0]) for text in status)
 
 

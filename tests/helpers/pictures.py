@@ -23,7 +23,7 @@ def wrong_pictures(folder: Path) -> dict[str, Path]:
     whole = saved(folder / "whole.png").read_bytes()
     (folder / "cut.png").write_bytes(whole[: len(whole) // 2])
     (folder / "whole.png").unlink()
-    (folder / "words.jpg").write_text("not a picture")
+    (folder / "words.jpg").write_text("not a picture", encoding="utf-8")
     (folder / "empty.tif").touch()
     saved(folder / "deep.png", (MASK * 1000).astype(np.uint16))
     saved(folder / "float.tif", MASK.astype(np.float32))

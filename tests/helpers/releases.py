@@ -62,7 +62,7 @@ def make_acdc(source: Path, scribble: np.ndarray | None = None) -> np.ndarray:
     (folder / "patient007_frame01.nii").write_bytes(content)
     save(folder / "patient007_4d.nii.gz", noise(6, 5, 4, 2))
     save(folder / "patient007_frame01_gt.nii.gz", RNG.integers(0, 4, (6, 5, 4)).astype("uint8"))
-    (folder / "Info.cfg").write_text("ED: 1\n")
+    (folder / "Info.cfg").write_text("ED: 1\n", encoding="utf-8")
     if scribble is not None:
         save(folder / "patient007_frame01_scribble.nii.gz", scribble)
     return scan
@@ -93,6 +93,6 @@ def make_monuseg(source: Path, flat: bool = False, suffix: str = ".tif") -> np.n
     vertices = "".join(f'<Vertex X="{x}.0" Y="{y}.0"/>' for x, y in SQUARE)
     region = f"<Region><Vertices>{vertices}</Vertices></Region><Region><Vertices/></Region>"
     (annotations / "tile.xml").write_text(
-        f"<Annotations><Annotation><Regions>{region}</Regions></Annotation></Annotations>"
+        f"<Annotations><Annotation><Regions>{region}</Regions></Annotation></Annotations>", encoding="utf-8"
     )
     return picture

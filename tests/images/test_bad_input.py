@@ -168,7 +168,7 @@ for path in sys.argv[1:]:
         for name in ("unknown voxel type", "garbage nii", "truncated nrrd", "truncated tif", "beyond float32", "NaN"):
             (tmp_path / name).mkdir()
             paths.append(BAD[name][0](tmp_path / name))
-        done = subprocess.run([sys.executable, "-c", script, *paths], capture_output=True, text=True)
+        done = subprocess.run([sys.executable, "-c", script, *paths], capture_output=True, encoding="utf-8")
         assert done.stderr == ""
         assert len(done.stdout.splitlines()) == len(paths)
 

@@ -30,12 +30,12 @@ def read_only(tmp_path: Path) -> Path:
 class TestWholeFile:
     def test_the_old_file_stands_until_the_new_one_is_whole(self, tmp_path: Path) -> None:
         path = tmp_path / "file.txt"
-        path.write_text("old")
+        path.write_text("old", encoding="utf-8")
         with whole_file(path) as part:
-            part.write_text("new")
-            assert path.read_text() == "old"
+            part.write_text("new", encoding="utf-8")
+            assert path.read_text("utf-8") == "old"
             assert part.parent == path.parent
-        assert path.read_text() == "new"
+        assert path.read_text("utf-8") == "new"
         assert path.stat().st_mode & 0o777 == 0o644
         assert list(tmp_path.iterdir()) == [path]
 
@@ -52,17 +52,17 @@ class TestWholeFile:
         self, tmp_path: Path, error: Exception, reason: str
     ) -> None:
         path = tmp_path / "file.txt"
-        path.write_text("old")
+        path.write_text("old", encoding="utf-8")
 
         def write() -> None:
             with whole_file(path) as part:
-                part.write_text("half")
+                part.write_text("half", encoding="utf-8")
                 raise error
 
         with pytest.raises(WssegError) as caught:
             write()
         assert str(caught.value) == f"{path}: cannot be written ({reason})"
-        assert path.read_text() == "old"
+        assert path.read_text("utf-8") == "old"
         assert list(tmp_path.iterdir()) == [path]
 
     def test_other_errors_pass_and_leave_nothing(self, tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ for edge in (3, 16, 64):
             finally:
                 setrlimit(RLIMIT_FSIZE, (RLIM_INFINITY, RLIM_INFINITY))
 """
-        done = subprocess.run([sys.executable, "-c", script, tmp_path], capture_output=True, text=True)
+        done = subprocess.run([sys.executable, "-c", script, tmp_path], capture_output=True, encoding="utf-8")
         assert done.returncode == 0, done.stderr
         messages = done.stdout.splitlines()
         assert len(messages) == 3 * 3 * len(VOLUMES), done.stdout

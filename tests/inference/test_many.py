@@ -70,8 +70,8 @@ def test_a_second_run_does_what_is_missing(folder: Path, published: str, tmp_pat
     shutil.copy(folder / "a.nii.gz", folder / "c.nii.gz")
     (out / first["d"]["mask"]).unlink()
     kept = (out / first["a"]["mask"]).stat().st_mtime_ns
-    whole = (out / FILE).read_text()
-    (out / FILE).write_text(whole[: whole.index("b/b") + 12])  # a kill within a row
+    whole = (out / FILE).read_text("utf-8")
+    (out / FILE).write_text(whole[: whole.index("b/b") + 12], encoding="utf-8")  # a kill within a row
     assert segmented(folder, published, out).failed == 0
     second = rows_of(out)
     assert sorted(second) == ["a", "b/b", "c", "d"]
@@ -83,15 +83,15 @@ def test_a_second_run_does_what_is_missing(folder: Path, published: str, tmp_pat
 def test_results_of_another_model_are_not_mixed_in(folder: Path, published: str, tmp_path: Path) -> None:
     out = tmp_path / "out"
     segmented(folder, published, out)
-    text = (out / FILE).read_text()
-    (out / FILE).write_text(text.replace(",0.1,", ",0.2,"))
+    text = (out / FILE).read_text("utf-8")
+    (out / FILE).write_text(text.replace(",0.1,", ",0.2,"), encoding="utf-8")
     with pytest.raises(WssegError, match="another model or version"):
         segmented(folder, published, out)
-    assert (out / FILE).read_text() == text.replace(",0.1,", ",0.2,")
+    assert (out / FILE).read_text("utf-8") == text.replace(",0.1,", ",0.2,")
 
 
 def test_of_a_bids_tree_what_subjects_have(tmp_path: Path) -> None:
-    (tmp_path / "dataset_description.json").write_text("{}")
+    (tmp_path / "dataset_description.json").write_text("{}", encoding="utf-8")
     names = ("sub-01/anat/sub-01_FLAIR", "sub-01/anat/sub-01_T1w", "derivatives/x/sub-01/anat/sub-01_FLAIR")
     for name in names:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -111,7 +111,7 @@ def test_dicom_series_are_found_however_they_are_spread(tmp_path: Path) -> None:
     for name in ("Ada", "Bo"):
         for number, file in enumerate(files[name]):
             file.rename(tmp_path / "mixed" / ("upper" if name == "Bo" and number % 2 else "") / f"{name}{number}.dcm")
-    (tmp_path / "notes.txt").write_text("no scan")
+    (tmp_path / "notes.txt").write_text("no scan", encoding="utf-8")
     (tmp_path / "Cy" / "999.dcm").write_bytes(files["Cy"][0].read_bytes()[:600])
     sources = find_scans(tmp_path)
     assert len(sources) == 3
@@ -132,7 +132,7 @@ def test_dicom_series_are_found_however_they_are_spread(tmp_path: Path) -> None:
 
 def test_a_table_names_scans_and_cases(tmp_path: Path) -> None:
     table = tmp_path / "scans.csv"
-    table.write_text("case,scan\none,x/scan.nii.gz\ntwo,y/scan.nrrd\n")
+    table.write_text("case,scan\none,x/scan.nii.gz\ntwo,y/scan.nrrd\n", encoding="utf-8")
     assert [(s.case, s.place, s.mask()) for s in find_scans(table)] == [
         ("one", tmp_path / "x" / "scan.nii.gz", "one_mask.nii.gz"),
         ("two", tmp_path / "y" / "scan.nrrd", "two_mask.nrrd"),
@@ -145,7 +145,7 @@ def test_a_table_names_scans_and_cases(tmp_path: Path) -> None:
         "scan\n": "holds no scan",
     }
     for text, sentence in wrong.items():
-        table.write_text(text)
+        table.write_text(text, encoding="utf-8")
         with pytest.raises(WssegError, match=sentence):
             find_scans(table)
 

@@ -235,5 +235,5 @@ segmenter(Volume(np.random.default_rng(0).integers(0, 200, shape, np.uint8), UPR
 print(sorted(set({TRAINING}) & set(sys.modules)))
 """
     command = [sys.executable, "-c", script, str(make_package(method).folder)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=300, check=True)
     assert done.stdout.strip() == "[]"

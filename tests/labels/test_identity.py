@@ -131,7 +131,7 @@ class TestProject:
 
     @pytest.mark.parametrize("content", ["", "{}", "[]", '{"project": 3}', '{"project": "x"}', "\x00"])
     def test_a_damaged_file_is_named(self, tmp_path: Path, content: str) -> None:
-        (tmp_path / FILE).write_text(content)
+        (tmp_path / FILE).write_text(content, encoding="utf-8")
         with pytest.raises(WssegError, match=r"\.wsseg\.json: is damaged, bring it back"):
             Project.of_folder(tmp_path)
 
@@ -201,7 +201,7 @@ class TestEarlierVersions:
         )
         for delay in (0.0, 0.05, 0.1, 0.2, 0.4):
             command = [sys.executable, "-c", code, str(tmp_path)]
-            process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+            process = subprocess.Popen(command, stdout=subprocess.PIPE, encoding="utf-8")
             assert process.stdout is not None
             assert process.stdout.readline() == "go\n"
             time.sleep(delay)
@@ -229,7 +229,7 @@ class TestFiles:
         strokes[0, 1, 2] = 255
         store.scribble(files.identity("a"), strokes, TUMOR, "ada")
         assert export_labels(store, tmp_path / "out", files, TUMOR) == ["image_labels.csv", "a_scribble.nii.gz"]
-        table = (tmp_path / "out" / "image_labels.csv").read_text().split()
+        table = (tmp_path / "out" / "image_labels.csv").read_text("utf-8").split()
         assert {"a,3,k,1", "first,3,i,1"} < set(table)
         other = LabelStore.at(tmp_path / "other", store.project)
         assert import_labels(other, tmp_path / "out", files, TUMOR, "bo").left_out == []
@@ -245,7 +245,7 @@ class TestFiles:
         write(source / "b_scribble.nii.gz", (6, 5, 3))
         files = Files({case: folder / f"{case}.nii.gz" for case in ("a", "b")})
         store = LabelStore.at(tmp_path, Project.of_folder(folder))
-        (source / "image_labels.csv").write_text("case,slice,tumor\na,1,1\nb,4,1\nelsewhere,0,1\n")
+        (source / "image_labels.csv").write_text("case,slice,tumor\na,1,1\nb,4,1\nelsewhere,0,1\n", encoding="utf-8")
         result = import_labels(store, source, files, TUMOR, "ada")
         assert result.taken == ["image_labels.csv"]
         assert [("b has 4 slices" in s, "no scan elsewhere" in s, "another grid" in s) for s in result.left_out] == [
@@ -255,6 +255,6 @@ class TestFiles:
         ]
         assert store.read(files.identity("a"), TUMOR).presence.tolist() == [[-1, 1, -1, -1]]
         assert store.contents().keys() == {"a"}
-        (source / "image_labels.csv").write_text("case,slice,tumor\nelsewhere,0,1\n")
+        (source / "image_labels.csv").write_text("case,slice,tumor\nelsewhere,0,1\n", encoding="utf-8")
         with pytest.raises(WssegError, match="nothing could be taken over: there is no scan elsewhere"):
             import_labels(store, source, files, TUMOR, "ada")

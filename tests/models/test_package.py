@@ -61,7 +61,7 @@ def test_wrong_fields_are_named(
     for key in field[:-1]:
         place = place[key]
     place[field[-1]] = value
-    path.write_text(json.dumps(content))
+    path.write_text(json.dumps(content), encoding="utf-8")
     with pytest.raises(WssegError, match=sentence) as caught:
         create_method(read_package(package.folder))
     assert str(path) in str(caught.value) or "labels" in str(caught.value)
@@ -130,7 +130,7 @@ def test_metadata_keeps_what_monai_wrote(make_package: MakePackage) -> None:
     package = make_package()
     content = json.loads((package.folder / METADATA).read_text(encoding="utf-8"))
     content["network_data_format"] = {"inputs": {}}
-    (package.folder / METADATA).write_text(json.dumps(content))
+    (package.folder / METADATA).write_text(json.dumps(content), encoding="utf-8")
     again = json.loads(read_package(package.folder).metadata.model_dump_json())
     assert again["network_data_format"] == {"inputs": {}}
 

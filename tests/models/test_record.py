@@ -68,7 +68,7 @@ def as_format_1(package: ModelPackage, trained: Any, figures: Any = ()) -> Model
 def test_a_training_that_format_1_recorded_is_read_in_full(make_package: MakePackage) -> None:
     package = make_package()
     assert as_format_1(package, TRAINED, []).recipe.training == RECORD
-    assert json.loads((package.folder / METADATA).read_text())["wsseg"]["format"] == 1, "the file stays as it is"
+    assert json.loads((package.folder / METADATA).read_text("utf-8"))["wsseg"]["format"] == 1, "the file stays as it is"
     told = RECORD.lines()
     assert {key: told[key] for key in TRAINED if key != "job"} == {
         key: str(value) for key, value in TRAINED.items() if key != "job"
@@ -77,10 +77,10 @@ def test_a_training_that_format_1_recorded_is_read_in_full(make_package: MakePac
 
 def test_settings_whose_part_regions_have_taken_are_passed_over(make_package: MakePackage) -> None:
     package = make_package()
-    content = json.loads((package.folder / METADATA).read_text())
+    content = json.loads((package.folder / METADATA).read_text("utf-8"))
     content["wsseg"]["settings"] |= {"hyperintense": True}
     content["wsseg"]["settings"].pop("diffusion_size", None)
-    (package.folder / METADATA).write_text(json.dumps(content))
+    (package.folder / METADATA).write_text(json.dumps(content), encoding="utf-8")
     settings = read_package(package.folder).recipe.settings
     assert "hyperintense" not in settings
     assert settings["diffusion_size"] == package.recipe.size, "networks go on to see what they were trained on"

@@ -46,7 +46,7 @@ def test_versions_are_listed_and_rolled_back_to_the_shipped_one(
         (folder / METADATA).write_text(metadata.model_dump_json(), encoding="utf-8")
     publish(home() / "models", name, "0.1.0+20260101.120000")
     (home() / "models" / name / "0.1.0+20260103.120000" / "configs").mkdir(parents=True)
-    (home() / "models" / name / "0.1.0+20260103.120000" / METADATA).write_text("{")
+    (home() / "models" / name / "0.1.0+20260103.120000" / METADATA).write_text("{", encoding="utf-8")
     newest, older, worse, first = versions(name)
     assert (newest.version, newest.current, newest.shipped) == ("0.1.0+20260102.120000", False, False)
     assert (newest.scans, newest.score, newest.before) == (5, 0.7, 0.8)
@@ -85,7 +85,7 @@ DAMAGED = {
 
 def missing(pointer: Path) -> None:
     """A version that is not there."""
-    pointer.write_text("9.9\n")
+    pointer.write_text("9.9\n", encoding="utf-8")
 
 
 def pipe(pointer: Path) -> None:

@@ -43,7 +43,7 @@ def _save(folder: Path, kind: type[BertModel] | type[BertForMaskedLM]) -> Path:
     torch.manual_seed(0)
     settings = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
     kind(BertConfig(vocab_size=len(VOCABULARY), max_position_embeddings=16, **settings)).save_pretrained(folder)
-    (folder / "vocab.txt").write_text("\n".join(VOCABULARY) + "\n")
+    (folder / "vocab.txt").write_text("\n".join(VOCABULARY) + "\n", encoding="utf-8")
     return folder
 
 
@@ -136,7 +136,7 @@ def test_language_model_by_its_name_in_the_cache(bert: Path, tmp_path: Path, mon
     revision = "0" * 40
     cached = tmp_path / "hub/models--clinic--bert"
     (cached / "refs").mkdir(parents=True)
-    (cached / "refs/main").write_text(revision)
+    (cached / "refs/main").write_text(revision, encoding="utf-8")
     (cached / "snapshots").mkdir()
     bert.rename(cached / "snapshots" / revision)
     assert HuggingFaceText("clinic/bert").width == 32
@@ -178,7 +178,7 @@ def test_missing_model_says_what_to_do(name: str, tmp_path: Path, monkeypatch: p
 def test_incomplete_model_says_what_is_needed(file: str, content: str | None, reason: str, bert: Path) -> None:
     (bert / file).unlink()
     if content is not None:
-        (bert / file).write_text(content)
+        (bert / file).write_text(content, encoding="utf-8")
     with pytest.raises(WssegError, match=reason) as caught:
         HuggingFaceText(str(bert))
     assert "model.safetensors" in str(caught.value)

@@ -60,7 +60,7 @@ def test_another_version_is_told_at_once(app: WssegApp) -> None:
     assert app.info()["models"]["tiny"]["version"] == "0.1"
     newer = small_package(home() / "models" / "tiny" / "0.2", "cam")
     metadata = newer.folder / "configs" / "metadata.json"
-    metadata.write_text(metadata.read_text().replace('"version": "0.1"', '"version": "0.2"'))
+    metadata.write_text(metadata.read_text("utf-8").replace('"version": "0.1"', '"version": "0.2"'), encoding="utf-8")
     assert app.info()["models"]["tiny"]["version"] == "0.1"
     publish(home() / "models", "tiny", "0.2")
     assert app.info()["models"]["tiny"]["version"] == "0.2"

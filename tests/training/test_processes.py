@@ -58,7 +58,7 @@ def test_two_processes_train_the_model_of_one(phantom_data: Path, tmp_path: Path
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, encoding="utf-8", timeout=600)
     assert done.returncode == 0, done.stderr[-3000:]
-    version = (tmp_path / "two" / "small" / "CURRENT").read_text().strip()
+    version = (tmp_path / "two" / "small" / "CURRENT").read_text("utf-8").strip()
     two = read_package(tmp_path / "two" / "small" / version).weights()
     moved, apart = _distance(one, package.weights()), _distance(one, two)
     print(f"moved by {moved:.3f}, {apart:.5f} apart")
@@ -76,7 +76,7 @@ def _home_with(package: ModelPackage, tmp_path: Path) -> Path:
     version = tmp_path / "work" / "models" / package.name / "0.1"
     version.parent.mkdir(parents=True)
     package.folder.rename(version)
-    (version.parent / "CURRENT").write_text("0.1\n")
+    (version.parent / "CURRENT").write_text("0.1\n", encoding="utf-8")
     return tmp_path / "work"
 
 

@@ -315,8 +315,8 @@ def test_trained_package_says_what_it_was_trained_on(
     assert record.labelled["presence"] > record.positive > 0
     assert f"- positive slices: {record.positive}" in (new.folder / CARD).read_text(encoding="utf-8")
     assert new.recipe.figures == []
-    assert (models / "small" / "CURRENT").read_text().strip() == new.metadata.version
-    assert json.loads((new.folder / METADATA).read_text())["wsseg"]["training"] == record.model_dump(mode="json")
+    assert (models / "small" / "CURRENT").read_text("utf-8").strip() == new.metadata.version
+    assert json.loads((new.folder / METADATA).read_text("utf-8"))["wsseg"]["training"] == record.model_dump(mode="json")
 
 
 def test_a_checkpoint_that_does_not_fit_is_named(slices: LabelledSlices, tmp_path: Path) -> None:

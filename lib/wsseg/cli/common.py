@@ -36,4 +36,4 @@ def write_json(path: Path, facts: dict[str, Any]) -> None:
     from wsseg.files import whole_file
 
     with whole_file(path) as part:
-        part.write_text(json.dumps(facts, indent=2) + "\n")
+        part.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")

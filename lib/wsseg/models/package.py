@@ -256,7 +256,7 @@ def write_package(folder: Path, metadata: Metadata, weights: dict[str, Tensor], 
             for part in (METADATA, WEIGHTS, CARD):
                 (draft / part).parent.mkdir(exist_ok=True)
             (draft / METADATA).write_text(metadata.model_dump_json(indent=2) + "\n", encoding="utf-8")
-            (draft / INFERENCE).write_text(json.dumps(_inference(), indent=2) + "\n")
+            (draft / INFERENCE).write_text(json.dumps(_inference(), indent=2) + "\n", encoding="utf-8")
             (draft / CARD).write_text(card, encoding="utf-8")
             (draft / LICENCE).write_text(licence, encoding="utf-8")
             if weights:

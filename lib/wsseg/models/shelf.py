@@ -126,7 +126,7 @@ def publish(models: Path, name: str, version: str) -> None:
         raise NotFoundError(f"{models / name}: there is no version {version}")
     make_folder(models / name)
     with whole_file(models / name / CURRENT) as part:
-        part.write_text(content + "\n")
+        part.write_text(content + "\n", encoding="utf-8")
 
 
 def _ships(name: str, version: str) -> bool:

@@ -49,7 +49,7 @@ def test_a_foreign_scan_is_segmented_with_a_warning(known: str, foreign: Path, t
     assert "this scan does not fit known, p = " in done.stderr
     assert "unlike its training scans in " in done.stderr
     assert (tmp_path / "mask.nii.gz").exists()
-    assert json.loads(facts.read_text())["fits"]["doubtful"] is True
+    assert json.loads(facts.read_text("utf-8"))["fits"]["doubtful"] is True
 
 
 def test_a_foreign_scan_is_refused_if_that_is_asked_for(known: str, foreign: Path, tmp_path: Path) -> None:
@@ -79,7 +79,7 @@ def test_what_is_to_be_known_of_a_mask_is_said(known: str, heads: Path, tmp_path
     scan, facts = next(iter(scan_files(heads).values())), tmp_path / "facts.json"
     for name in (known, "unknown"):
         done = wsseg("segment", scan, tmp_path / "mask.nii.gz", "--model", name, "--json", facts, "--device", "cpu")
-        told, found = " ".join(done.stderr.split()), json.loads(facts.read_text())
+        told, found = " ".join(done.stderr.split()), json.loads(facts.read_text("utf-8"))
         assert ("cannot tell whether it was made for such a scan" in told) == (name == "unknown")
         if not any(found["voxels"].values()):
             assert "nothing was found, the mask is empty" in told

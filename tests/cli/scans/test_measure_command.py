@@ -77,7 +77,7 @@ def test_masks_and_report_go_to_the_archive_together(
     monkeypatch.setattr("wsseg.archive.web.client.Pacs", Archive)
     out, facts = tmp_path / "masks", tmp_path / "heart.json"
     measure([cine], out=out, json_file=facts, picture=tmp_path / "curve.png", send="http://archive/dicom-web")
-    frames = list(json.loads(facts.read_text())["frames"].values())
+    frames = list(json.loads(facts.read_text("utf-8"))["frames"].values())
     assert len(frames) == TIMES
     assert [frame.get("phase") for frame in frames] == ["ED", None, None, "ES", None, None]
     assert [dcmread(file).Modality for file in stored] == ["SEG", "SEG", "SR"]

@@ -34,7 +34,7 @@ class _FrameKind(LabelKind[tuple[int, ...]]):
         table = folder / "frames.csv"
         if not table.exists():
             return {}
-        with table.open(newline="") as file:
+        with table.open(newline="", encoding="utf-8") as file:
             rows = {case: tuple(map(int, limits)) for case, *limits in csv.reader(file)}
         return {case: limits for case, limits in rows.items() if case in scans}
 
@@ -70,8 +70,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     scan = np.random.default_rng(0).integers(80, 120, (32, 32, 4)).astype(np.int16)
     for case in ("a", "b"):
         write_nifti(tmp_path / f"{case}.nii.gz", scan, np.diag([2.0, 2.0, 5.0, 1.0]))
-    (tmp_path / "frames.csv").write_text("a,2,4,6,20,22\n")
-    (tmp_path / "image_labels.csv").write_text("case,slice,liver\n" + "".join(f"a,{k},{k % 2}\n" for k in range(4)))
+    (tmp_path / "frames.csv").write_text("a,2,4,6,20,22\n", encoding="utf-8")
+    (tmp_path / "image_labels.csv").write_text(
+        "case,slice,liver\n" + "".join(f"a,{k},{k % 2}\n" for k in range(4)), encoding="utf-8"
+    )
     return tmp_path
 
 

@@ -26,10 +26,11 @@ def folder(tmp_path: Path) -> Path:
     write_nifti(tmp_path / "a.nii.gz", scan, np.diag([2.0, 2.0, 5.0, 1.0]))
     (tmp_path / "boxes.csv").write_text(
         "case,slice,label,first_row,first_column,last_row,last_column\n"
-        "a,2,liver,4,6,13,21\na,3,liver,5,6,13,20\na,3,spleen,20,4,27,9\n"
+        "a,2,liver,4,6,13,21\na,3,liver,5,6,13,20\na,3,spleen,20,4,27,9\n",
+        encoding="utf-8",
     )
     (tmp_path / "points.csv").write_text(
-        "case,slice,label,row,column\na,2,liver,8,12\na,3,liver,9,12\na,3,spleen,24,6\n"
+        "case,slice,label,row,column\na,2,liver,8,12\na,3,liver,9,12\na,3,spleen,24,6\n", encoding="utf-8"
     )
     return tmp_path
 
@@ -69,7 +70,7 @@ def test_kinds_are_read_together(folder: Path) -> None:
     [("a,9,liver,1,1,2,2", "has 6 slices"), ("a,2,lung,1,1,2,2", "unknown"), ("a,2,liver,5,1,2,2", "ends before")],
 )
 def test_boxes_that_mean_nothing_are_refused(folder: Path, line: str, words: str) -> None:
-    with (folder / "boxes.csv").open("a") as table:
+    with (folder / "boxes.csv").open("a", encoding="utf-8") as table:
         table.write(line + "\n")
     with pytest.raises(WssegError, match=words):
         _load(folder, BOXES)
@@ -93,7 +94,7 @@ def test_marks_on_every_third_slice_leave_those_between_open() -> None:
 )
 def test_what_lies_beyond_the_scan_is_refused(folder: Path, table: str, row: str) -> None:
     """32 rows and columns count from 0 to 31."""
-    with (folder / table).open("a") as file:
+    with (folder / table).open("a", encoding="utf-8") as file:
         file.write(row + "\n")
     with pytest.raises(WssegError, match=rf"{table}: slices of a have 32 rows and 32 columns, row \d+, column \d+ is"):
         _load(folder, BOXES if table == "boxes.csv" else POINTS)
@@ -101,7 +102,7 @@ def test_what_lies_beyond_the_scan_is_refused(folder: Path, table: str, row: str
 
 def test_labels_of_scans_that_are_not_there_are_named(folder: Path) -> None:
     assert unmatched(folder, (BOXES, POINTS, SCRIBBLES), ORGANS) == []
-    with (folder / "points.csv").open("a") as file:
+    with (folder / "points.csv").open("a", encoding="utf-8") as file:
         file.writelines(f"{case},3,spleen,24,6\n" for case in ("a_", "b", "c", "d"))
     (told,) = unmatched(folder, (BOXES, POINTS, SCRIBBLES), ORGANS)
     assert told == f"points: 4 of the scans that are labelled are not in {folder}: a_, b, c, ..."

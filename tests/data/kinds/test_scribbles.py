@@ -110,7 +110,7 @@ def test_what_cannot_be_learned_from_is_refused(folder: Path) -> None:
 def test_scribbles_are_read_beside_presence(folder: Path) -> None:
     """Methods that learn from presence take what people drew as well."""
     rows = [f"a,{index},{int(index == 1)},{int(index == 1)}" for index in range(3)]
-    (folder / "image_labels.csv").write_text("\n".join(["case,slice,cavity,wall", *rows]) + "\n")
+    (folder / "image_labels.csv").write_text("\n".join(["case,slice,cavity,wall", *rows]) + "\n", encoding="utf-8")
     data = load_slices(folder, HEART, View(64, pixel_mm=2.0), (PRESENCE,), (SCRIBBLES,))
     assert int(((data.targets.pixels > 0) & (data.targets.pixels < 255)).sum()) == 8
     assert torch.equal((data.targets.pixels > 0).flatten(1).any(dim=1), data.targets.presence[:, 0] == 1)
@@ -118,7 +118,7 @@ def test_scribbles_are_read_beside_presence(folder: Path) -> None:
 
 def test_what_is_said_to_be_on_a_slice_is_there_where_strokes_are_silent(folder: Path) -> None:
     rows = [f"a,{index},{int(index > 0)},0" for index in range(3)]
-    (folder / "image_labels.csv").write_text("\n".join(["case,slice,cavity,wall", *rows]) + "\n")
+    (folder / "image_labels.csv").write_text("\n".join(["case,slice,cavity,wall", *rows]) + "\n", encoding="utf-8")
     data = load_slices(folder, HEART, View(64, pixel_mm=2.0), (PRESENCE, SCRIBBLES))
     assert sorted(data.targets.presence.tolist()) == [[0, 0], [1, 0], [1, 1]]
 
@@ -135,7 +135,7 @@ def test_a_mask_is_counted_as_a_mask_and_a_stroke_as_a_stroke(folder: Path) -> N
 
 def test_a_square_without_a_class_is_not_said_to_show_it(folder: Path) -> None:
     rows = [f"b,{index},1,1" for index in range(3)]
-    (folder / "image_labels.csv").write_text("\n".join(["case,slice,cavity,wall", *rows]) + "\n")
+    (folder / "image_labels.csv").write_text("\n".join(["case,slice,cavity,wall", *rows]) + "\n", encoding="utf-8")
     data = load_slices(folder, HEART, View(64, pixel_mm=2.0), (PRESENCE, SCRIBBLES))
 
     def said_alone(seen: Variety) -> bool:

@@ -79,7 +79,9 @@ def folder(tmp_path: Path) -> Path:
     write_phantom_data(tmp_path, 3, seed=0, size=64)
     for mask in tmp_path.glob("*_label.nii.gz"):
         mask.unlink()
-    (tmp_path / "text.csv").write_text("case,text\nphantom_000,No tumor. It was snowing.\nphantom_001,No large tumor\n")
+    (tmp_path / "text.csv").write_text(
+        "case,text\nphantom_000,No tumor. It was snowing.\nphantom_001,No large tumor\n", encoding="utf-8"
+    )
     return tmp_path
 
 
@@ -104,7 +106,7 @@ def test_how_much_was_understood_is_told(folder: Path) -> None:
 
 
 def test_a_side_moves_with_the_picture(folder: Path) -> None:
-    (folder / "text.csv").write_text("case,text\nphantom_000,A tumor on the left\n")
+    (folder / "text.csv").write_text("case,text\nphantom_000,A tumor on the left\n", encoding="utf-8")
     data = load_slices(folder, LABELS, VIEW, (PRESENCE, TEXT))
     rows = torch.nonzero(data.targets.half.flatten(1).any(dim=1))[:, 0]
     mirrored = data.targets.at(rows).moved(lambda planes: planes.flip(-2), data.targets.pixels.shape[1:])

@@ -47,7 +47,7 @@ def uploads(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def server(studies: Path, uploads: Path, published: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("server")
-    (folder / "token").write_text(f"{SECRET}\n")
+    (folder / "token").write_text(f"{SECRET}\n", encoding="utf-8")
     options = ("--token-file", str(folder / "token"), "--behind-proxy", "--max-upload-mb", "1")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TMPDIR", str(uploads))
@@ -227,10 +227,10 @@ def test_log_has_a_line_per_request_without_patient_data(server: Server, get: re
 
 def _settled(file: Path) -> str:
     """A log once nothing more comes: the line of a refused upload may be later than its reply."""
-    before, text = "", file.read_text()
+    before, text = "", file.read_text("utf-8")
     while text != before:
         time.sleep(1)
-        before, text = text, file.read_text()
+        before, text = text, file.read_text("utf-8")
     return text
 
 
@@ -271,7 +271,7 @@ def proxy(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     files = ("-keyout", "key.pem", "-out", "fullchain.pem")
     subprocess.run((*make.split(), *files), cwd=folder, check=True, capture_output=True)
     plain, tls = free_port(), free_port()
-    site = (bundled("apps/wsseg") / "deploy" / "nginx.conf").read_text()
+    site = (bundled("apps/wsseg") / "deploy" / "nginx.conf").read_text("utf-8")
     changes = {
         "listen 80;": f"listen 127.0.0.1:{plain};",
         "listen 443 ssl;": f"listen 127.0.0.1:{tls} ssl;",
@@ -283,14 +283,15 @@ def proxy(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     for old, new in changes.items():
         assert old in site
         site = site.replace(old, new)
-    (folder / "site.conf").write_text(site)
+    (folder / "site.conf").write_text(site, encoding="utf-8")
     kept = folder / "temporary"
     kept.mkdir()
     kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     temporary = " ".join(f"{kind}_temp_path {kept}/{kind};" for kind in kinds)
     user = "user root;" if os.geteuid() == 0 else ""
     (folder / "nginx.conf").write_text(
-        f"{user} daemon off; pid {folder}/pid; events {{}} http {{ {temporary} include {folder}/site.conf; }}"
+        f"{user} daemon off; pid {folder}/pid; events {{}} http {{ {temporary} include {folder}/site.conf; }}",
+        encoding="utf-8",
     )
     process = subprocess.Popen((program, "-c", str(folder / "nginx.conf"), "-e", str(folder / "errors")))
     try:

@@ -218,5 +218,5 @@ def test_no_route_fails_on_odd_values(server: Server) -> None:
             asker.send(route.method, route.address(), body, FORM)
     assert asker.asked > 3000
     assert asker.wrong == []
-    assert "Traceback" not in server.log.read_text()
+    assert "Traceback" not in server.log.read_text("utf-8")
     assert server.ask("/info/").status == 200

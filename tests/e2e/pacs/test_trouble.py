@@ -120,7 +120,7 @@ def test_certificates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names = ("-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1")
     command = ("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *names)
     run((*command, "-keyout", tmp_path / "key", "-out", tmp_path / "crt"), check=True, capture_output=True)
-    file.write_text((tmp_path / "key").read_text() + (tmp_path / "crt").read_text())
+    file.write_text((tmp_path / "key").read_text("utf-8") + (tmp_path / "crt").read_text("utf-8"), encoding="utf-8")
     with serving(file) as port:
         url = f"https://127.0.0.1:{port}/dicom-web"
         with pytest.raises(WssegError, match="its certificate is not trusted"):

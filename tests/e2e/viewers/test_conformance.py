@@ -28,7 +28,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("made")
     write_scan(folder / "new.nii.gz", SHAPE, seed=1)
     nib.save(nib.Nifti1Image(np.ones(SHAPE, np.uint8), np.diag([1.0, 1.0, 5.0, 1.0])), folder / "mask.nii.gz")
-    (folder / "text.nii.gz").write_text("not an image")
+    (folder / "text.nii.gz").write_text("not an image", encoding="utf-8")
     with ZipFile(folder / "series.zip", "w") as archive:
         archive.write(folder / "new.nii.gz", "new.nii.gz")
     return folder
@@ -39,7 +39,7 @@ def server(published: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     folder = tmp_path_factory.mktemp("studies")
     for seed, name in enumerate(("plain", "labelled")):
         write_scan(folder / f"{name}.nii.gz", SHAPE, seed=seed)
-    (folder / "text.nii.gz").write_text("not an image")
+    (folder / "text.nii.gz").write_text("not an image", encoding="utf-8")
     log = tmp_path_factory.mktemp("server") / "log"
     with running((*SERVE, "--studies", str(folder), "--models", published), log) as server:
         yield server

@@ -176,12 +176,12 @@ def test_what_is_no_series_is_refused(tmp_path: Path) -> None:
         read_series(tmp_path / "absent")
     with pytest.raises(WssegError, match="holds no DICOM image"):
         read_series(tmp_path)
-    (tmp_path / "notes.txt").write_text("text")
+    (tmp_path / "notes.txt").write_text("text", encoding="utf-8")
     with pytest.raises(WssegError, match="holds no DICOM image"):
         read_series(tmp_path)
     with pytest.raises(WssegError, match="is a file"):
         read_series(tmp_path / "notes.txt")
-    (tmp_path / "slice.dcm").write_text("text")
+    (tmp_path / "slice.dcm").write_text("text", encoding="utf-8")
     with pytest.raises(WssegError, match=r"slice\.dcm: is not a whole DICOM file"):
         read_series(tmp_path)
 

@@ -323,7 +323,7 @@ except WssegError as error:
     print(error)
 """
     command = [sys.executable, "-c", script, str(folder), str(tmp_path / "seg.dcm")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=120)
     assert done.returncode == 0, done.stderr
     assert "Doe" not in done.stdout + done.stderr
 
@@ -337,7 +337,7 @@ def test_sub_folders_are_read_and_other_objects_passed_over(package: ModelPackag
     report = part_10(BASIC_TEXT_SR)
     report.SeriesInstanceUID, report.Modality = generate_uid(), "SR"
     report.save_as(tmp_path / "report", write_like_original=False)
-    (tmp_path / "notes.txt").write_text("not DICOM\n" * 100)
+    (tmp_path / "notes.txt").write_text("not DICOM\n" * 100, encoding="utf-8")
     (tmp_path / ".DS_Store").write_bytes(b"")
     again = read_series(tmp_path)
     assert again.series_uid == scan.series_uid

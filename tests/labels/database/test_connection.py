@@ -46,7 +46,7 @@ def store(tmp_path: Path) -> Iterator[LabelStore]:
 
 def writer(home: Path, case: str, first: int, count: int) -> subprocess.Popen[str]:
     arguments = [sys.executable, "-c", WRITER, str(home), case, str(first), str(count)]
-    return subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8")
 
 
 class TestDatabase:

@@ -134,7 +134,9 @@ class TestStore:
         home, told = tmp_path / "home", set()
         for _ in range(2):
             writers = [
-                subprocess.Popen([sys.executable, "-c", WRITER, str(home), who], stdout=subprocess.PIPE, text=True)
+                subprocess.Popen(
+                    [sys.executable, "-c", WRITER, str(home), who], stdout=subprocess.PIPE, encoding="utf-8"
+                )
                 for who in ("ada", "bob")
             ]
             for writer in writers:
@@ -206,7 +208,7 @@ def test_drawings_go_into_files_and_come_back(store: LabelStore, tmp_path: Path)
         assert other.revision() == 4  # nothing is written twice
     export_labels(other, tmp_path / "again", files, HEART)
     for name in ("boxes.csv", "points.csv"):
-        assert (tmp_path / "again" / name).read_text() == (out / name).read_text()
+        assert (tmp_path / "again" / name).read_text("utf-8") == (out / name).read_text("utf-8")
     other.close()
 
 

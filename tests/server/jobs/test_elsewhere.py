@@ -35,7 +35,9 @@ except WssegError as error:
 @pytest.mark.long
 def test_where_locks_cannot_be_inherited(tmp_path: Path) -> None:
     environment = {**os.environ, "WSSEG_HOME": str(tmp_path)}
-    done = subprocess.run([sys.executable, "-c", SCRIPT], env=environment, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT], env=environment, capture_output=True, encoding="utf-8", timeout=300
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.strip() == "a server trains on Linux and macOS only; `wsseg train` does everywhere"
-    assert (tmp_path / "text").read_text() == "whole"
+    assert (tmp_path / "text").read_text("utf-8") == "whole"

@@ -79,7 +79,7 @@ def _saved(job: JobFolder) -> int:
 def test_a_number_left_behind_is_not_taken_for_the_trainer(tmp_path: Path, jobs: Jobs) -> None:
     """The file of a killed trainer whose number an unrelated process bears now: here this one."""
     (tmp_path / "jobs").mkdir()
-    (tmp_path / "jobs" / "LOCK").write_text(str(os.getpid()))
+    (tmp_path / "jobs" / "LOCK").write_text(str(os.getpid()), encoding="utf-8")
     lock = TrainerLock(tmp_path / "jobs" / "LOCK")
     assert not lock.held()
     assert lock.pid() is None
@@ -155,7 +155,7 @@ def test_scribbles_of_one_kind_are_refused(phantom_data: Path) -> None:
         drawn[3:9, 3, 2] = 255
         shutil.copy(next(iter(scan_files(phantom_data).values())), folder / "a.nii.gz")
         write_mask(folder / "a_scribble.nii.gz", scan.like(drawn))
-        (folder / PRESENCE_FILE).write_text("case,slice,tumor\n")
+        (folder / PRESENCE_FILE).write_text("case,slice,tumor\n", encoding="utf-8")
         return 1
 
     with pytest.raises(WssegError, match="labels: no scan has scribbles of tumor"):

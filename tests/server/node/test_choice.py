@@ -52,7 +52,7 @@ def models(work_home: Path) -> None:
 
 def chosen(compute: Compute, table: str, **header: str) -> str:
     file = home() / "rules.csv"
-    file.write_text(table)
+    file.write_text(table, encoding="utf-8")
     told = Dataset()
     for keyword, value in {"Modality": "MR", **header}.items():
         setattr(told, keyword, value)

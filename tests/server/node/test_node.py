@@ -180,7 +180,7 @@ def test_callers_of_another_authority_and_silent_ones_keep_nobody_out(inbox: Inb
 @pytest.fixture
 def rules(tmp_path: Path, published: str) -> Rules:
     file = tmp_path / "rules.csv"
-    file.write_text(f"modality,description,model\nCT,,another\nMR,flair,{published}\n")
+    file.write_text(f"modality,description,model\nCT,,another\nMR,flair,{published}\n", encoding="utf-8")
     return Rules.read(file)
 
 
@@ -203,7 +203,9 @@ def test_a_series_is_segmented_by_rule_and_sent_on(
     assert (seg.Modality, sr.Modality) == ("SEG", "SR")
     assert seg.ReferencedSeriesSequence[0].SeriesInstanceUID == series[0].SeriesInstanceUID
     assert seg.StudyInstanceUID == series[0].StudyInstanceUID
-    assert (tmp_path / "dicom" / "failed" / "1.2.4" / WHY).read_text() == "no rule names a model for such a series"
+    assert (tmp_path / "dicom" / "failed" / "1.2.4" / WHY).read_text(
+        "utf-8"
+    ) == "no rule names a model for such a series"
 
 
 def test_a_destination_that_is_away_is_waited_for(
@@ -243,7 +245,7 @@ def test_rules_that_cannot_be_meant(tmp_path: Path) -> None:
         "modality,model\nMR,\n": "line 2: model is empty",
         "modality,model\n(,a\n": "line 2: is no regular expression",
     }.items():
-        file.write_text(text)
+        file.write_text(text, encoding="utf-8")
         with pytest.raises(WssegError, match=sentence):
             Rules.read(file)
 

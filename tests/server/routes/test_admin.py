@@ -13,7 +13,7 @@ from wsseg.server.routes import admin
 
 def test_a_driver_that_is_stuck_holds_nothing_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program = tmp_path / "nvidia-smi"
-    program.write_text("#!/bin/sh\nexec /bin/sleep 20\n")
+    program.write_text("#!/bin/sh\nexec /bin/sleep 20\n", encoding="utf-8")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(admin, "GPU_SECONDS", 0.2)

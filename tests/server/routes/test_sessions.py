@@ -92,7 +92,9 @@ def test_half_sessions_are_none_and_go_with_those_whose_time_is_over(tmp_path: P
     later = WholeSessions(str(tmp_path), 3600)
     assert [later.get_session(name) is not None for name in (*names, "killed", "full")] == [True, True, False, False]
     meta = tmp_path / names[0] / META
-    meta.write_text(json.dumps({**json.loads(meta.read_text()), "last_access_ts": int(time.time()) - 101}))
+    meta.write_text(
+        json.dumps({**json.loads(meta.read_text("utf-8")), "last_access_ts": int(time.time()) - 101}), encoding="utf-8"
+    )
     assert later.remove_expired() == 3
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([names[1], "begun"])
 

@@ -59,7 +59,7 @@ def test_token_of_a_file_or_the_environment(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setenv("WSSEG_TOKEN", SECRET)
     assert read_token(None) == SECRET
     file = tmp_path / "token"
-    file.write_text(f"{SECRET[::-1]}\n")
+    file.write_text(f"{SECRET[::-1]}\n", encoding="utf-8")
     assert read_token(file) == SECRET[::-1]
 
 

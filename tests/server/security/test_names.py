@@ -98,7 +98,7 @@ def test_names_are_looked_at_where_nobody_else_guards(
     monkeypatch.setattr(os, "environ", {**os.environ, "WSSEG_HOME": str(tmp_path / "home")})
     monkeypatch.setattr(serve, "_run", lambda arguments, models, trusted: None)
     file = tmp_path / "token"
-    file.write_text(token)
+    file.write_text(token, encoding="utf-8")
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     serve.serve(str(tmp_path), "127.0.0.1", port, [], file if token else None, proxy)

@@ -22,7 +22,7 @@ from wsseg.server.studies.folder import ScanFolder
 def studies(tmp_path: Path) -> Path:
     """A link, as its owner may want, to a folder with one scan."""
     (tmp_path / "disk").mkdir()
-    (tmp_path / "disk" / "a.nii.gz").write_text("scan")
+    (tmp_path / "disk" / "a.nii.gz").write_text("scan", encoding="utf-8")
     (tmp_path / "studies").symlink_to(tmp_path / "disk")
     return tmp_path / "studies"
 
@@ -33,14 +33,14 @@ def outside(tmp_path: Path) -> Path:
     folder = tmp_path / "outside"
     (folder / "final").mkdir(parents=True)
     for place in (folder, folder / "final"):
-        (place / "a.nii.gz").write_text("secret")
+        (place / "a.nii.gz").write_text("secret", encoding="utf-8")
     return folder
 
 
 @pytest.fixture
 def mask(tmp_path: Path) -> Path:
     file = tmp_path / "mask.nii.gz"
-    file.write_text("mask")
+    file.write_text("mask", encoding="utf-8")
     return file
 
 
@@ -71,7 +71,7 @@ class TestLinks:
         with pytest.raises(WssegError, match="a link"):
             store.save_label("a", str(mask), "final", {})
         assert store.get_labeled_images() == []
-        assert {path.read_text() for path in outside.rglob("*.gz")} == {"secret"}
+        assert {path.read_text("utf-8") for path in outside.rglob("*.gz")} == {"secret"}
 
     def test_labels_that_became_links_are_forgotten(self, studies: Path, outside: Path, mask: Path) -> None:
         store = ScanFolder(studies)
@@ -84,20 +84,20 @@ class TestLinks:
 
     def test_a_list_that_names_another_folder_is_not_followed(self, studies: Path, outside: Path, mask: Path) -> None:
         listed = f'{{"name": "", "description": "", "images_dir": "{outside}", "labels_dir": "{outside}"}}'
-        (studies / "datastore_v2.json").write_text(listed)
+        (studies / "datastore_v2.json").write_text(listed, encoding="utf-8")
         store = ScanFolder(studies)
         assert store.list_images() == ["a"]
         store.add_image("b", str(mask), {})
-        assert (studies / "b.nii.gz").read_text() == "mask"
+        assert (studies / "b.nii.gz").read_text("utf-8") == "mask"
         assert not (outside / "b.nii.gz").exists()
 
 
 class TestNames:
     @pytest.mark.parametrize("hidden", ["._a.nii.gz", ".a.nii.gz", "..nii.gz", "...nii.gz", ".nii.gz", ".b.png"])
     def test_hidden_files_are_never_scans_or_masks(self, studies: Path, hidden: str) -> None:
-        (studies / hidden).write_text("x")
+        (studies / hidden).write_text("x", encoding="utf-8")
         (studies / "labels" / "final").mkdir(parents=True)
-        (studies / "labels" / "final" / hidden).write_text("x")
+        (studies / "labels" / "final" / hidden).write_text("x", encoding="utf-8")
         (studies / "labels" / ".tag").mkdir()
         store = ScanFolder(studies)
         assert store.status() == {"total": 1, "completed": 0, "label_tags": {}}
@@ -122,7 +122,7 @@ class TestMasks:
     def test_a_mask_takes_the_place_of_one_of_another_type(self, studies: Path, mask: Path) -> None:
         store = ScanFolder(studies)
         other = mask.with_name("mask.nrrd")
-        other.write_text("nrrd")
+        other.write_text("nrrd", encoding="utf-8")
         store.save_label("a", str(mask), "final", {"by": "ada"})
         store.save_label("a", str(other), "final", {"by": "bo"})
         assert store.datalist() == [
@@ -172,15 +172,15 @@ class TestReplacing:
         with pytest.raises(ConflictError, match="is there already") as refused:
             store.add_image("a", str(mask), {"ward": 3})
         assert refused.value.status == 409
-        assert (studies / "a.nii.gz").read_text() == "scan"
+        assert (studies / "a.nii.gz").read_text("utf-8") == "scan"
         picture = mask.with_name("scan.png")
-        picture.write_text("png")
+        picture.write_text("png", encoding="utf-8")
         store.add_image("a", str(picture), {"ward": 3}, replace=True)
         assert store.get_image_uri("a") == str(studies / "a.png")
         assert store.get_image_info("a")["ward"] == 3
         assert store.get_labeled_images() == [], "the mask is of the old scan"
         [kept] = (studies / "labels" / "replaced").iterdir()
-        assert kept.read_text() == "mask"
+        assert kept.read_text("utf-8") == "mask"
 
     def test_of_two_that_come_at_once_one_is_refused(self, studies: Path, mask: Path) -> None:
         store = ScanFolder(studies)

@@ -17,11 +17,11 @@ def test_a_kill_while_it_is_written_leaves_the_list_as_it_was(tmp_path: Path) ->
     store = ScanFolder(tmp_path)
     store.set_description("old")
     path = tmp_path / FILE
-    before = path.read_text()
-    with path.open() as reading:  # sees one file to its end, whatever takes its place
+    before = path.read_text("utf-8")
+    with path.open(encoding="utf-8") as reading:  # sees one file to its end, whatever takes its place
         store.set_description("new")
         assert reading.read() == before
-    assert json.loads(path.read_text())["description"] == "new"
+    assert json.loads(path.read_text("utf-8"))["description"] == "new"
     assert ScanFolder(tmp_path).description() == "new"
     assert not list(tmp_path.glob(".wsseg-*"))
 
@@ -71,14 +71,14 @@ def test_nothing_is_stored_that_cannot_be_read_back(tmp_path: Path) -> None:
         store.update_image_info("a", {"a": float("nan")})
     assert "a" not in store.get_image_info("a")
     listed = '{"name": "", "description": "", "objects": {"a": {"image": {"ext": ".nii.gz", "info": {"b": NaN}}}}}'
-    (tmp_path / FILE).write_text(listed)
+    (tmp_path / FILE).write_text(listed, encoding="utf-8")
     assert store.get_image_info("a")["b"] is None
 
 
 def test_fields_of_other_versions_are_kept(tmp_path: Path) -> None:
-    (tmp_path / FILE).write_text('{"name": "n", "description": "d", "colour": "red", "objects": {}}')
+    (tmp_path / FILE).write_text('{"name": "n", "description": "d", "colour": "red", "objects": {}}', encoding="utf-8")
     index = Index(tmp_path)
     with index.change() as listed:
         listed.description = "new"
         index.write(listed)
-    assert json.loads((tmp_path / FILE).read_text())["colour"] == "red"
+    assert json.loads((tmp_path / FILE).read_text("utf-8"))["colour"] == "red"

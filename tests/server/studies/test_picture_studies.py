@@ -49,8 +49,8 @@ def labels(tmp_path: Path) -> Iterator[Labels]:
     Image.fromarray(mask).save(folder / "f.png")
     for name in ("a_label.png", "a_scribble.png"):
         Image.fromarray(255 * mask).save(folder / name)
-    (folder / "text.csv").write_text("case,text\n")
-    (folder / "notes.xml").write_text("<a/>")
+    (folder / "text.csv").write_text("case,text\n", encoding="utf-8")
+    (folder / "notes.xml").write_text("<a/>", encoding="utf-8")
     store = LabelStore.at(tmp_path / "home", Project.of_folder(folder))
     yield Labels(store, Studies(ScanFolder(folder)))
     store.close()

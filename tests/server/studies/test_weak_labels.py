@@ -46,7 +46,7 @@ def studies(tmp_path: Path) -> Path:
         scan, _ = make_phantom(seed, size=64)
         write_nifti(folder / f"head_{seed}.nii.gz", scan.voxels, scan.affine)
     nib.save(nib.Nifti1Image(np.zeros((6, 20, 20), np.uint8), np.diag([5.0, 1, 1, 1])), folder / "otherwise.nii.gz")
-    (folder / "damaged.nii.gz").write_text("not an image")
+    (folder / "damaged.nii.gz").write_text("not an image", encoding="utf-8")
     return folder
 
 

@@ -43,7 +43,7 @@ def test_masks_are_compared_with_masks_and_the_rest_follows(package: ModelPackag
     assert found.doubt.calibrated <= found.doubt.plain
     write_calibration(package.folder, found)
     assert read_calibration(package.folder) == found
-    assert "Reliability diagram" in (package.folder / CALIBRATION_CARD).read_text()
+    assert "Reliability diagram" in (package.folder / CALIBRATION_CARD).read_text("utf-8")
     told = Segmenter(package.folder, "cpu")(read_scan(next(iter(scan_files(heads).values()))))
     dice = told.predicted_dice["tumor"]
     assert dice.at_least is not None
@@ -81,6 +81,6 @@ def test_scans_without_labels_tell_nothing(package: ModelPackage, heads: Path, t
 
 @pytest.mark.parametrize("content", ["", "{}", '{"format": 2}'])
 def test_a_damaged_calibration_is_named(package: ModelPackage, content: str) -> None:
-    (package.folder / CALIBRATION).write_text(content)
+    (package.folder / CALIBRATION).write_text(content, encoding="utf-8")
     with pytest.raises(WssegError, match=r"calibration\.json: is damaged"):
         Segmenter(package.folder, "cpu")

@@ -28,14 +28,14 @@ def _folder(path: Path, spacing: float, box: tuple[int, int, int, int], label: s
         scan[4:124, 4:124] = np.random.default_rng(0).integers(0, 100, (120, 120, 6))
         write_nifti(path / f"{case}.nii.gz", scan, np.diag([spacing, spacing, 5.0, 1.0]))
         rows.append(f"{case},2,{label},{','.join(map(str, box))}")
-    (path / "boxes.csv").write_text("\n".join(rows) + "\n")
+    (path / "boxes.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
     return path
 
 
 def _widen(folder: Path) -> None:
     """Let the boxes take nearly all of a slice."""
     table = folder / "boxes.csv"
-    table.write_text(table.read_text().replace("40,40,80,80", "10,10,110,110"))
+    table.write_text(table.read_text("utf-8").replace("40,40,80,80", "10,10,110,110"), encoding="utf-8")
 
 
 def test_large_organs_are_seen_coarser_and_small_ones_enlarged(tmp_path: Path) -> None:
@@ -73,7 +73,7 @@ def test_what_lies_on_one_side_in_all_scans_is_not_mirrored(
     folder = _folder(tmp_path, 2.0, (40, 40, 59, 59), "spleen", cases)
     rows = [f"{case},2,spleen,{first},40,{first + 19},59" for case, first in zip(cases, places, strict=True)]
     (folder / "boxes.csv").write_text(
-        "\n".join(["case,slice,label,first_row,first_column,last_row,last_column", *rows])
+        "\n".join(["case,slice,label,first_row,first_column,last_row,last_column", *rows]), encoding="utf-8"
     )
     plan = plan_for(folder, LabelSpace(("spleen",)), "CT")
     assert plan.mirrored is mirrored
@@ -97,7 +97,7 @@ def test_the_first_training_plans_and_later_ones_keep_to_it(tmp_path: Path) -> N
     assert trained.recipe.training is not None
     assert trained.recipe.training.begun["network"].package == "union-start"
     assert "union-start" in trained.recipe.licence
-    assert (trained.folder / LICENCE).read_text().strip() == trained.recipe.licence
+    assert (trained.folder / LICENCE).read_text("utf-8").strip() == trained.recipe.licence
     _widen(folder)
     again = train_package(trained, folder, home() / "models", settings).package
     assert plan_for(folder, made.labels, "CT").size != plan.size
@@ -121,7 +121,9 @@ def test_an_interrupted_training_keeps_to_its_plan(tmp_path: Path) -> None:
 
 def test_labels_that_are_not_used_plan_nothing(tmp_path: Path) -> None:
     folder = _folder(tmp_path, 2.0, (40, 40, 80, 80), "liver")
-    (folder / "points.csv").write_text("case,slice,label,row,column\na,2,liver,60,60\nb,2,liver,20,20\n")
+    (folder / "points.csv").write_text(
+        "case,slice,label,row,column\na,2,liver,60,60\nb,2,liver,20,20\n", encoding="utf-8"
+    )
     boxes, points = (
         plan_for(folder, LabelSpace(("liver",)), "CT", kinds_named([kind])) for kind in ("boxes", "points")
     )
@@ -139,7 +141,7 @@ def test_presence_alone_is_learned_from_whole_slices_by_seeds_and_people_are_tol
     drawn = plan_for(folder, LabelSpace(("liver",)), "CT")
     (folder / "boxes.csv").unlink()
     rows = [f"{case},{index},{int(index == 2)}" for case in ("a", "b") for index in range(6)]
-    (folder / "image_labels.csv").write_text("\n".join(["case,slice,liver", *rows]) + "\n")
+    (folder / "image_labels.csv").write_text("\n".join(["case,slice,liver", *rows]) + "\n", encoding="utf-8")
     plan = plan_for(folder, LabelSpace(("liver",)), "CT")
     assert plan.crop == plan.size, "a square need not show what the slice does"
     assert NOT_DRAWN in plan.reasons

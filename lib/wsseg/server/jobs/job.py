@@ -179,7 +179,7 @@ def main() -> None:
     if not torch.cuda.is_available() and hasattr(os, "nice"):
         os.nice(_NICE)  # a radiologist who clicks meanwhile comes first
         with suppress(OSError):  # Linux weighs sessions against each other, and this one is of its own
-            Path("/proc/self/autogroup").write_text(str(_NICE))
+            Path("/proc/self/autogroup").write_text(str(_NICE), encoding="utf-8")
     try:
         trained = Trainer(JobFolder(Path(sys.argv[1])), leading=os.environ.get("RANK", "0") == "0").run()
     except _Stop:

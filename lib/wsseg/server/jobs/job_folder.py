@@ -101,7 +101,7 @@ class JobFolder:
     def write_plan(self, plan: Plan) -> None:
         """Make this a job that is carried out, whatever happens to the server."""
         with whole_file(self.folder / _PLAN) as part:
-            part.write_text(json.dumps(asdict(plan)))
+            part.write_text(json.dumps(asdict(plan)), encoding="utf-8")
 
     def progress(self) -> TrainingProgress:
         """How far it is."""
@@ -115,7 +115,7 @@ class JobFolder:
     def tell(self, progress: TrainingProgress) -> None:
         """Replace what is told of it as a whole."""
         with whole_file(self.folder / _STATUS) as part:
-            part.write_text(progress.model_dump_json())
+            part.write_text(progress.model_dump_json(), encoding="utf-8")
 
     def finish(self) -> None:
         """Ask for its end with the best weights so far, which a trainer that is started again is asked for too."""

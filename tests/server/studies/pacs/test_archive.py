@@ -157,13 +157,13 @@ def test_whatever_the_writer_says_the_mask_is_kept(
         monkeypatch.setattr(writer, "write_seg", refuse)
         with pytest.raises(KeptError, match=f"{said}; the mask is kept"):
             store.save_label(uid, str(mask), "final", INFO)
-        assert any(re.search(said, (item / "why.txt").read_text()) for item in outbox(store))
+        assert any(re.search(said, (item / "why.txt").read_text("utf-8")) for item in outbox(store))
     assert store.get_labeled_images() == [uid]
     waiting = outbox(store)
     assert len(waiting) == 2
     for item in waiting:
         assert (item / "mask.nii.gz").read_bytes() == mask.read_bytes()
-        assert json.loads((item / "submitted.json").read_text()) == {"image": uid, "info": INFO}
+        assert json.loads((item / "submitted.json").read_text("utf-8")) == {"image": uid, "info": INFO}
     assert "Ada" not in caplog.text
     assert uid not in caplog.text
     monkeypatch.setattr(writer, "write_seg", write)
