@@ -46,7 +46,7 @@ from wsseg.data.kinds.registry import KINDS, kinds_named
 from wsseg.evaluation.cases import load_cases
 from wsseg.evaluation.metrics import dice_of
 from wsseg.files import make_folder
-from wsseg.images.folder import mask_of, scan_files, scribble_of
+from wsseg.images.folder import ENDINGS, drawn_beside, scan_files
 from wsseg.images.formats.table import read_grid
 from wsseg.inference.segmenter import Segmenter
 from wsseg.labels.space import BACKGROUND, LabelSpace
@@ -114,9 +114,9 @@ def in_part(task: Path, only: str, scans: int | None, folder: Path) -> Path:
         (folder / part).mkdir()
         files = list(scan_files(task / part).items())
         kept = dict(files[:scans] if part == "train" else files)
-        for file in kept.values():
+        for case, file in kept.items():
             (folder / part / file.name).symlink_to(file.resolve())
-            for drawn in filter(None, (scribble_of(file), mask_of(file))):
+            for drawn in filter(None, (drawn_beside(file.parent, case, ending) for ending in ENDINGS)):
                 image = nibabel.load(drawn)
                 voxels = np.asanyarray(image.dataobj)
                 one = np.where(voxels == value, 1, np.where(voxels == BACKGROUND, BACKGROUND, 0)).astype(np.uint8)

@@ -31,7 +31,7 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from rich.progress import Progress
 
 from wsseg.evaluation.metrics import dice_of
-from wsseg.images.folder import reference_of, scan_files, scribble_of
+from wsseg.images.folder import drawn_beside, reference_of, scan_files
 from wsseg.labels.space import BACKGROUND, LabelSpace
 from wsseg.labels.tables import PRESENCE_FILE, classes_in
 
@@ -74,7 +74,7 @@ def write_raw(home: Home, train: Path, labels: LabelSpace, modality: str) -> Non
         (home.raw / folder).mkdir(parents=True, exist_ok=True)
     ignored = len(labels) + 1
     for case, file in scan_files(train).items():
-        given = scribble_of(file)
+        given = drawn_beside(train, case, "scribble")
         if given is None:
             continue
         nibabel.save(nibabel.load(file), home.raw / "imagesTr" / f"{case}_0000.nii.gz")

@@ -16,7 +16,7 @@ from wsseg.data.preprocess import View
 from wsseg.data.slices import LabelledSlices, load_slices
 from wsseg.data.targets import Targets
 from wsseg.errors import NotFoundError, WssegError
-from wsseg.images.folder import mask_of, reference_of, scan_files
+from wsseg.images.folder import drawn_beside, reference_of, scan_files
 from wsseg.labels.space import BACKGROUND, LabelSpace
 from wsseg.labels.tables import PRESENCE_FILE
 
@@ -209,7 +209,7 @@ class TestPictures:
     def test_pictures_without_a_mask_are_left_out(self, pictures: Path, tmp_path: Path) -> None:
         for name in ("tile_0.png", "tile_1.png", "tile_1_label.png"):
             (tmp_path / name).write_bytes((pictures / name).read_bytes())
-        assert mask_of(tmp_path / "tile_0.png") is None
+        assert drawn_beside(tmp_path, "tile_0", "label") is None
         assert load_slices(tmp_path, NUCLEUS, TILES, (MASKS,)).cases == ("tile_1",)
 
     @pytest.mark.parametrize(

@@ -133,6 +133,17 @@ def test_auc_by_hand_and_without_unknown_slices() -> None:
     assert presence_auc(truth, estimated) == pytest.approx(0.75)
 
 
+def test_what_draws_no_noise_is_looked_at_once(phantom_data: Path, make_package: MakePackage) -> None:
+    """And what one seed, one scan cannot tell is no row."""
+    found = evaluate(Segmenter(make_package("union").folder), phantom_data, seeds=3)
+    assert found.seeds == [0]
+    assert all(np.isfinite((row.mean, row.spread)).all() for row in found.table())
+    scans = found.scans()
+    assert [np.mean(list(row.dice.values())) for row in scans] == sorted(
+        np.mean([score.dice for score in found.volumes if score.case == row.case]) for row in scans
+    )
+
+
 def test_evaluation_writes_table_scores_and_pictures(
     make_package: MakePackage, phantom_data: Path, tmp_path: Path
 ) -> None:

@@ -6,8 +6,8 @@ scan's native resolution; an empty prediction counts as the image diagonal.
 Whole volumes are scored by 3-D Dice and 3-D HD95. Presence is scored by the
 area under the ROC curve over all slices, where some show a class and some do
 not. In pictures single nuclei are counted and scored by AJI, parted in mask and
-reference alike, as references do not tell them apart. Everything is repeated
-with several noise seeds: mean and standard deviation over them.
+reference alike, as references do not tell them apart. What draws noise is
+repeated with several seeds of it: mean and standard deviation over them.
 """
 
 from __future__ import annotations
@@ -47,6 +47,14 @@ class Row:
 
 
 @dataclass(frozen=True)
+class ScanRow:
+    """A scan's name and the Dice of each class's whole volume, mean over seeds, by the class's name."""
+
+    case: str
+    dice: dict[str, float]
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """All scores of one model on one data set."""
 
@@ -55,9 +63,22 @@ class Evaluation:
     auc: dict[int, float]
     nuclei: list[NucleiScore] = field(default_factory=list)
 
+    @property
+    def seeds(self) -> list[int]:
+        """Those that noise was drawn with; one where none is drawn."""
+        return sorted({score.seed for score in self.volumes})
+
+    def scans(self) -> list[ScanRow]:
+        """Every scan, that with the lowest mean over classes first."""
+        found: dict[str, dict[str, list[float]]] = {}
+        for score in self.volumes:
+            found.setdefault(score.case, {}).setdefault(score.label, []).append(score.dice)
+        rows = [ScanRow(case, {name: _mean(each) for name, each in dice.items()}) for case, dice in found.items()]
+        return sorted(rows, key=lambda row: _mean(list(row.dice.values())))
+
     def table(self) -> list[Row]:
-        """The figures, each a mean over noise seeds with its spread."""
-        seeds = sorted({score.seed for score in self.volumes})
+        """The figures, each a mean over noise seeds with its spread; those that cannot be told are left out."""
+        seeds = self.seeds
         rows = {
             "Dice, positive slices": [_mean([s.dice for s in self.slices if s.seed == k]) for k in seeds],
             "Dice, positive slices, mean per patient": [self._per_patient(k) for k in seeds],
@@ -78,7 +99,11 @@ class Evaluation:
             ]
         if self.auc:
             rows["AUC, presence per slice"] = [self.auc[k] for k in seeds]
-        return [Row(what, float(np.mean(values)), float(np.std(values))) for what, values in rows.items()]
+        return [
+            Row(what, float(np.mean(values)), float(np.std(values)))
+            for what, values in rows.items()
+            if np.isfinite(values).all()
+        ]
 
     def _rank_correlation(self, seed: int) -> float:
         """Over classes and scans, NaN where it cannot be told."""
@@ -118,6 +143,7 @@ def evaluate(
         given: "presence" tells the model which slices show each class, "text"
             the sentence of the scan; with "nothing" it decides by itself, as for
             a radiologist's click.
+        seeds: how often noise is drawn, for methods that draw some.
         out: where per-slice scores (CSV) and overlay pictures go.
 
     Raises:
@@ -132,7 +158,8 @@ def evaluate(
     volumes: list[VolumeScore] = []
     auc: dict[int, float] = {}
     nuclei: list[NucleiScore] = []
-    for seed in range(seeds):
+    repeats = seeds if segmenter.draws_noise else 1
+    for seed in range(repeats):
         decided: list[tuple[Presence, NDArray[np.float32]]] = []
         for index, case in enumerate(cases):
             started = time.perf_counter()
@@ -146,7 +173,7 @@ def evaluate(
             decided.append((case.presence, result.presence))
             if out is not None and seed == 0:
                 save_picture(out / f"{case.name}.png", _overlay(case, result, segmenter))
-            progress((seed * len(cases) + index + 1) / (seeds * len(cases)))
+            progress((seed * len(cases) + index + 1) / (repeats * len(cases)))
         if given == "nothing":
             auc[seed] = _presence_auc(decided)
     found = Evaluation(slices, volumes, auc, nuclei)

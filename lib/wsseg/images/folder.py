@@ -7,6 +7,9 @@ from pathlib import Path
 from wsseg.errors import NotFoundError, WssegError
 from wsseg.images.formats.table import EXTENSIONS, case_name
 
+ENDINGS = ("label", "scribble", "correction")
+"""What the names of files end with that were drawn on a scan, after the scan's own: `<case>_label.nii.gz`."""
+
 
 def scan_files(folder: Path) -> dict[str, Path]:
     """The scans of a data folder by case name, sorted; masks and scribbles left out.
@@ -35,7 +38,7 @@ def is_scan(file: Path) -> bool:
     return (
         not file.name.startswith(".")
         and file.name.lower().endswith(EXTENSIONS)
-        and not case_name(file).endswith(("_label", "_scribble", "_correction"))
+        and not case_name(file).endswith(tuple(f"_{what}" for what in ENDINGS))
     )
 
 
@@ -45,27 +48,18 @@ def reference_of(scan: Path) -> Path:
     Raises:
         NotFoundError: there is none.
     """
-    if found := mask_of(scan):
+    if found := drawn_beside(scan.parent, case_name(scan), "label"):
         return found
     raise NotFoundError(f"{scan}: there is no {case_name(scan)}_label mask beside it to be scored against")
 
 
-def mask_of(scan: Path) -> Path | None:
-    """The complete mask beside a scan, ``<case>_label.<extension>``, None if there is none."""
-    return drawn_beside(scan.parent, case_name(scan), "label")
-
-
-def scribble_of(scan: Path) -> Path | None:
-    """The scribbles beside a scan, ``<case>_scribble.<extension>``, None if there are none."""
-    return drawn_beside(scan.parent, case_name(scan), "scribble")
-
-
-def correction_of(scan: Path) -> Path | None:
-    """The corrections beside a scan, ``<case>_correction.<extension>``, None if there are none."""
-    return drawn_beside(scan.parent, case_name(scan), "correction")
-
-
-def drawn_beside(folder: Path, case: str, kind: str) -> Path | None:
-    """The file ``<case>_<kind>.<extension>`` of a folder, None if there is none."""
-    files = (folder / f"{case}_{kind}{extension}" for extension in EXTENSIONS)
+def drawn_beside(folder: Path, case: str, what: str) -> Path | None:
+    """The file ``<case>_<what>.<extension>`` of a folder, one of :data:`ENDINGS`; None if there is none."""
+    files = (folder / f"{case}_{what}{extension}" for extension in EXTENSIONS)
     return next((file for file in files if file.exists()), None)
+
+
+def drawn_cases(folder: Path, what: str) -> set[str]:
+    """The cases that files of a folder are drawn on by their names, whether it holds their scans or not."""
+    names = (case_name(file) for file in folder.glob(f"[!.]*_{what}.*") if file.name.lower().endswith(EXTENSIONS))
+    return {name.removesuffix(f"_{what}") for name in names}

@@ -83,6 +83,7 @@ class Segmenter:
         self.package: ModelPackage = find_package(model)
         self.device = pick_device(device)
         self._method = load_method(self.package)
+        self.draws_noise = self._method.draws_noise
         fold(self._method)
         # Convolutions are faster in channels-last, on CPUs and on tensor cores.
         self._method.to(self.device).to(memory_format=torch.channels_last)

@@ -121,6 +121,7 @@ class Method(nn.Module, ABC, Generic[SettingsType]):
         learns_from: kinds of labels of which it needs one or more; scans without any of them are left out.
         heeds: further kinds that it makes use of where there are.
         prompts: kinds that a prediction makes use of.
+        draws_noise: predictions differ by the seed.
         frozen: modules that are never trained here; they come from other packages. Others whose recipe names
             one begin with its weights.
         training_only: modules that prediction does without; packages leave them out.
@@ -134,6 +135,7 @@ class Method(nn.Module, ABC, Generic[SettingsType]):
     heeds: ClassVar[tuple[LabelKind[Any], ...]] = ()
     prompts: ClassVar[tuple[LabelKind[Any], ...]] = (PRESENCE,)
     training_only: ClassVar[tuple[str, ...]] = ()
+    draws_noise: ClassVar[bool] = False
     frozen: tuple[str, ...] = ()
     variety: Variety = USUAL
     minutes: ClassVar[float | None] = None

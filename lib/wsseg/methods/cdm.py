@@ -80,6 +80,7 @@ class CDM(ImageLabelMethod[CDMSettings]):
     """
 
     settings_type = CDMSettings
+    draws_noise = True
 
     def __init__(self, settings: CDMSettings, classes: int) -> None:
         super().__init__(settings, classes)

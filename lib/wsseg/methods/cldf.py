@@ -114,6 +114,7 @@ class CLDF(ImageLabelMethod[CLDFSettings]):
     """
 
     settings_type = CLDFSettings
+    draws_noise = True
     heeds = (SCRIBBLES, CORRECTIONS)
     frozen = ("diffusion", "classifier", "cam")
     training_only = ("cam",)

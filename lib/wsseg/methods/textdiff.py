@@ -130,6 +130,7 @@ class TextDiff(Method[TextDiffSettings]):
     """
 
     settings_type = TextDiffSettings
+    draws_noise = True
     learns_from = (MASKS,)
     heeds = (TEXT,)
     prompts = (PRESENCE, TEXT)

@@ -9,7 +9,7 @@ import torch
 
 from wsseg.data.kinds.base import LabelKind
 from wsseg.data.kinds.coverage import presence_of_marks
-from wsseg.data.kinds.registry import BOXES, POINTS, SCRIBBLES
+from wsseg.data.kinds.registry import BOXES, POINTS, SCRIBBLES, kinds_named
 from wsseg.data.preprocess import View
 from wsseg.data.slices import LabelledSlices, load_slices, unmatched
 from wsseg.errors import WssegError
@@ -106,3 +106,21 @@ def test_labels_of_scans_that_are_not_there_are_named(folder: Path) -> None:
         file.writelines(f"{case},3,spleen,24,6\n" for case in ("a_", "b", "c", "d"))
     (told,) = unmatched(folder, (BOXES, POINTS, SCRIBBLES), ORGANS)
     assert told == f"points: 4 of the scans that are labelled are not in {folder}: a_, b, c, ..."
+
+
+def test_drawings_on_scans_that_are_not_there_are_named(folder: Path) -> None:
+    for name in (
+        "aa_scribble.nii.gz",
+        "b_LABEL.nii",
+        "b_label.nii",
+        "c_correction.nrrd",
+        "._d_label.nii",
+        "e_label.txt",
+    ):
+        (folder / name).touch()
+    told = unmatched(folder, kinds_named(["scribbles", "masks", "corrections"]), ORGANS)
+    assert [sentence.split(":")[0] + sentence.rpartition(":")[2] for sentence in told] == [
+        "masks b",
+        "corrections c",
+        "scribbles aa",
+    ]

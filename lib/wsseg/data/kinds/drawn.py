@@ -16,7 +16,7 @@ from torch import Tensor
 from wsseg.data.kinds.base import CutScan, LabelKind
 from wsseg.data.kinds.coverage import presence_of_marks
 from wsseg.data.targets import Targets
-from wsseg.images.folder import correction_of, mask_of, scribble_of
+from wsseg.images.folder import drawn_beside, drawn_cases
 from wsseg.images.on_grid import check_values, read_drawn, read_mask
 from wsseg.images.volume import Volume
 from wsseg.labels.space import BACKGROUND, LabelSpace
@@ -31,19 +31,27 @@ _AROUND = np.hypot(*np.mgrid[-OFF : OFF + 1, -OFF : OFF + 1]) <= OFF
 
 
 class _DrawnKind(LabelKind[Path]):
-    """Something drawn on a scan, in a file of its own beside it."""
+    """Something drawn on a scan, in a file of its own beside it.
 
-    @abstractmethod
-    def file_of(self, scan: Path) -> Path | None:
-        """Where it would be drawn, None if nothing is."""
+    Attributes:
+        ending: what the file's name has after the scan's.
+    """
+
+    ending: str
 
     @abstractmethod
     def pixel_labels(self, file: Path, grid: Volume, labels: LabelSpace) -> NDArray[np.uint8]:
         """Its voxels as pixel labels: 0 not labelled, 1..N the classes, 255 background."""
 
     def in_folder(self, folder: Path, scans: Mapping[str, Path], labels: LabelSpace) -> dict[str, Path]:
-        found = {case: self.file_of(file) for case, file in scans.items()}
+        found = {case: drawn_beside(file.parent, case, self.ending) for case, file in scans.items()}
         return {case: file for case, file in found.items() if file is not None}
+
+    def listed(self, folder: Path, labels: LabelSpace) -> set[str]:
+        return drawn_cases(folder, self.ending)
+
+    def nothing_in(self, folder: Path) -> str:
+        return f"{folder}: no scan has a _{self.ending} file beside it"
 
     def stored(self, given: Path, grid: Volume, labels: LabelSpace) -> Targets:
         pixels = torch.from_numpy(np.moveaxis(self.pixel_labels(given, grid, labels), 2, 0).copy())
@@ -100,13 +108,7 @@ class _MarkedKind(_DrawnKind):
 class ScribbleKind(_MarkedKind):
     """A few strokes of each class and of background."""
 
-    name, words = "scribbles", "scribbles"
-
-    def file_of(self, scan: Path) -> Path | None:
-        return scribble_of(scan)
-
-    def nothing_in(self, folder: Path) -> str:
-        return f"{folder}: no scan has a _scribble file beside it"
+    name, words, ending = "scribbles", "scribbles", "scribble"
 
     def _implied(self, drawn: NDArray[np.uint8]) -> NDArray[np.uint8]:
         return np.stack([_fence(plane) if plane.any() else plane for plane in drawn])
@@ -128,17 +130,11 @@ def _fence(drawn: NDArray[np.uint8]) -> NDArray[np.uint8]:
 class CorrectionKind(_MarkedKind):
     """Where a mask was wrong: what is right there, and nothing of what is elsewhere on the slice."""
 
-    name, words = "corrections", "corrections"
+    name, words, ending = "corrections", "corrections", "correction"
 
     def targets(self, given: Path, scan: CutScan, labels: LabelSpace, source: Path) -> Targets:
         found = super().targets(given, scan, labels, source)
         return replace(found, corrected=found.pixels.flatten(1).any(dim=1))
-
-    def file_of(self, scan: Path) -> Path | None:
-        return correction_of(scan)
-
-    def nothing_in(self, folder: Path) -> str:
-        return f"{folder}: no scan has a _correction file beside it"
 
     def _presence(self, pixels: Tensor, classes: int) -> Tensor:
         """Presence (slices, classes); who erases a part of a mask has not looked for everything else."""
@@ -148,13 +144,7 @@ class CorrectionKind(_MarkedKind):
 class MaskKind(_DrawnKind):
     """A complete mask: what is no class is background."""
 
-    name, words = "masks", "a finished mask"
-
-    def file_of(self, scan: Path) -> Path | None:
-        return mask_of(scan)
-
-    def nothing_in(self, folder: Path) -> str:
-        return f"{folder}: no scan has a _label file beside it"
+    name, words, ending = "masks", "a finished mask", "label"
 
     def bears(self, targets: Targets) -> Tensor:
         return targets.whole
