@@ -64,9 +64,9 @@ class LabelKind(ABC, Generic[Given]):
             WssegError: a table is damaged.
         """
 
-    @abstractmethod
     def listed(self, folder: Path, labels: LabelSpace) -> set[str]:
         """Scans that a data folder names for it, in a table or by the name of a file, whether it holds them or not."""
+        return set()
 
     @abstractmethod
     def nothing_in(self, folder: Path) -> str:
