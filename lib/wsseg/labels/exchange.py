@@ -30,7 +30,7 @@ from wsseg.labels.marks import (
     write_boxes,
     write_points,
 )
-from wsseg.labels.space import UNKNOWN, LabelSpace, Presence
+from wsseg.labels.space import UNKNOWN, LabelSpace, Presence, StrokeKind
 from wsseg.labels.tables import PRESENCE_FILE, ListedPresence, read_presence, write_presence
 from wsseg.labels.values import CORRECTIONS, check_name
 
@@ -167,7 +167,7 @@ def import_scribbles(
     files: Files,
     labels: LabelSpace,
     annotator: str,
-    kind: str = "scribbles",
+    kind: StrokeKind = "scribbles",
     codes: Mapping[int, int] = NO_CODES,
 ) -> int:
     """:meth:`LabelStore.scribble` with a NIfTI or NRRD file on the scan's grid; what is drawn so already is left out.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,12 @@ WHOLE = -1
 """Axis and slice of a label that is about the whole scan."""
 
 
+AboutKind = Literal["presence", "scribbles", "corrections", "drawing", "text"]
+"""What kinds of labels the database keeps, by their names in it."""
+
+StrokeKind = Literal["scribbles", "corrections"]
+"""Those of them that are voxels of a scan."""
+
 _Byte = Annotated[int, Field(ge=0, le=255)]
 
 
@@ -35,12 +41,12 @@ class About:
     """What a label of a scan is about; a newer one about the same replaces it.
 
     Attributes:
-        kind: "presence", "scribbles", "corrections", "drawing" or "text".
+        kind: of label.
         label: class name, a drawing's id, or what else the kind tells its labels apart by.
         axis, slice: the stored axis and index; ``WHOLE`` for the whole scan.
     """
 
-    kind: str
+    kind: AboutKind
     label: str = ""
     axis: int = WHOLE
     slice: int = WHOLE

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from wsseg.errors import WssegError
 from wsseg.labels.drawn.drawing import Drawn
 from wsseg.labels.identity import ScanIdentity
-from wsseg.labels.space import BACKGROUND, LONGEST_NAME, NO, UNKNOWN, YES, About, LabelSpace, Presence
+from wsseg.labels.space import BACKGROUND, LONGEST_NAME, NO, UNKNOWN, YES, About, LabelSpace, Presence, StrokeKind
 
 LONGEST_TEXT = 2000
 
-CORRECTIONS = "corrections"
+CORRECTIONS: Final = "corrections"
 """The kind of maps of where somebody corrected a mask, in the values of scribbles."""
 
 Scribbles = NDArray[np.uint8]
@@ -193,12 +193,14 @@ def new_states(scan: ScanIdentity, states: Presence, held: Presence, labels: Lab
     return {About("presence", labels.names[k], scan.axis, index): pack_state(int(states[k, index])) for k, index in new}
 
 
-def drawn_with(labels: LabelSpace, kind: str = "scribbles") -> About:
+def drawn_with(labels: LabelSpace, kind: StrokeKind = "scribbles") -> About:
     """What 255 and a number mean depends on the classes that were on offer, so each list of them has its own map."""
     return About(kind, json.dumps(labels.names))
 
 
-def unpack_scribbles(held: Mapping[About, bytes], labels: LabelSpace, kind: str = "scribbles") -> Scribbles | None:
+def unpack_scribbles(
+    held: Mapping[About, bytes], labels: LabelSpace, kind: StrokeKind = "scribbles"
+) -> Scribbles | None:
     """The map that was drawn with exactly these classes on offer."""
     packed = held.get(drawn_with(labels, kind))
     return None if packed is None else unpack_voxels(packed)

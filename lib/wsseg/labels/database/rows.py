@@ -12,7 +12,7 @@ from wsseg.errors import NotFoundError, WssegError
 from wsseg.labels.database.schema import labels, scans, writes
 from wsseg.labels.identity import ScanIdentity
 from wsseg.labels.project import Project
-from wsseg.labels.space import WHOLE, About
+from wsseg.labels.space import WHOLE, About, AboutKind
 from wsseg.labels.values import unpack_voxels
 
 
@@ -69,7 +69,7 @@ def names_in(connection: sa.Connection, project: str, revision: int) -> set[str]
 
 
 def newest(
-    connection: sa.Connection, scan: int | None, kind: str, revision: int, axis: int = WHOLE
+    connection: sa.Connection, scan: int | None, kind: AboutKind, revision: int, axis: int = WHOLE
 ) -> dict[About, bytes]:
     """What holds at a revision of one kind, of the whole scan or along an axis; what was taken away is left out."""
     if scan is None:
@@ -117,13 +117,13 @@ def marked_slices(connection: sa.Connection, project: str, names: Collection[str
     return {scan: int(count) for scan, count in connection.execute(counted)}
 
 
-def scans_with(connection: sa.Connection, project: str, kind: str, label: str = "") -> set[int]:
+def scans_with(connection: sa.Connection, project: str, kind: AboutKind, label: str = "") -> set[int]:
     """Scans with a label of a kind."""
     rows = held(project, labels.c.kind == kind, labels.c.label == label)
     return set(connection.scalars(sa.select(rows.c.scan)))
 
 
-def counted(connection: sa.Connection, project: str, kind: str) -> dict[int, int]:
+def counted(connection: sa.Connection, project: str, kind: AboutKind) -> dict[int, int]:
     """Number of labels of a kind, of each scan that has any."""
     rows = held(project, labels.c.kind == kind)
     found = connection.execute(sa.select(rows.c.scan, sa.func.count()).group_by(rows.c.scan))

@@ -10,7 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from wsseg.labels.space import LONGEST_NAME, WHOLE
+from wsseg.labels.space import LONGEST_NAME, WHOLE, AboutKind
 
 FORMAT = 2
 """Of the tables. 1 had a table for each kind, and knew scans by their names alone."""
@@ -78,7 +78,7 @@ def bring_over(connection: sa.Connection) -> None:
         table.drop(connection)
 
 
-def _copy(connection: sa.Connection, table: sa.Table, kind: str, *columns: sa.ColumnElement[Any]) -> None:
+def _copy(connection: sa.Connection, table: sa.Table, kind: AboutKind, *columns: sa.ColumnElement[Any]) -> None:
     """Rows of one old table; the columns are label, axis, slice and value."""
     chosen = sa.select(scans.c.id, sa.literal(kind), *columns, table.c.serial)
     rows = chosen.join_from(table, scans, table.c.scan == scans.c.name).order_by(table.c.serial)

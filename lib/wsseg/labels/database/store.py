@@ -29,7 +29,7 @@ from wsseg.labels.drawn.drawing import KIND
 from wsseg.labels.drawn.kept import Drawings, held
 from wsseg.labels.identity import ScanIdentity
 from wsseg.labels.project import Project
-from wsseg.labels.space import WHOLE, About, LabelSpace, Presence
+from wsseg.labels.space import WHOLE, About, AboutKind, LabelSpace, Presence, StrokeKind
 from wsseg.labels.values import (
     CORRECTIONS,
     Mark,
@@ -175,7 +175,12 @@ class LabelStore:
         return self._write(scan, check_marks(scan, marks, labels), annotator)
 
     def scribble(
-        self, scan: ScanIdentity, voxels: NDArray[Any], labels: LabelSpace, annotator: str, kind: str = "scribbles"
+        self,
+        scan: ScanIdentity,
+        voxels: NDArray[Any],
+        labels: LabelSpace,
+        annotator: str,
+        kind: StrokeKind = "scribbles",
     ) -> int:
         """Lay scribbles over the earlier ones of a scan; nonzero voxels win.
 
@@ -219,7 +224,8 @@ class LabelStore:
             gone: dict[About, bytes | None] = {
                 each.drawing.about: None for each in drawings if each.drawing.slice == index
             }
-            for kind in ("scribbles", CORRECTIONS):
+            kinds: tuple[StrokeKind, ...] = ("scribbles", CORRECTIONS)
+            for kind in kinds:
                 voxels = unpack_scribbles(rows.newest(connection, row, kind, known), labels, kind)
                 if voxels is None or not 0 <= index < scan.slices:
                     continue
@@ -312,7 +318,7 @@ class LabelStore:
                     return row.name
         return None
 
-    def _labels(self, scan: ScanIdentity, kind: str, axis: int = WHOLE) -> dict[About, bytes]:
+    def _labels(self, scan: ScanIdentity, kind: AboutKind, axis: int = WHOLE) -> dict[About, bytes]:
         with self._database.reading() as connection:
             row = rows.find_scan(connection, self.project.id, scan)
             return rows.newest(connection, row, kind, rows.revision_of(connection), axis)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -17,7 +17,7 @@ from wsseg.labels.space import About, LabelSpace
 BACKGROUND_NAME = "background"
 """What is drawn as none of the classes."""
 
-KIND = "drawing"
+KIND: Final = "drawing"
 """Of these labels in the database, where each is told apart by its id."""
 
 

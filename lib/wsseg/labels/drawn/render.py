@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from wsseg.images.volume import Volume
 from wsseg.labels.drawn.drawing import Drawing, Tool
 from wsseg.labels.marks import BoxMark, PointMark
-from wsseg.labels.space import BACKGROUND, LabelSpace
+from wsseg.labels.space import BACKGROUND, LabelSpace, StrokeKind
 from wsseg.labels.values import CORRECTIONS, Scribbles, WeakLabels
 
-DRAWN = {"scribbles": "scribble", CORRECTIONS: "correction"}
+DRAWN: dict[StrokeKind, str] = {"scribbles": "scribble", CORRECTIONS: "correction"}
 """Kinds of maps, and how names of their files end."""
 
 
