@@ -11,7 +11,7 @@ from PIL import Image
 
 from conftest import tissue
 from wsseg.data.augment import USUAL, Variety
-from wsseg.data.kinds.registry import KINDS, MASKS, PRESENCE, TEXT
+from wsseg.data.kinds.registry import KINDS, MASKS, PRESENCE, SCRIBBLES, TEXT
 from wsseg.data.preprocess import View
 from wsseg.data.slices import LabelledSlices, load_slices
 from wsseg.data.targets import Targets
@@ -73,6 +73,22 @@ def test_slices_without_the_class_are_seen_where_it_is_on_others(background: int
     without = batch.images[batch.targets.presence[:, 0] == 0]
     dark = (without.flatten(1).mean(dim=1) < -0.5).float().mean()
     assert 0.35 < dark < 0.65
+
+
+def test_some_samples_show_no_class_for_certain() -> None:
+    """Of slices above an organ few would be drawn by chance, and masks would go on there."""
+    count = 100
+    known = Targets.unknown(count, 1, (16, 16))
+    pixels, presence = torch.zeros(count, 16, 16, dtype=torch.uint8), known.presence.clone()
+    pixels[:90, 2], presence[:90] = 1, 1  # ninety show the class, two do not, eight nobody has looked at
+    pixels[90:92], presence[90:92] = BACKGROUND, 0
+    images, case = torch.zeros(count, 1, 16, 16).half(), torch.zeros(count).long()
+    targets = replace(known, pixels=pixels, presence=presence)
+    data = LabelledSlices(images, targets, False, ("a",), case, (SCRIBBLES,))
+    shown = [data.batch(0, 0, range(400), Variety(aimed=aimed)).targets.presence[:, 0] for aimed in (True, False)]
+    without = [float((each == 0).float().mean()) for each in shown]
+    assert 0.11 < without[0] < 0.22
+    assert without[1] == 0
 
 
 def test_masks_are_never_taken_for_scans(phantom_data: Path) -> None:

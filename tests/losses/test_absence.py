@@ -25,6 +25,15 @@ def test_few_pixels_of_an_absent_class_count_though_a_slice_is_large() -> None:
     assert charged > 0.3
 
 
+def test_a_false_region_is_charged_however_sure_it_is() -> None:
+    """A cap would leave what is surest without a gradient."""
+    for surer in (5.0, 20.0, 60.0):
+        logits = torch.tensor([0.0, surer, 0.0]).view(1, 3, 1, 1).expand(1, 3, 4, 4).clone().requires_grad_()
+        absence_loss(logits.log_softmax(dim=1), torch.tensor([[0, -1]]), hardest=0.0).backward()
+        assert logits.grad is not None
+        assert float(logits.grad[:, 1].sum()) > 0.9
+
+
 def test_presence_asks_for_the_pixels_most_like_the_class() -> None:
     logits = torch.zeros(1, 2, 8, 8)
     logits[0, 1, 2:4, 2:4] = 5

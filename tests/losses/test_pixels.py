@@ -70,6 +70,23 @@ def test_a_few_strokes_of_background_weigh_what_they_are() -> None:
     assert float(drawn_cross_entropy(logits, target, known)) == pytest.approx(float(plain), rel=1e-5)
 
 
+def test_a_class_weighs_as_the_root_of_what_is_drawn_of_it() -> None:
+    target = torch.ones(1, 1, 20, dtype=torch.long)
+    target[..., 16:] = 2
+    costs = torch.stack(
+        [drawn_cross_entropy(_undecided_about(k), target, torch.ones(1, 1, 20, dtype=torch.bool)) for k in (1, 2)]
+    )
+    assert costs.tolist() == pytest.approx([math.log(3) * 4 / 6, math.log(3) * 2 / 6], rel=1e-3)
+
+
+def _undecided_about(k: int) -> torch.Tensor:
+    """Logits that are right on 16 pixels of the first class and 4 of the second, but flat on those of one of them."""
+    logits = torch.zeros(1, 3, 1, 20)
+    logits[:, 1, :, :16] = logits[:, 2, :, 16:] = 30
+    logits[:, :, :, slice(0, 16) if k == 1 else slice(16, 20)] = 0
+    return logits
+
+
 def _odds(classes: int, background: int) -> float:
     """Logit of a class against background at which so many drawn pixels of each cost least."""
     target = torch.cat([torch.ones(classes), torch.zeros(background)]).long().view(1, 1, -1)

@@ -188,6 +188,21 @@ def test_only_the_network_that_is_trained_measures_its_statistics_anew() -> None
     assert changed == {"network"}
 
 
+def test_a_class_that_is_too_faint_to_be_marked_is_made_likelier() -> None:
+    """And one that is marked where it is drawn stays as it is."""
+    method = _method()
+    truth = _truth(0)
+    batch = _batch(_strokes(truth), _images(truth, 0), 1.0)
+    method.recalibrate([batch] * 4)
+    with torch.no_grad():
+        method.network.answer.weight.zero_()
+        bias = method.network.answer.bias
+        assert bias is not None
+        bias.copy_(torch.tensor([1.0, 3.0, -2.0]))
+    method.recalibrate([batch] * 4)
+    assert bias.tolist() == pytest.approx([1.0, 3.0, 1.0])
+
+
 def test_what_is_drawn_on_a_scan_needs_no_seed() -> None:
     drawn = torch.zeros(8, 32, 32, dtype=torch.uint8)
     drawn[4, 10] = 1

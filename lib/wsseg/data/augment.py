@@ -38,8 +38,8 @@ class Variety:
         mirrored: left and right may change places; not where classes are told apart by side.
         upright: slices are pictures as people see them: the sides that a sentence
             names change with the way a picture is laid down.
-        aimed: four of five samples bear a label, the fifth is any slice; the square's
-            middle lies near a labelled pixel, of each class and of background alike.
+        aimed: four of five samples bear a label, one of five of them that there is no class, the fifth is any slice;
+            the square's middle lies near a labelled pixel, of each class and of background alike.
         placed: three further channels say where each pixel lies, see :func:`places`; slices keep their order.
         recoloured: part of the samples whose contrast is another sequence's, see :func:`recoloured`.
     """

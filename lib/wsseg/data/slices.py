@@ -25,10 +25,13 @@ from wsseg.images.folder import scan_files
 from wsseg.images.formats.table import read_grid
 from wsseg.images.scan import read_scan
 from wsseg.images.volume import SliceGrid
-from wsseg.labels.space import BACKGROUND, LabelSpace
+from wsseg.labels.space import BACKGROUND, NO, LabelSpace
 
 ELSEWHERE = 0.2
 """Part of the samples that may be any slice, where the others show what is learned."""
+
+WITHOUT = 0.2
+"""Part of the other samples that show no class for certain: masks should end where classes do."""
 
 INSTEAD = 0.5
 """Part of the samples of slices without a class that show where one lies on other slices of the scan."""
@@ -129,7 +132,7 @@ class LabelledSlices:
         elsewhere = [variety.aimed and rng.random() < ELSEWHERE for rng in draws]
         chosen = torch.tensor(
             [
-                int(rng.integers(len(self.images))) if anywhere else self._choose(sample, rng)
+                int(rng.integers(len(self.images))) if anywhere else self._choose(sample, rng, variety.aimed)
                 for sample, rng, anywhere in zip(samples, draws, elsewhere, strict=True)
             ]
         )
@@ -181,12 +184,19 @@ class LabelledSlices:
         classes = range(self.targets.presence.shape[1])
         return torch.stack([self.targets.marked(k).flatten(1).any(dim=1) for k in classes]).any(dim=0)
 
-    def _choose(self, sample: int, rng: np.random.Generator) -> int:
+    def _choose(self, sample: int, rng: np.random.Generator, aimed: bool) -> int:
         if not self._bearing:
             return int(rng.integers(len(self.images)))
+        if aimed and len(self._without) and rng.random() < WITHOUT:
+            return int(rng.choice(self._without))
         kind, bearing = self._bearing[sample // 2 % len(self._bearing)]  # in pairs: presence draws a yes and a no
         candidates = kind.candidates(self.targets, bearing, sample, rng)
         return int(candidates[rng.integers(len(candidates))])
+
+    @cached_property
+    def _without(self) -> Tensor:
+        """Indices of the slices that are known to show no class."""
+        return torch.nonzero((self.targets.presence == NO).all(dim=1))[:, 0]
 
     @cached_property
     def _bearing(self) -> list[tuple[LabelKind[Any], Tensor]]:

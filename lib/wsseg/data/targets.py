@@ -30,6 +30,7 @@ class Targets:
             whatever way the map is moved; each is 1 and BANDS at the outermost voxels, which
             are there because boxes are loose, and 2 to BANDS - 1 evenly in between.
         whole: (slices,) bool, where every pixel is labelled: there is a complete mask.
+        stroked: (slices,) bool, where classes are drawn by strokes, which reach through most of what they are drawn in.
         corrected: (slices,) bool, where somebody said that a mask was wrong, which says nothing of the rest of it.
         side: (slices, classes) uint8, the only side of the patient that a class may be on, as in ``half``; 0 unknown.
         half: (slices, size, size) uint8; 1 surely the patient's left, 2 right, 0 near the middle or not known.
@@ -41,6 +42,7 @@ class Targets:
     implied: Tensor
     boxes: Tensor
     whole: Tensor
+    stroked: Tensor
     corrected: Tensor
     side: Tensor
     half: Tensor
@@ -55,6 +57,7 @@ class Targets:
             implied=_nothing(slices, *size),
             boxes=_nothing(slices, classes, *size),
             whole=torch.zeros(slices, dtype=torch.bool),
+            stroked=torch.zeros(slices, dtype=torch.bool),
             corrected=torch.zeros(slices, dtype=torch.bool),
             side=torch.zeros(slices, classes, dtype=torch.uint8),
             half=_nothing(slices, *size),
@@ -80,6 +83,7 @@ class Targets:
             implied=first_said(self.implied, other.implied),
             boxes=first_said(self.boxes, other.boxes),
             whole=self.whole | other.whole,
+            stroked=self.stroked | other.stroked,
             corrected=self.corrected | other.corrected,
             side=first_said(self.side, other.side),
             half=first_said(self.half, other.half),

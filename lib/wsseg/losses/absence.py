@@ -7,9 +7,6 @@ from torch import Tensor
 
 from wsseg.labels.space import NO, YES
 
-SURE = 0.999
-"""Greatest probability that an absent class is charged for; above it the gradient would grow without bound."""
-
 TOP = 2000
 """A class that is present shows in one pixel of so many at least."""
 
@@ -25,7 +22,7 @@ def absence_loss(log_probability: Tensor, presence: Tensor, hardest: float) -> T
     """-log(1 - p) of classes that are not there, summed over classes, mean over all pixels of such slices.
 
     The pixels most like such a class count once more: one in 2000, at least four (hard negatives by top-k,
-    as :func:`pooled_presence_loss` takes positives); they are charged up to :data:`SURE`, too.
+    as :func:`pooled_presence_loss` takes positives).
 
     Args:
         log_probability: (batch, 1 + classes, rows, columns).
@@ -52,8 +49,10 @@ def other_side_loss(log_probability: Tensor, side: Tensor, half: Tensor) -> Tens
 
 
 def against(log_probability: Tensor) -> Tensor:
-    """-log(1 - p) of each class, (batch, classes, rows, columns)."""
-    return -torch.log1p(-log_probability[:, 1:].exp().clamp(max=SURE))
+    """-log(1 - p) of each class, (batch, classes, rows, columns): of all else together, so exact where p is near 1."""
+    channels = range(log_probability.shape[1])
+    others = ([other for other in channels if other != k] for k in channels if k)
+    return -torch.stack([log_probability[:, other].logsumexp(dim=1) for other in others], dim=1)
 
 
 def pooled_presence_loss(log_probability: Tensor, presence: Tensor) -> Tensor:

@@ -30,8 +30,9 @@ LEAST_SHARE = 0.05
 
 
 def drawn_cross_entropy(logits: Tensor, target: Tensor, known: Tensor) -> Tensor:
-    """Cross-entropy over labelled pixels, every pixel alike while background does not swamp the classes.
+    """Cross-entropy over labelled pixels, in which neither background nor what is large swamps the rest.
 
+    A class weighs as the square root of how much is drawn of it in the batch.
     Strokes hold a few times as much background as classes, which keeps masks
     from swelling; far from points or outside boxes there is a thousand times as much,
     each pixel of which then weighs a share of others. That alone would let masks swell by the
@@ -43,7 +44,9 @@ def drawn_cross_entropy(logits: Tensor, target: Tensor, known: Tensor) -> Tensor
     share = (MOST_BACKGROUND * classes.sum() / background.sum().clamp(min=1)).clamp(max=1.0)
     lowered = torch.cat([logits[:, :1].float() + share.clamp(min=LEAST_SHARE).log(), logits[:, 1:].float()], dim=1)
     each = functional.cross_entropy(lowered, target, reduction="none")
-    weight = classes + background * share
+    counts = torch.bincount(target[classes], minlength=logits.shape[1])
+    rarity = counts.clamp(min=1).rsqrt() * counts.sum() / counts.sqrt().sum().clamp(min=1)
+    weight = classes * rarity[target] + background * share
     return (each * weight).sum() / weight.sum().clamp(min=1)
 
 

@@ -8,6 +8,7 @@ each thing that a label may say::
     + absence: -log(1 - p) of classes that are not on the slice, or not on that side of the patient;
       the pixels most like one that is not there count ever more
     + 0.1 presence: -log p at the pixels most like a class that is
+    + 0.3 size: no less than is drawn, no more than strokes reach
     + boxes: nothing outside; where nothing is drawn inside, a rounded body, which fades
     + borders: a gated CRF, which takes masks to the borders of the image
 
@@ -19,7 +20,8 @@ short sight learns what speaks for the class, and y is the region of the scan th
 Every drawn pixel counts the same, but background together five times the classes
 at most: classes weighed alike made masks swell, ten times shrank what is faint. The
 network sees where a pixel lies in the scan, without which it takes one side for the
-other. Training begins with weights that several tasks have taught (``union-start``); what
+other. Classes of which little of what is drawn is marked are made likelier at the end.
+Training begins with weights that several tasks have taught (``union-start``); what
 ships is the moving average. Left out, since in one short
 trial each (strokes on hippocampi, one seed) they brought nothing: an averaged teacher
 with pseudo-labels on what is not drawn, relabelling all scans for a fresh student,
@@ -46,6 +48,7 @@ from wsseg.losses.absence import HARDEST, absence_loss, other_side_loss, pooled_
 from wsseg.losses.box import box_loss
 from wsseg.losses.gated_crf import gated_crf
 from wsseg.losses.pixels import drawn_cross_entropy, overlap_loss
+from wsseg.losses.size import size_loss
 from wsseg.methods.base import Method, Prediction, Settings, Stage
 from wsseg.methods.prompt import Pass, Prompt
 from wsseg.methods.shared.labelling.completion import complete, completion_network
@@ -55,7 +58,13 @@ from wsseg.networks.residual_unet import ResidualUNet
 from wsseg.networks.short_sighted import ShortSighted
 
 RISE = 0.2
-"""Part of training after which the CRF has its full weight; it would smooth away masks that are still noise."""
+"""Part of training after which the CRF and sizes have their full weight, which masks that are noise say nothing of."""
+
+SIZE = 0.3
+"""Weight of the barrier on sizes; thrice as much lets what is faint vanish."""
+
+MARKED = 0.7
+"""Least part of what is drawn of a class that is marked: one that is faint may be less likely than not all over."""
 
 FADED = 0.3
 """Part of the body that boxes ask for which has faded at the end of training."""
@@ -170,11 +179,30 @@ class Union(Method[UnionSettings]):
         return first_said(drawn, merge_classes(found, data.targets.presence))
 
     def recalibrate(self, batches: Iterable[Batch]) -> None:
-        """Means and variances of the batch normalisation of the network that is trained."""
+        """Means and variances of the batch normalisation of the network that is trained; how ready it is to mark."""
         if self.evidence is not None and self.evidence.training:
             update_bn((batch.images[:, :-PLACES] for batch in batches), self.evidence.here)
         else:
-            update_bn((batch.images for batch in batches), self.network)
+            seen = list(batches)
+            update_bn((batch.images for batch in seen), self.network)
+            self._mark_what_is_drawn(seen)
+
+    @torch.no_grad()
+    def _mark_what_is_drawn(self, batches: Sequence[Batch]) -> None:
+        """Raise the logits of classes that are too faint to be marked where they are drawn."""
+        training = self.network.training
+        self.network.eval()
+        margins: list[list[Tensor]] = [[] for _ in range(self.classes)]
+        for batch in batches:
+            logits = self.network(batch.images).float()
+            for k, found in enumerate(margins):
+                found.append((logits[:, k + 1] - logits[:, 0])[batch.targets.pixels == k + 1])
+        self.network.train(training)
+        for k, found in enumerate(margins):
+            margin = torch.cat(found)
+            if len(margin):
+                least = margin.kthvalue(1 + int((1 - MARKED) * (len(margin) - 1))).values
+                self.network.favour(k + 1, float((-least).clamp(min=0)))
 
     def losses(self, stage: Stage, batch: Batch) -> dict[str, Tensor]:
         if self.evidence is not None and stage.name == EVIDENCE:
@@ -192,8 +220,9 @@ class Union(Method[UnionSettings]):
         found["presence"] = 0.1 * pooled_presence_loss(log_probability, targets.presence)
         found["outside boxes"], body = box_loss(log_probability, targets.boxes, targets.pixels)
         found["in boxes"] = (1 - FADED * batch.done) * body
-        weight = self.settings.borders * min(1.0, batch.done / RISE)
-        found["borders"] = weight * gated_crf(log_probability.exp(), self._middle(batch.images))
+        risen = min(1.0, batch.done / RISE)
+        found["size"] = SIZE * risen * size_loss(log_probability, targets.pixels, targets.stroked & ~targets.corrected)
+        found["borders"] = self.settings.borders * risen * gated_crf(log_probability.exp(), self._middle(batch.images))
         return found
 
     def _evidence_losses(self, network: ShortSighted, batch: Batch) -> dict[str, Tensor]:

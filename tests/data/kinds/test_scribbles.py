@@ -130,7 +130,8 @@ def test_a_mask_is_counted_as_a_mask_and_a_stroke_as_a_stroke(folder: Path) -> N
     data = load_slices(folder, HEART, View(64, pixel_mm=2.0), (MASKS, SCRIBBLES))
     assert data.cases == ("a", "b")
     assert MASKS.bears(data.targets).tolist() == [False] * 3 + [True] * 3
-    assert int(SCRIBBLES.bears(data.targets).sum()) == 1
+    assert torch.equal(SCRIBBLES.bears(data.targets), data.targets.stroked)
+    assert int(data.targets.stroked.sum()) == 1
 
 
 def test_a_square_without_a_class_is_not_said_to_show_it(folder: Path) -> None:

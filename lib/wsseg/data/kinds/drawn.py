@@ -110,6 +110,10 @@ class ScribbleKind(_MarkedKind):
 
     name, words, ending = "scribbles", "scribbles", "scribble"
 
+    def targets(self, given: Path, scan: CutScan, labels: LabelSpace, source: Path) -> Targets:
+        found = super().targets(given, scan, labels, source)
+        return replace(found, stroked=found.pixels.flatten(1).any(dim=1) & ~found.whole)
+
     def _implied(self, drawn: NDArray[np.uint8]) -> NDArray[np.uint8]:
         return np.stack([_fence(plane) if plane.any() else plane for plane in drawn])
 
