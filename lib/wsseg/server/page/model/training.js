@@ -120,7 +120,7 @@ export class Training {
     setText($("training-line"), lineOf(status, this.model, this.past));
     showProgress($("progress"), status);
     drawCurves($("curve"), status);
-    this.showHeldBack(status);
+    if (busy) this.showHeldBack(status); // a run that has ended has none; what is shown stays
   }
 }
 
