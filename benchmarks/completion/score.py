@@ -6,7 +6,8 @@
 DATA has scans with weak labels as training reads them, MASKS `<scan>_label` of some.
 Dice is of each class over such slices of a scan, everything at the pixels that the union
 learner would choose for DATA; then, of what is surely a class or background beyond
-what was drawn, the part that is right.
+what was drawn, the part that is right. At last the area of each class in squares of how far
+its strokes reach, of which `losses/size.py` takes its bound.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from wsseg.data.slices import LabelledSlices, load_slices
 from wsseg.images.folder import scan_files
 from wsseg.labels.space import BACKGROUND
 from wsseg.labels.tables import PRESENCE_FILE, classes_in
+from wsseg.losses.size import squared_reach
 from wsseg.methods.prompt import Pass
 from wsseg.methods.registry import load_method
 from wsseg.methods.shared.labelling.completion import completed, sure_of
@@ -54,6 +56,9 @@ def main() -> None:
             drawn, masks = (load_slices(both, labels, view, kinds_named([each])) for each in (kind, "masks"))
             masks = masks.only(set(drawn.cases))
             print(f"| {kind} | {row(network, drawn, masks.targets.pixels, len(labels))} |", flush=True)
+            if kind == "scribbles":
+                found = areas(drawn.targets.pixels, masks.targets.pixels, len(labels))
+                print(f"| area in squares of strokes | {' | '.join(f'{area:.2f}' for area in found)} | | | |")
 
 
 def beside(data: Path, masks: Path, folder: Path) -> Path:
@@ -64,6 +69,16 @@ def beside(data: Path, masks: Path, folder: Path) -> Path:
         if file.suffix == ".csv" or any(file.name.startswith((f"{case}.", f"{case}_")) for case in cases):
             (folder / file.name).symlink_to(file.resolve())
     return folder
+
+
+def areas(strokes: Tensor, truth: Tensor, classes: int) -> list[float]:
+    """Of each class on the slices where it is drawn, in squares of the diagonals of the boxes around its strokes."""
+    found = []
+    for label in range(1, classes + 1):
+        drawn = strokes == label
+        shown = drawn.flatten(1).any(dim=1)
+        found.append(float((truth[shown] == label).sum() / squared_reach(drawn[shown]).sum()))
+    return found
 
 
 def row(network: nn.Module, drawn: LabelledSlices, truth: Tensor, classes: int) -> str:

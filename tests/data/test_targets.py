@@ -21,6 +21,14 @@ def test_what_says_nothing_takes_no_memory() -> None:
     assert both.pixels.flatten(1).any(dim=1).tolist() == [True, True, True, False, False]
 
 
+def test_squares_of_pictures_keep_what_is_known_of_each() -> None:
+    """One whole picture and one that is not, four squares each, and one after the other."""
+    pictures = [replace(Targets.unknown(1, 1, (64, 64)), whole=torch.tensor([whole])) for whole in (True, False)]
+    both = Targets.together([each.in_squares(32) for each in pictures])
+    assert both.whole.tolist() == [True] * 4 + [False] * 4
+    assert both.at(torch.tensor([7, 0])).whole.tolist() == [False, True]
+
+
 def test_what_one_scan_says_is_kept() -> None:
     boxed = replace(Targets.unknown(1, 2, (8, 8)), boxes=torch.full((1, 2, 8, 8), 33, dtype=torch.uint8))
     both = Targets.together([Targets.unknown(2, 2, (8, 8)), boxed])

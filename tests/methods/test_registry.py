@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 import torch
 
+from conftest import COLOUR, SMALL
 from wsseg.errors import WssegError
 from wsseg.files import home
-from wsseg.methods.registry import begin_with_parents, create_method
+from wsseg.methods.prompt import Pass, Prompt
+from wsseg.methods.registry import begin_with_parents, create_method, method_class
 from wsseg.models.package import ModelPackage, Parent
 from wsseg.models.shelf import find_package
 from wsseg.training.planning.new import new_package
@@ -45,6 +47,18 @@ def test_a_ct_begins_with_ends_of_its_own(package: ModelPackage) -> None:
         name.split(".")[1] for name, weight in method.state_dict().items() if not torch.equal(weight, before[name])
     }
     assert changed == {"first", "down", "up", "trunk"}
+
+
+@pytest.mark.parametrize("name", sorted(SMALL.keys() - {"ddpm"}))
+def test_seeds_matter_where_a_method_says_so(name: str) -> None:
+    """Whoever evaluates one that draws noise repeats it."""
+    torch.manual_seed(0)
+    method = method_class(name)(SMALL[name], 1).requires_grad_(False).eval()
+    for parameter in method.parameters():
+        torch.nn.init.normal_(parameter, std=0.05)
+    images = torch.rand((1, 3, 32, 32) if name in COLOUR else (2, 1, 32, 32)) * 2 - 1
+    found = [method.predict(images, Prompt(), Pass(2, seed)).probabilities for seed in (0, 1)]
+    assert torch.equal(*found) != method.draws_noise
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import nn
 
 from wsseg.data.augment import places
 from wsseg.data.kinds.placed import band_of
@@ -48,7 +49,8 @@ def _strokes(truth: torch.Tensor) -> Targets:
             for row in torch.nonzero((plane == k).any(dim=1))[3:5, 0].tolist():
                 pixels[index, row][plane[row] == k] = k
         pixels[index, 0], pixels[index, :, 31] = 255, 255
-    return replace(known, pixels=pixels, presence=_presence(truth))
+    presence = _presence(truth)
+    return replace(known, pixels=pixels, presence=presence, stroked=presence == 1)
 
 
 def _boxes(truth: torch.Tensor) -> Targets:
@@ -85,6 +87,20 @@ def test_each_kind_teaches_whole_squares(kind: Callable[[torch.Tensor], Targets]
     found = method.predict(_images(truth, 1000), Prompt(), Pass(2)).probabilities
     mask = torch.where(found.amax(dim=1) > 0.5, found.argmax(dim=1) + 1, 0)
     assert (mask == truth).float().mean() > least
+
+
+def test_sizes_are_bounded_by_strokes_but_not_by_corrections() -> None:
+    method, truth = _method(), _truth(0)
+    stage, strokes = method.stages()[0], _strokes(truth)
+    corrected = replace(strokes, corrected=torch.ones(4, dtype=torch.bool))
+    with torch.no_grad():
+        method.network.answer.weight.zero_()
+        method.network.favour(1, -20.0)  # nothing is the first class
+        found = [
+            float(method.losses(stage, _batch(each, _images(truth, 0), 1.0))["size"]) for each in (strokes, corrected)
+        ]
+    assert found[0] > 1
+    assert found[1] == 0
 
 
 def test_nothing_is_found_where_a_class_is_said_to_be_absent() -> None:
@@ -188,19 +204,41 @@ def test_only_the_network_that_is_trained_measures_its_statistics_anew() -> None
     assert changed == {"network"}
 
 
-def test_a_class_that_is_too_faint_to_be_marked_is_made_likelier() -> None:
-    """And one that is marked where it is drawn stays as it is."""
+class _Shown(nn.Module):
+    """Answers with what the images hold: how much likelier than background the first of two classes is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(1)  # what measures its statistics looks at all that it is shown
+        self.raised: dict[int, float] = {}
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        shown = images[:, :1]
+        return torch.cat([torch.zeros_like(shown), shown, torch.full_like(shown, -9.0)], dim=1)
+
+    def favour(self, output: int, by: float) -> None:
+        self.raised[output] = by
+
+
+@pytest.mark.parametrize(
+    ("drawn", "background", "raised"),
+    [
+        ((-1.0, -0.1), -4.0, 0.7),  # seven of ten are marked then
+        ((-1.0, -0.1), -0.4, 0.4),  # no more than background allows
+        ((-0.2, 3.0), -4.0, 0.0),  # nine of ten are marked as it is
+        ((-1.0, -0.1), 0.5, 0.0),
+    ],
+)
+def test_a_class_too_faint_to_be_marked_is_made_likelier(
+    drawn: tuple[float, float], background: float, raised: float
+) -> None:
     method = _method()
-    truth = _truth(0)
-    batch = _batch(_strokes(truth), _images(truth, 0), 1.0)
-    method.recalibrate([batch] * 4)
-    with torch.no_grad():
-        method.network.answer.weight.zero_()
-        bias = method.network.answer.bias
-        assert bias is not None
-        bias.copy_(torch.tensor([1.0, 3.0, -2.0]))
-    method.recalibrate([batch] * 4)
-    assert bias.tolist() == pytest.approx([1.0, 3.0, 1.0])
+    shown = method.network = _Shown()  # type: ignore[assignment]
+    pixels, images = torch.zeros(4, 32, 32, dtype=torch.uint8), torch.full((4, 1, 32, 32), 9.0)
+    pixels[0, 0, :10], images[0, 0, 0, :10] = 1, torch.linspace(*drawn, 10)
+    pixels[0, 20:], images[0, 0, 20:] = 255, background
+    method.recalibrate([_batch(replace(Targets.unknown(4, 2, (32, 32)), pixels=pixels), images, 1.0)])
+    assert shown.raised == {1: pytest.approx(raised)}
 
 
 def test_what_is_drawn_on_a_scan_needs_no_seed() -> None:

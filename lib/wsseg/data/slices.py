@@ -187,9 +187,9 @@ class LabelledSlices:
     def _choose(self, sample: int, rng: np.random.Generator, aimed: bool) -> int:
         if not self._bearing:
             return int(rng.integers(len(self.images)))
-        if aimed and len(self._without) and rng.random() < WITHOUT:
-            return int(rng.choice(self._without))
         kind, bearing = self._bearing[sample // 2 % len(self._bearing)]  # in pairs: presence draws a yes and a no
+        if aimed and not kind.balanced and len(self._without) and rng.random() < WITHOUT:
+            return int(rng.choice(self._without))
         candidates = kind.candidates(self.targets, bearing, sample, rng)
         return int(candidates[rng.integers(len(candidates))])
 

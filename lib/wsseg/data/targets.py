@@ -30,7 +30,7 @@ class Targets:
             whatever way the map is moved; each is 1 and BANDS at the outermost voxels, which
             are there because boxes are loose, and 2 to BANDS - 1 evenly in between.
         whole: (slices,) bool, where every pixel is labelled: there is a complete mask.
-        stroked: (slices,) bool, where classes are drawn by strokes, which reach through most of what they are drawn in.
+        stroked: (slices, classes) bool, where a class is drawn by strokes, which reach through most of it.
         corrected: (slices,) bool, where somebody said that a mask was wrong, which says nothing of the rest of it.
         side: (slices, classes) uint8, the only side of the patient that a class may be on, as in ``half``; 0 unknown.
         half: (slices, size, size) uint8; 1 surely the patient's left, 2 right, 0 near the middle or not known.
@@ -57,7 +57,7 @@ class Targets:
             implied=_nothing(slices, *size),
             boxes=_nothing(slices, classes, *size),
             whole=torch.zeros(slices, dtype=torch.bool),
-            stroked=torch.zeros(slices, dtype=torch.bool),
+            stroked=torch.zeros(slices, classes, dtype=torch.bool),
             corrected=torch.zeros(slices, dtype=torch.bool),
             side=torch.zeros(slices, classes, dtype=torch.uint8),
             half=_nothing(slices, *size),
@@ -128,7 +128,7 @@ class Targets:
         def cut(tensor: Tensor) -> Tensor:
             if tensor.ndim > 2:
                 return _map(tensor, lambda planes: squares(planes, side, around=0))
-            return tensor.expand(count, *tensor.shape[1:])
+            return tensor.repeat_interleave(count, dim=0)
 
         return self._each(cut, self.texts * count)
 

@@ -49,10 +49,15 @@ def other_side_loss(log_probability: Tensor, side: Tensor, half: Tensor) -> Tens
 
 
 def against(log_probability: Tensor) -> Tensor:
-    """-log(1 - p) of each class, (batch, classes, rows, columns): of all else together, so exact where p is near 1."""
-    channels = range(log_probability.shape[1])
-    others = ([other for other in channels if other != k] for k in channels if k)
-    return -torch.stack([log_probability[:, other].logsumexp(dim=1) for other in others], dim=1)
+    """-log(1 - p) of each class, (batch, classes, rows, columns).
+
+    Of the likeliest, whose p may be 1 in floating point, it is told from all others together.
+    """
+    likeliest = log_probability.argmax(dim=1, keepdim=True)
+    others = log_probability.scatter(1, likeliest, -torch.inf).logsumexp(dim=1, keepdim=True)
+    rest = torch.log1p(-log_probability[:, 1:].exp().clamp(max=0.6))  # others have at most a half
+    classes = torch.arange(1, log_probability.shape[1], device=likeliest.device)[:, None, None]
+    return -torch.where(likeliest == classes, others, rest)
 
 
 def pooled_presence_loss(log_probability: Tensor, presence: Tensor) -> Tensor:

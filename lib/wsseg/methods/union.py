@@ -17,8 +17,8 @@ Strokes, points and boxes are first completed by a network that knows shapes alo
 Of what is said to be on slices and drawn nowhere (``seeded``) y is first made: a patch classifier of
 short sight learns what speaks for the class, and y is the region of the scan that fits both.
 
-Every drawn pixel counts the same, but background together five times the classes
-at most: classes weighed alike made masks swell, ten times shrank what is faint. The
+Classes weigh as the root of what is drawn of them: weighed alike, rare ones swelled. Background
+together weighs five times the classes at most; ten times shrank what is faint. The
 network sees where a pixel lies in the scan, without which it takes one side for the
 other. Classes of which little of what is drawn is marked are made likelier at the end.
 Training begins with weights that several tasks have taught (``union-start``); what
@@ -30,7 +30,8 @@ and a term against pixels that look unlike what was drawn on their slice.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Annotated
 
 import torch
@@ -43,7 +44,7 @@ from wsseg.data.augment import PLACES, Variety, places
 from wsseg.data.kinds.registry import KINDS
 from wsseg.data.slices import Batch, LabelledSlices, neighbouring
 from wsseg.data.targets import first_said
-from wsseg.labels.space import UNKNOWN, YES
+from wsseg.labels.space import BACKGROUND, UNKNOWN, YES
 from wsseg.losses.absence import HARDEST, absence_loss, other_side_loss, pooled_presence_loss
 from wsseg.losses.box import box_loss
 from wsseg.losses.gated_crf import gated_crf
@@ -63,8 +64,14 @@ RISE = 0.2
 SIZE = 0.3
 """Weight of the barrier on sizes; thrice as much lets what is faint vanish."""
 
-MARKED = 0.7
-"""Least part of what is drawn of a class that is marked: one that is faint may be less likely than not all over."""
+MARKED, MISTAKEN = 0.7, 0.01
+"""Part of what is drawn of a class that is marked, and most of drawn background that may be marked for its sake.
+
+A class that is faint may be less likely than not all over; necks lost brainstem and cord so.
+"""
+
+ASKED = 5
+"""Batches that are asked how much of what is drawn is marked."""
 
 FADED = 0.3
 """Part of the body that boxes ask for which has faded at the end of training."""
@@ -183,26 +190,23 @@ class Union(Method[UnionSettings]):
         if self.evidence is not None and self.evidence.training:
             update_bn((batch.images[:, :-PLACES] for batch in batches), self.evidence.here)
         else:
-            seen = list(batches)
-            update_bn((batch.images for batch in seen), self.network)
-            self._mark_what_is_drawn(seen)
+            asked: list[Batch] = []
+            update_bn((batch.images for batch in _first_kept(batches, asked)), self.network)
+            self._mark_what_is_drawn(asked)
 
     @torch.no_grad()
     def _mark_what_is_drawn(self, batches: Sequence[Batch]) -> None:
-        """Raise the logits of classes that are too faint to be marked where they are drawn."""
+        """Raise classes that are too faint to be marked where they are drawn, as far as background allows."""
         training = self.network.training
         self.network.eval()
-        margins: list[list[Tensor]] = [[] for _ in range(self.classes)]
-        for batch in batches:
-            logits = self.network(batch.images).float()
-            for k, found in enumerate(margins):
-                found.append((logits[:, k + 1] - logits[:, 0])[batch.targets.pixels == k + 1])
+        logits = torch.cat([self.network(batch.images).float() for batch in batches])
+        pixels = torch.cat([batch.targets.pixels for batch in batches])
         self.network.train(training)
-        for k, found in enumerate(margins):
-            margin = torch.cat(found)
-            if len(margin):
-                least = margin.kthvalue(1 + int((1 - MARKED) * (len(margin) - 1))).values
-                self.network.favour(k + 1, float((-least).clamp(min=0)))
+        for k, margin in enumerate((logits[:, 1:] - logits[:, :1]).unbind(dim=1)):
+            drawn, background = margin[pixels == k + 1], margin[pixels == BACKGROUND]
+            if len(drawn):
+                wanted, allowed = _raised(drawn, MARKED), _raised(background, MISTAKEN)
+                self.network.favour(k + 1, max(0.0, min(wanted, allowed)))
 
     def losses(self, stage: Stage, batch: Batch) -> dict[str, Tensor]:
         if self.evidence is not None and stage.name == EVIDENCE:
@@ -221,7 +225,9 @@ class Union(Method[UnionSettings]):
         found["outside boxes"], body = box_loss(log_probability, targets.boxes, targets.pixels)
         found["in boxes"] = (1 - FADED * batch.done) * body
         risen = min(1.0, batch.done / RISE)
-        found["size"] = SIZE * risen * size_loss(log_probability, targets.pixels, targets.stroked & ~targets.corrected)
+        found["size"] = (
+            SIZE * risen * size_loss(log_probability, targets.pixels, targets.stroked & ~targets.corrected[:, None])
+        )
         found["borders"] = self.settings.borders * risen * gated_crf(log_probability.exp(), self._middle(batch.images))
         return found
 
@@ -276,3 +282,18 @@ class Union(Method[UnionSettings]):
         where = places(torch.linspace(-1, 1, len(images))[slices].to(images.device), images.shape[2:])
         seen = torch.cat([images[beside].flatten(1, 2), where], dim=1)
         return seen.contiguous(memory_format=torch.channels_last)
+
+
+def _first_kept(batches: Iterable[Batch], kept: list[Batch]) -> Iterator[Batch]:
+    """Batches as they come; the first of them are put into a list."""
+    for batch in batches:
+        if len(kept) < ASKED:
+            kept.append(batch)
+        yield batch
+
+
+def _raised(margins: Tensor, part: float) -> float:
+    """What has to be added to margins for that part of them to be positive; infinite of none."""
+    if not len(margins):
+        return math.inf
+    return -float(margins.kthvalue(len(margins) - int(part * (len(margins) - 1))).values)

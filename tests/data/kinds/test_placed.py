@@ -76,6 +76,17 @@ def test_boxes_that_mean_nothing_are_refused(folder: Path, line: str, words: str
         _load(folder, BOXES)
 
 
+def test_one_slice_that_is_marked_says_nothing_of_others() -> None:
+    """But where another class is marked on several, one that was marked once ends there."""
+    marked = torch.zeros(12, 2, dtype=torch.bool)
+    marked[5, 0] = True
+    alone = presence_of_marks(marked, torch.zeros(12, dtype=torch.bool))
+    assert alone[:, 0].tolist() == [-1] * 5 + [1] + [-1] * 6
+    marked[[2, 5, 8], 1] = True
+    beside = presence_of_marks(marked, torch.zeros(12, dtype=torch.bool))
+    assert beside[:, 0].tolist() == [0] * 3 + [-1] * 2 + [1] + [-1] * 2 + [0] * 4
+
+
 def test_marks_on_every_third_slice_leave_those_between_open() -> None:
     marked = torch.zeros(12, 1, dtype=torch.bool)
     marked[[3, 6, 9]] = True

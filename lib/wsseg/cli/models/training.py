@@ -80,7 +80,7 @@ class CtrlC:
         now = time.monotonic()
         self._pressed.append(now)
         if len(self._pressed) == 1:
-            self._say("pausing; Ctrl-C again within two seconds finishes with the best weights so far")
+            self._say("pausing; Ctrl-C again within two seconds finishes, and publishes what is ready")
         elif len(self._pressed) == 2 and now - self._pressed[0] <= TWICE:
             self._say("finishing: the best weights so far are checked, and published if they are ready")
         else:

@@ -48,12 +48,14 @@ class LabelKind(ABC, Generic[Given]):
     Attributes:
         name: one word, as in ``--use presence`` and in packages.
         words: what such labels are to people, as in "no scan has strokes of liver".
+        balanced: its own samples show slices without a class as often as such with one.
         sought: samples of a batch are drawn for it in turn with other kinds; not where
             it says little of every slice of a scan.
     """
 
     name: str
     words: str
+    balanced: bool = False
     sought: bool = True
 
     @abstractmethod

@@ -19,7 +19,7 @@ from wsseg.data.targets import Targets
 from wsseg.images.folder import drawn_beside, drawn_cases
 from wsseg.images.on_grid import check_values, read_drawn, read_mask
 from wsseg.images.volume import Volume
-from wsseg.labels.space import BACKGROUND, LabelSpace
+from wsseg.labels.space import BACKGROUND, UNKNOWN, YES, LabelSpace
 
 OFF = 2
 """Pixels around a stroke of background that are background too: nobody draws it along a border.
@@ -112,7 +112,7 @@ class ScribbleKind(_MarkedKind):
 
     def targets(self, given: Path, scan: CutScan, labels: LabelSpace, source: Path) -> Targets:
         found = super().targets(given, scan, labels, source)
-        return replace(found, stroked=found.pixels.flatten(1).any(dim=1) & ~found.whole)
+        return replace(found, stroked=_marked(found.pixels, len(labels)) & ~found.whole[:, None])
 
     def _implied(self, drawn: NDArray[np.uint8]) -> NDArray[np.uint8]:
         return np.stack([_fence(plane) if plane.any() else plane for plane in drawn])
@@ -141,8 +141,8 @@ class CorrectionKind(_MarkedKind):
         return replace(found, corrected=found.pixels.flatten(1).any(dim=1))
 
     def _presence(self, pixels: Tensor, classes: int) -> Tensor:
-        """Presence (slices, classes); who erases a part of a mask has not looked for everything else."""
-        return presence_of_marks(_marked(pixels, classes), complete=torch.zeros(len(pixels), dtype=torch.bool))
+        """Presence (slices, classes); who corrects a mask has not looked for everything else, here or elsewhere."""
+        return torch.where(_marked(pixels, classes), YES, UNKNOWN).to(torch.int8)
 
 
 class MaskKind(_DrawnKind):

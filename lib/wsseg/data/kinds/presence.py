@@ -21,7 +21,7 @@ class PresenceKind(ListedKind[ListedPresence]):
     """A class is on a slice, or is not."""
 
     name, words = "presence", "slices marked present and absent"
-    table = PRESENCE_FILE
+    table, balanced = PRESENCE_FILE, True
 
     def _read(self, path: Path, labels: LabelSpace) -> dict[str, ListedPresence]:
         return read_presence(path, labels)
@@ -50,6 +50,7 @@ class PresenceKind(ListedKind[ListedPresence]):
         ]
 
     def candidates(self, targets: Targets, bearing: Tensor, sample: int, rng: np.random.Generator) -> Tensor:
-        """Half of the samples show a class, and half do not."""
+        """Half of the samples show a class, and half do not, if there are such slices at all."""
         column = targets.presence[:, rng.integers(targets.presence.shape[1])]
-        return torch.nonzero(column == (YES if sample % 2 else NO))[:, 0]
+        found = torch.nonzero(column == (YES if sample % 2 else NO))[:, 0]
+        return found if len(found) else bearing
