@@ -34,8 +34,8 @@ def drawn_cross_entropy(logits: Tensor, target: Tensor, known: Tensor) -> Tensor
 
     A class weighs as the square root of how much is drawn of it in the batch, which is not made up for:
     what is rare should be marked in doubt, as far as a bound on sizes allows (five organs of necks, 1000 steps:
-    0.647, and 0.607 where each pixel weighs the same). Strokes hold a few times as much background as classes, which keeps masks
-    from swelling; far from points or outside boxes there is a thousand times as much,
+    0.647, and 0.607 where each pixel weighs the same). Strokes hold a few times as much background as
+    classes, which keeps masks from swelling; far from points or outside boxes there is a thousand times as much,
     each pixel of which then weighs a share of others. That alone would let masks swell by the
     odds that it takes from background, so background's logits are lower by as much here, and only
     here, which the network has to make up for (logit adjustment, Menon et al. 2021).
