@@ -61,5 +61,6 @@ def test_a_table_of_completed_labels_is_printed(shared: Path) -> None:
     folder = shared / "hippocampus_t1"
     lines = _run("score.py", "--data", folder / "train", "--masks", folder / "few_masks").splitlines()
     rows = {line.split(" | ")[0].strip("| "): line.split(" | ") for line in lines[2:]}
-    assert list(rows) == ["scribbles", "points", "boxes"]
+    assert list(rows) == ["scribbles", "area in squares of strokes", "points", "boxes"]
     assert float(rows["boxes"][3]) > 0.75
+    assert all(2 < float(area) < 4 for area in rows["area in squares of strokes"][1:3])

@@ -116,6 +116,10 @@ class Targets:
         """Where the class of that index is drawn or lies in a box, (slices, size, size) bool."""
         return (self.pixels == k + 1) | (self.boxes[:, k] > 0)
 
+    def with_boxes_of(self, classes: Tensor) -> Targets:
+        """Without the boxes of other classes, of (classes,) bool."""
+        return replace(self, boxes=self.boxes * classes[:, None, None])
+
     def seen_in_part(self) -> Targets:
         """Those of parts of the slices: a class on a slice need not be in its part, unless it is drawn there."""
         drawn = torch.stack([self.marked(k).flatten(1).any(dim=1) for k in range(self.presence.shape[1])], dim=1)
