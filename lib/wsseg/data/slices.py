@@ -36,8 +36,6 @@ WITHOUT = 0.2
 INSTEAD = 0.5
 """Part of the samples of slices without a class that show where one lies on other slices of the scan."""
 
-MOST_NAMED = 3
-"""Scans that a sentence names."""
 
 BYTES = 8
 """Of memory for a pixel of a channel with its labels, while scans are put together."""
@@ -323,16 +321,6 @@ def load_slices(
         tuple(kind for kind in kinds if given[kind]),
     )
     found.check(labels)
-    return found
-
-
-def unmatched(folder: Path, kinds: Kinds, labels: LabelSpace) -> list[str]:
-    """Sentences on labels of scans that a folder does not hold, as where a name is mistyped; none where all fit."""
-    scans, found = scan_files(folder), []
-    for kind in kinds:
-        if cases := sorted(kind.listed(folder, labels) - scans.keys()):
-            shown = ", ".join([*cases[:MOST_NAMED], *(["..."] if len(cases) > MOST_NAMED else [])])
-            found.append(f"{kind.name}: {len(cases)} of the scans that are labelled are not in {folder}: {shown}")
     return found
 
 

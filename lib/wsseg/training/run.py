@@ -14,8 +14,9 @@ from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 
 from wsseg.data.kinds.registry import PRESENCE, Kinds
+from wsseg.data.kinds.unmatched import unmatched
 from wsseg.data.preprocess import View
-from wsseg.data.slices import LabelledSlices, held_back_cases, load_slices, unmatched
+from wsseg.data.slices import LabelledSlices, held_back_cases, load_slices
 from wsseg.errors import WssegError
 from wsseg.evaluation.pixel_labels import check_pixel_labels
 from wsseg.files import PART, make_folder

@@ -10,8 +10,9 @@ import torch
 from wsseg.data.kinds.base import LabelKind
 from wsseg.data.kinds.coverage import presence_of_marks
 from wsseg.data.kinds.registry import BOXES, POINTS, SCRIBBLES, kinds_named
+from wsseg.data.kinds.unmatched import unmatched
 from wsseg.data.preprocess import View
-from wsseg.data.slices import LabelledSlices, load_slices, unmatched
+from wsseg.data.slices import LabelledSlices, load_slices
 from wsseg.errors import WssegError
 from wsseg.images.formats.nifti import write_nifti
 from wsseg.labels.space import LabelSpace

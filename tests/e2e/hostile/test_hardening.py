@@ -289,10 +289,8 @@ def proxy(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     temporary = " ".join(f"{kind}_temp_path {kept}/{kind};" for kind in kinds)
     user = "user root;" if os.geteuid() == 0 else ""
-    (folder / "nginx.conf").write_text(
-        f"{user} daemon off; pid {folder}/pid; events {{}} http {{ {temporary} include {folder}/site.conf; }}",
-        encoding="utf-8",
-    )
+    told = f"{user} daemon off; pid {folder}/pid; events {{}} http {{ {temporary} include {folder}/site.conf; }}"
+    (folder / "nginx.conf").write_text(told, encoding="utf-8")
     process = subprocess.Popen((program, "-c", str(folder / "nginx.conf"), "-e", str(folder / "errors")))
     try:
         wait_for(tls)
