@@ -86,7 +86,7 @@ def row(network: nn.Module, drawn: LabelledSlices, truth: Tensor, classes: int) 
     counts = np.zeros((len(drawn.cases), classes, 3))
     right = np.zeros((2, 2))
     drawn = drawn.with_implied()
-    for index, probability in completed(network, drawn, torch.ones(classes, dtype=torch.bool), Pass(32)):
+    for index, probability in completed(network, drawn, Pass(32)):
         given, mask = drawn.targets.pixels[index], truth[index]
         best, k = probability.max(dim=0)
         made = torch.where(given == BACKGROUND, 0, torch.where(given > 0, given.long(), (k + 1) * (best > 0.5)))

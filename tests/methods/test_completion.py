@@ -20,7 +20,6 @@ from wsseg.models.package import Recipe
 from wsseg.models.shelf import find_package
 
 SIZE, RADIUS = 64, 14
-BOXED = torch.ones(1, dtype=torch.bool)
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +62,7 @@ def _box() -> Targets:
 def test_a_stroke_and_a_box_become_the_shape_whether_bright_or_dark(
     network: nn.Module, targets: Targets, contrast: float
 ) -> None:
-    (made,) = complete(network, _scan(targets, contrast), BOXED, Pass(8))
+    (made,) = complete(network, _scan(targets, contrast), Pass(8))
     inside, outside = _disc(), ~_disc()
     assert (made[inside] == 1).float().mean() > 0.85
     assert (made[inside] == 255).float().mean() < 0.01
@@ -73,19 +72,11 @@ def test_a_stroke_and_a_box_become_the_shape_whether_bright_or_dark(
     assert torch.equal(made[drawn], targets.pixels[0][drawn]), "what people drew stays"
 
 
-def test_boxes_that_are_not_looked_into_are_as_if_they_were_not_there(network: nn.Module) -> None:
-    stroked, box = _strokes([1]), _box()
-    assert torch.equal(complete(network, _scan(box), ~BOXED, Pass(8)), box.pixels)
-    both = replace(stroked, boxes=box.boxes)
-    alone, beside = (complete(network, _scan(each), ~BOXED, Pass(8)) for each in (stroked, both))
-    assert torch.equal(alone, beside)
-
-
 def test_nothing_is_called_background_where_another_class_may_be(network: nn.Module) -> None:
     """Who has drawn the liver on a slice has not said that there is no spleen."""
     strokes = _strokes([1, -1])
-    (open_,) = complete(network, _scan(strokes), BOXED, Pass(8))
-    (told,) = complete(network, _scan(_strokes([1, 0])), BOXED, Pass(8))
+    (open_,) = complete(network, _scan(strokes), Pass(8))
+    (told,) = complete(network, _scan(_strokes([1, 0])), Pass(8))
     assert torch.equal(open_ == 255, strokes.pixels[0] == 255)
     assert (told == 255).sum() > (open_ == 255).sum()
 
@@ -95,13 +86,13 @@ def test_masks_and_slices_without_a_stroke_stay_as_they_are(network: nn.Module) 
         _strokes([1]), pixels=torch.where(_disc(), 1, 255).to(torch.uint8)[None], whole=torch.ones(1).bool()
     )
     for targets in (whole, Targets.unknown(1, 1, (SIZE, SIZE))):
-        assert torch.equal(complete(network, _scan(targets), BOXED, Pass(8)), targets.pixels)
+        assert torch.equal(complete(network, _scan(targets), Pass(8)), targets.pixels)
 
 
 def test_slices_with_corrections_stay_as_they_are(network: nn.Module) -> None:
     """A patch where a mask was wrong is no stroke along the middle of a shape."""
     corrected = replace(_strokes([1]), corrected=torch.ones(1, dtype=torch.bool))
-    assert torch.equal(complete(network, _scan(corrected), BOXED, Pass(8)), corrected.pixels)
+    assert torch.equal(complete(network, _scan(corrected), Pass(8)), corrected.pixels)
 
 
 def test_a_class_of_which_nothing_is_sure_does_not_outweigh_all_others(network: nn.Module) -> None:
@@ -109,7 +100,7 @@ def test_a_class_of_which_nothing_is_sure_does_not_outweigh_all_others(network: 
     strokes = _strokes([1, 1, 0])
     pixels = strokes.pixels.clone()
     pixels[0, 55, 30:33] = 2
-    made = complete(network, _scan(replace(strokes, pixels=pixels)), BOXED, Pass(1))
+    made = complete(network, _scan(replace(strokes, pixels=pixels)), Pass(1))
     assert (made == 1).sum() > 10 * (pixels == 1).sum()
 
 
@@ -126,7 +117,7 @@ def test_a_single_pixel_is_seen_through_any_window() -> None:
 def test_where_no_border_is_seen_strokes_stay_as_they_are(network: nn.Module) -> None:
     """More would be doubtful than sure: a disc that cannot be told from what is around it."""
     strokes = _strokes([1])
-    assert torch.equal(complete(network, _scan(strokes, contrast=0.0), BOXED, Pass(8)), strokes.pixels)
+    assert torch.equal(complete(network, _scan(strokes, contrast=0.0), Pass(8)), strokes.pixels)
 
 
 def test_a_window_is_as_wide_as_strokes_of_others_are_far() -> None:

@@ -103,27 +103,6 @@ def test_sizes_are_bounded_by_strokes_but_not_by_corrections() -> None:
     assert found[1] == 0
 
 
-def test_boxes_teach_classes_without_strokes() -> None:
-    """Loose ones around small organs made necks that strokes alone have taught worse: 0.43 instead of 0.65."""
-    method, truth = _method(), _truth(0)
-    stage, strokes = method.stages()[0], _strokes(truth)
-    half = torch.where(strokes.pixels == 2, 0, strokes.pixels)
-    first = replace(strokes, pixels=half, stroked=strokes.stroked & torch.tensor([True, False]))
-    targets = replace(first, boxes=_boxes(truth).boxes)
-    data = LabelledSlices(_images(truth, 0).half(), targets, False, ("a",), torch.zeros(4).long(), (PRESENCE,))
-    method.meet(data)
-    assert method.boxed.tolist() == [False, True]
-    gone = targets.boxes.clone()
-    gone[:, 0] = 0
-    with torch.no_grad():
-        found = [
-            method.losses(stage, _batch(replace(targets, boxes=boxes), _images(truth, 0), 1.0))
-            for boxes in (targets.boxes, gone, torch.zeros_like(gone))
-        ]
-    for name in ("outside boxes", "in boxes"):
-        assert found[0][name] == found[1][name] > found[2][name] == 0
-
-
 def test_nothing_is_found_where_a_class_is_said_to_be_absent() -> None:
     truth = _truth(0)
     found = _method().eval().predict(_images(truth, 0), Prompt(presence=torch.zeros(4, 2, dtype=torch.int8)), Pass(4))

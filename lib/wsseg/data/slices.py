@@ -18,6 +18,7 @@ from torch import Tensor
 from wsseg.data.augment import USUAL, Augmentation, Variety, augment
 from wsseg.data.kinds.base import CutScan, LabelKind
 from wsseg.data.kinds.registry import KINDS, Kinds
+from wsseg.data.kinds.together import together
 from wsseg.data.preprocess import View, prepare
 from wsseg.data.targets import Targets, squares
 from wsseg.errors import WssegError
@@ -304,11 +305,8 @@ def load_slices(
     for done, (case, file) in enumerate(scans.items()):
         volume = read_scan(file)
         scan = CutScan(case, file, volume, prepare(volume, view))
-        known = scan.unknown(labels)
-        for kind in reversed(read):
-            if case in given[kind]:
-                known = kind.targets(given[kind][case], scan, labels, folder).over(known)
-        parts.append(_seen(scan, known, view))
+        said = {kind: kind.targets(given[kind][case], scan, labels, folder) for kind in read if case in given[kind]}
+        parts.append(_seen(scan, together(said, scan.unknown(labels)), view))
         progress((done + 1) / len(scans))
     images, targets = zip(*parts, strict=True)
     lengths = torch.tensor([len(part) for part in images])

@@ -116,9 +116,19 @@ class Targets:
         """Where the class of that index is drawn or lies in a box, (slices, size, size) bool."""
         return (self.pixels == k + 1) | (self.boxes[:, k] > 0)
 
-    def with_boxes_of(self, classes: Tensor) -> Targets:
-        """Without the boxes of other classes, of (classes,) bool."""
-        return replace(self, boxes=self.boxes * classes[:, None, None])
+    def drawn_classes(self) -> Tensor:
+        """Which classes are drawn on any slice, by strokes or as a whole, (classes,) bool."""
+        whole = self.pixels[self.whole]
+        return self.stroked.any(dim=0) | torch.stack([(whole == k + 1).any() for k in range(self.presence.shape[1])])
+
+    def without_marks_of(self, classes: Tensor) -> Targets:
+        """Without what is drawn or boxed of some classes, (classes,) bool; presence and background stay."""
+        if not classes.any():
+            return self
+        marked = torch.zeros(256, dtype=torch.bool)
+        marked[1 : len(classes) + 1] = classes
+        boxes = _nothing(*self.boxes.shape) if classes.all() else self.boxes * ~classes[:, None, None]
+        return replace(self, pixels=self.pixels.masked_fill(marked[self.pixels.long()], 0), boxes=boxes)
 
     def seen_in_part(self) -> Targets:
         """Those of parts of the slices: a class on a slice need not be in its part, unless it is drawn there."""

@@ -9,7 +9,7 @@ each thing that a label may say::
       the pixels most like one that is not there count ever more
     + 0.1 presence: -log p at the pixels most like a class that is
     + 0.3 size: no less than is drawn, no more than strokes reach
-    + boxes, of classes without any strokes: nothing outside; where nothing is drawn inside, a rounded body, which fades
+    + boxes: nothing outside; where nothing is drawn inside, a rounded body, which fades
     + borders: a gated CRF, which takes masks to the borders of the image
 
 Strokes, points and boxes are first completed by a network that knows shapes alone
@@ -145,15 +145,12 @@ class Union(Method[UnionSettings]):
         self.network = ResidualUNet(self._seen_channels + PLACES, classes + 1, settings.widths)
         self.completion = self.training_part(completion_network)
         self.evidence = self._short_sighted() if settings.seeded else None
-        self.boxed: Tensor
-        self.register_buffer("boxed", torch.ones(classes, dtype=torch.bool), persistent=False)
 
     def _short_sighted(self) -> ShortSighted:
         return ShortSighted(self._seen_channels, PLACES, self.classes)
 
     def meet(self, data: LabelledSlices) -> None:
-        """Boxes teach classes that have no strokes; where nothing is drawn, what is on slices is looked for first."""
-        self.boxed = ~data.targets.stroked.any(dim=0)
+        """Where nothing is drawn, what is said to be on slices is looked for first."""
         drawn = any(bool(data.targets.marked(k).any()) for k in range(self.classes))
         if self.evidence is None and not drawn:
             self.settings = self.settings.model_copy(update={"seeded": True})
@@ -173,7 +170,7 @@ class Union(Method[UnionSettings]):
     def pixel_labels(self, stage: Stage, data: LabelledSlices, pass_: Pass) -> Tensor:
         """What people drew, completed; seeds of classes that are said to be on slices of a scan, but drawn on none."""
         data = data.with_implied()
-        drawn = complete(self.completion, data, self.boxed, pass_.step(0, 1 if self.evidence is None else 2))
+        drawn = complete(self.completion, data, pass_.step(0, 1 if self.evidence is None else 2))
         if self.evidence is None:
             return drawn
         device = next(self.parameters()).device
@@ -225,9 +222,7 @@ class Union(Method[UnionSettings]):
             "other side": other_side_loss(log_probability, targets.side, targets.half),
         }
         found["presence"] = 0.1 * pooled_presence_loss(log_probability, targets.presence)
-        found["outside boxes"], body = box_loss(
-            log_probability, targets.with_boxes_of(self.boxed).boxes, targets.pixels
-        )
+        found["outside boxes"], body = box_loss(log_probability, targets.boxes, targets.pixels)
         found["in boxes"] = (1 - FADED * batch.done) * body
         risen = min(1.0, batch.done / RISE)
         found["size"] = (

@@ -77,6 +77,21 @@ def test_boxes_that_mean_nothing_are_refused(folder: Path, line: str, words: str
         _load(folder, BOXES)
 
 
+def test_of_a_class_that_is_drawn_points_and_boxes_tell_presence_and_background(folder: Path) -> None:
+    """Of the other class, and of scans without strokes, all that they say is taken."""
+    strokes = np.zeros((32, 32, 6), np.uint8)
+    strokes[6:11, 12, 2] = 1
+    write_nifti(folder / "a_scribble.nii.gz", strokes, np.diag([2.0, 2.0, 5.0, 1.0]))
+    rough = _load(folder, BOXES, POINTS).targets
+    both = _load(folder, BOXES, POINTS, SCRIBBLES).targets
+    assert torch.equal(both.presence, rough.presence)
+    assert both.boxes.flatten(2).any(dim=2).bool().tolist() == [[False, row == 3] for row in range(6)]
+    assert [int((both.pixels[row] == 1).sum()) for row in range(6)] == [0, 0, 5, 0, 0, 0]
+    assert torch.equal(both.pixels == 2, rough.pixels == 2)
+    assert torch.equal(both.pixels == 255, rough.pixels == 255)
+    assert both.stroked.tolist() == [[row == 2, False] for row in range(6)]
+
+
 def test_one_slice_that_is_marked_says_nothing_of_others() -> None:
     """But where another class is marked on several, one that was marked once ends there."""
     marked = torch.zeros(12, 2, dtype=torch.bool)

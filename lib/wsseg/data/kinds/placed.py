@@ -37,6 +37,8 @@ ROUND = 0.6
 class _PlacedKind(ListedKind[Sequence[Mark]]):
     """Marks in a table of the data folder."""
 
+    rough = True
+
     @abstractmethod
     def _placed(self, marks: Sequence[Mark], scan: CutScan, unknown: Targets) -> Targets:
         """What they say, presence apart."""

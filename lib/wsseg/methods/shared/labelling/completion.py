@@ -95,20 +95,16 @@ class _Asked:
     box: NDArray[np.bool_] | None
 
 
-def complete(network: nn.Module, data: LabelledSlices, boxed: Tensor, pass_: Pass) -> Tensor:
+def complete(network: nn.Module, data: LabelledSlices, pass_: Pass) -> Tensor:
     """What people drew, and around it what that is surely part of, (slices, size, size) uint8 as pixel labels.
 
     Slices with masks or corrections, and those on which nothing was drawn, stay as they are. So do all
     where, on average over classes, a part of more than :data:`MOST_DOUBT` is doubtful: as where an organ
     is three pixels wide, or looks like what is around it.
-
-    Args:
-        boxed: (classes,) bool, those whose boxes are looked into.
     """
     made, areas = data.targets.pixels.clone(), torch.zeros(2, data.targets.presence.shape[1])
-    for row, probability in completed(network, data, boxed, pass_):
-        targets = data.targets.at(torch.tensor([row])).with_boxes_of(boxed)
-        made[row] = first_said(made[row], sure_of(probability, targets))
+    for row, probability in completed(network, data, pass_):
+        made[row] = first_said(made[row], sure_of(probability, data.targets.at(torch.tensor([row]))))
         sure = probability >= SURE
         areas += torch.stack([sure, (probability > 1 - SURE) & ~sure]).flatten(2).sum(dim=2)
     known = areas[:, areas.sum(dim=0) > 0]
@@ -128,15 +124,14 @@ def complete(network: nn.Module, data: LabelledSlices, boxed: Tensor, pass_: Pas
 
 
 @torch.no_grad()
-def completed(network: nn.Module, data: LabelledSlices, boxed: Tensor, pass_: Pass) -> Iterator[tuple[int, Tensor]]:
+def completed(network: nn.Module, data: LabelledSlices, pass_: Pass) -> Iterator[tuple[int, Tensor]]:
     """Of each slice that something was drawn on, its index and probabilities of the classes (classes, size, size)."""
     targets = data.targets
-    drawn = ((targets.pixels > 0) & (targets.pixels < BACKGROUND)).flatten(1).any(dim=1)
-    drawn |= (targets.boxes.flatten(2).any(dim=2).bool() & boxed).any(dim=1)
-    rows = torch.nonzero(drawn & ~targets.whole & ~targets.corrected)[:, 0]
+    drawn = torch.stack([targets.marked(k).flatten(1).any(dim=1) for k in range(targets.presence.shape[1])], dim=1)
+    rows = torch.nonzero(drawn.any(dim=1) & ~targets.whole & ~targets.corrected)[:, 0]
     for number, row in enumerate(rows):
         image = data.images_at(row[None])[:, :1]  # of a CT the window of soft tissue
-        yield int(row), _probabilities(network, image, targets.at(row[None]).with_boxes_of(boxed), pass_.chunk)
+        yield int(row), _probabilities(network, image, targets.at(row[None]), pass_.chunk)
         pass_.progress((number + 1) / len(rows))
 
 
