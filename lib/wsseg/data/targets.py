@@ -122,13 +122,16 @@ class Targets:
         return self.stroked.any(dim=0) | torch.stack([(whole == k + 1).any() for k in range(self.presence.shape[1])])
 
     def without_marks_of(self, classes: Tensor) -> Targets:
-        """Without what is drawn or boxed of some classes, (classes,) bool; presence and background stay."""
-        if not classes.any():
-            return self
+        """Without what is drawn or boxed of some classes, (classes,) bool; presence stays.
+
+        So does background while any other class is there: beside marks of none it would outweigh all strokes.
+        """
+        if not ((self.presence == YES).any(dim=0) & ~classes).any():
+            return replace(self, pixels=_nothing(*self.pixels.shape), boxes=_nothing(*self.boxes.shape))
         marked = torch.zeros(256, dtype=torch.bool)
         marked[1 : len(classes) + 1] = classes
-        boxes = _nothing(*self.boxes.shape) if classes.all() else self.boxes * ~classes[:, None, None]
-        return replace(self, pixels=self.pixels.masked_fill(marked[self.pixels.long()], 0), boxes=boxes)
+        pixels = self.pixels.masked_fill(marked[self.pixels.long()], 0)
+        return replace(self, pixels=pixels, boxes=self.boxes * ~classes[:, None, None])
 
     def seen_in_part(self) -> Targets:
         """Those of parts of the slices: a class on a slice need not be in its part, unless it is drawn there."""

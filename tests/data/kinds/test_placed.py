@@ -77,7 +77,7 @@ def test_boxes_that_mean_nothing_are_refused(folder: Path, line: str, words: str
         _load(folder, BOXES)
 
 
-def test_of_a_class_that_is_drawn_points_and_boxes_tell_presence_and_background(folder: Path) -> None:
+def test_of_classes_that_are_drawn_points_and_boxes_tell_presence(folder: Path) -> None:
     """Of the other class, and of scans without strokes, all that they say is taken."""
     strokes = np.zeros((32, 32, 6), np.uint8)
     strokes[6:11, 12, 2] = 1
@@ -90,6 +90,12 @@ def test_of_a_class_that_is_drawn_points_and_boxes_tell_presence_and_background(
     assert torch.equal(both.pixels == 2, rough.pixels == 2)
     assert torch.equal(both.pixels == 255, rough.pixels == 255)
     assert both.stroked.tolist() == [[row == 2, False] for row in range(6)]
+    strokes[23:26, 6, 3] = 2
+    write_nifti(folder / "a_scribble.nii.gz", strokes, np.diag([2.0, 2.0, 5.0, 1.0]))
+    drawn = _load(folder, BOXES, POINTS, SCRIBBLES).targets
+    assert torch.equal(drawn.presence, rough.presence)
+    assert [int((drawn.pixels == value).sum()) for value in (1, 2, 255)] == [5, 3, 0]
+    assert not drawn.boxes.any()
 
 
 def test_one_slice_that_is_marked_says_nothing_of_others() -> None:

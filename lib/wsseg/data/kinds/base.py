@@ -49,7 +49,7 @@ class LabelKind(ABC, Generic[Given]):
         name: one word, as in ``--use presence`` and in packages.
         words: what such labels are to people, as in "no scan has strokes of liver".
         rough: it marks where things are, not what belongs to them: of classes that are drawn on the same scan it
-            tells presence and background alone.
+            tells presence.
         balanced: its own samples show slices without a class as often as such with one.
         sought: samples of a batch are drawn for it in turn with other kinds; not where
             it says little of every slice of a scan.
