@@ -37,7 +37,6 @@ WITHOUT = 0.2
 INSTEAD = 0.5
 """Part of the samples of slices without a class that show where one lies on other slices of the scan."""
 
-
 BYTES = 8
 """Of memory for a pixel of a channel with its labels, while scans are put together."""
 

@@ -126,12 +126,15 @@ class Targets:
 
         So does background while any other class is there: beside marks of none it would outweigh all strokes.
         """
+        if not classes.any():
+            return self
         if not ((self.presence == YES).any(dim=0) & ~classes).any():
             return replace(self, pixels=_nothing(*self.pixels.shape), boxes=_nothing(*self.boxes.shape))
         marked = torch.zeros(256, dtype=torch.bool)
         marked[1 : len(classes) + 1] = classes
         pixels = self.pixels.masked_fill(marked[self.pixels.long()], 0)
-        return replace(self, pixels=pixels, boxes=self.boxes * ~classes[:, None, None])
+        boxes = self.boxes if _says_nothing(self.boxes) else self.boxes * ~classes[:, None, None]
+        return replace(self, pixels=pixels, boxes=boxes)
 
     def seen_in_part(self) -> Targets:
         """Those of parts of the slices: a class on a slice need not be in its part, unless it is drawn there."""

@@ -31,7 +31,8 @@ and a term against pixels that look unlike what was drawn on their slice.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
+from itertools import chain, islice
 from typing import Annotated
 
 import torch
@@ -190,8 +191,9 @@ class Union(Method[UnionSettings]):
         if self.evidence is not None and self.evidence.training:
             update_bn((batch.images[:, :-PLACES] for batch in batches), self.evidence.here)
         else:
-            asked: list[Batch] = []
-            update_bn((batch.images for batch in _first_kept(batches, asked)), self.network)
+            left = iter(batches)
+            asked = list(islice(left, ASKED))
+            update_bn((batch.images for batch in chain(asked, left)), self.network)
             self._mark_what_is_drawn(asked)
 
     @torch.no_grad()
@@ -282,14 +284,6 @@ class Union(Method[UnionSettings]):
         where = places(torch.linspace(-1, 1, len(images))[slices].to(images.device), images.shape[2:])
         seen = torch.cat([images[beside].flatten(1, 2), where], dim=1)
         return seen.contiguous(memory_format=torch.channels_last)
-
-
-def _first_kept(batches: Iterable[Batch], kept: list[Batch]) -> Iterator[Batch]:
-    """Batches as they come; the first of them are put into a list."""
-    for batch in batches:
-        if len(kept) < ASKED:
-            kept.append(batch)
-        yield batch
 
 
 def _raised(margins: Tensor, part: float) -> float:

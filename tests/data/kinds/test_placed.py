@@ -60,6 +60,15 @@ def test_points_are_discs_with_background_far_away(folder: Path) -> None:
     assert targets.pixels[2, 8, 14] == 0, "near, and not known"
 
 
+def test_points_alone_take_no_memory_for_boxes(folder: Path) -> None:
+    """Nor do they beside strokes of another class."""
+    assert _load(folder, POINTS).targets.boxes.untyped_storage().nbytes() == 1
+    strokes = np.zeros((32, 32, 6), np.uint8)
+    strokes[6:11, 12, 2], strokes[1, :, 2] = 1, 255
+    write_nifti(folder / "a_scribble.nii.gz", strokes, np.diag([2.0, 2.0, 5.0, 1.0]))
+    assert _load(folder, POINTS, SCRIBBLES).targets.boxes.untyped_storage().nbytes() == 1
+
+
 def test_kinds_are_read_together(folder: Path) -> None:
     targets = _load(folder, BOXES, POINTS).targets
     assert targets.pixels[2, 8, 12] == 1, "a point says more of a pixel than a box"

@@ -52,16 +52,7 @@ _SPACES = {
 }
 """Signs of the first two axes of a space in RAS+."""
 
-_MM = {
-    "": 1.0,
-    "mm": 1.0,
-    "millimeter": 1.0,
-    "cm": 10.0,
-    "m": 1000.0,
-    "um": 0.001,
-    "micron": 0.001,
-    "\N{MICRO SIGN}m": 0.001,
-}
+_MM = {"": 1.0, "mm": 1.0, "millimeter": 1.0, "cm": 10.0, "m": 1000.0, "um": 0.001, "µm": 0.001, "micron": 0.001}
 """Millimetres of a unit; "" where none is named."""
 
 _DESCRIPTIVE = {
