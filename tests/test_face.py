@@ -49,3 +49,17 @@ def test_the_face_and_the_help_load_no_large_library() -> None:
     code = f"import sys, wsseg, wsseg.cli; print({large} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", timeout=60, check=True)
     assert done.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize(
+    ("module", "large"),
+    [
+        ("wsseg.training.planning.new", {"monai", "diffusers", "accelerate"}),
+        ("wsseg.training.run", {"monai"}),
+        ("wsseg.evaluation.evaluate", {"monai", "diffusers", "accelerate"}),
+    ],
+)
+def test_who_makes_a_model_or_is_refused_waits_for_no_library_that_is_not_needed(module: str, large: set[str]) -> None:
+    code = f"import sys, {module}; print({large} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", timeout=120, check=True)
+    assert done.stdout.strip() == "set()"

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from monai.metrics.utils import get_mask_edges, get_surface_distance
 from numpy.typing import NDArray
 
 from wsseg.evaluation.cases import Case
@@ -71,6 +70,8 @@ def dice_of(predicted: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
 
 def hd95_of(predicted: NDArray[np.bool_], truth: NDArray[np.bool_], spacing: list[float]) -> float:
     """95 % Hausdorff distance in mm, in-plane or 3-D; the image diagonal where one of the two is empty."""
+    from monai.metrics.utils import get_mask_edges, get_surface_distance  # loading MONAI takes seconds
+
     if not predicted.any() and not truth.any():
         return 0.0
     if not predicted.any() or not truth.any():

@@ -66,6 +66,10 @@ class Code(Strict):
     meaning: str = Field(min_length=1, max_length=64)
 
 
+TISSUE = Code(scheme="SCT", value="85756007", meaning="Tissue")
+"""What DICOM SEG says of a class until its package's metadata names it better."""
+
+
 class Label(Strict):
     """How one class is shown and named in a PACS.
 

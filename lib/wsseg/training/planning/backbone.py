@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wsseg.diffusion.adm import load_adm
 from wsseg.errors import WssegError
-from wsseg.labels.space import Code, Label
+from wsseg.labels.space import TISSUE, Label
 from wsseg.models.card import model_card
 from wsseg.models.package import Metadata, ModelPackage, Recipe, read_package, write_package
 
@@ -15,9 +14,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 LICENCE = "MIT, as OpenAI published it with guided-diffusion"
-
-TISSUE = Code(scheme="SCT", value="85756007", meaning="Tissue")
-"""What DICOM SEG says of a class until the package's metadata names it better."""
 
 NOTHING = {"none": Label(color=(128, 128, 128), category=TISSUE, type=TISSUE)}
 """The one class that a package must name; a backbone marks none."""
@@ -33,6 +29,8 @@ def import_adm(checkpoint: Path, out: Path) -> ModelPackage:
     Raises:
         WssegError: not that checkpoint, or the folder exists or cannot be written.
     """
+    from wsseg.diffusion.adm import load_adm  # loading diffusers takes seconds, which new models need not wait for
+
     if out.exists():
         raise WssegError(f"{out}: exists already, name a new folder")
     network = load_adm(checkpoint)

@@ -9,12 +9,11 @@ from pathlib import Path
 
 from wsseg.errors import WssegError
 from wsseg.inference.quality.headers import regions
-from wsseg.labels.space import Label, LabelSpace
+from wsseg.labels.space import TISSUE, Label, LabelSpace
 from wsseg.methods.registry import METHODS
 from wsseg.models.card import model_card
 from wsseg.models.package import Metadata, ModelPackage, Parent, Recipe, read_package, write_package
 from wsseg.models.shelf import package_names, parent_licences, publish
-from wsseg.training.planning.backbone import TISSUE
 from wsseg.training.planning.plan import Plan
 
 VERSION = "0.0.0"
