@@ -11,18 +11,19 @@ nobody labelled::
     pCE(c, y) + pCE(c~, y~) + ramp(i) CE(c~, q~)
     + auxiliary (pCE(t, y) + pCE(t~, y~) + ramp(i) CE(t~, q~))
     + contrast(i) L_contrast + consistency(i) (MSE(c, t) + MSE(c~, t~))
-    + borders(i) CRF(c)
+    + absence(c) + borders(i) CRF(c)
 
-Unlike the published code: labels q are soft, of a teacher that is the moving
-average of both decoders, mixed of what its decoders say in random parts (Han et
-al. 2024, DMSPS), where that is sure for the class; published are those of the
-decoders themselves, as if they were certain (``soft`` off). They count little
-while they are young (at full weight from the first step they cost 0.03 of
-Dice). Borders follow those of the image by a gated conditional random field.
-Consistency compares probabilities, not logits; background has its own means in
-the memory, and empty places are never sampled; no entry of the memory is left
-out; the limit of doubt is a part of the entropy that the number of classes
-allows; a batch without anchors is no error.
+Unlike the published code: a class is denied on slices of which strokes say that
+it is not there; labels q are soft, of a teacher that is the moving average of
+both decoders, mixed of what its decoders say in random parts (Han et al. 2024,
+DMSPS), where that is sure for the class; published are those of the decoders
+themselves, as if they were certain (``soft`` off). They count little while they
+are young (at full weight from the first step they cost 0.03 of Dice). Borders
+follow those of the image by a gated conditional random field. Consistency
+compares probabilities, not logits; background has its own means in the memory,
+and empty places are never sampled; no entry of the memory is left out; the
+limit of doubt is a part of the entropy that the number of classes allows; a
+batch without anchors is no error.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ from wsseg.data.augment import Variety
 from wsseg.data.kinds.registry import CORRECTIONS, SCRIBBLES
 from wsseg.data.slices import Batch, LabelledSlices, neighbouring
 from wsseg.errors import WssegError
+from wsseg.losses.absence import absence_loss
 from wsseg.losses.gated_crf import gated_crf
 from wsseg.losses.memory_contrast import ClassMemory, believed, choose_anchors, memory_contrast
 from wsseg.losses.mix import Mix
@@ -191,7 +193,7 @@ class PCLMix(Method[PCLMixSettings]):
         target, known = batch.targets.known_pixels()
         if not settings.mix:
             logits = self.network(images)
-            return {"scribbles": _partial(logits, target, known), **self._borders(logits, batch)}
+            return {"scribbles": _partial(logits, target, known), **self._of_slices(logits, batch)}
         if len(images) < 2:
             raise WssegError("PCLMix mixes slices: each process needs two of a batch, use fewer processes")
         mix = Mix.draw(batch.uniform, *images.shape[2:])
@@ -217,7 +219,7 @@ class PCLMix(Method[PCLMixSettings]):
             sure = believed(ours.detach(), theirs.detach(), target, known, limit)
             weight = settings.contrast * batch.done**0.9
             found["contrast"] = weight * self._contrast(levels[3][: len(images)], sure, ours, batch.uniform[:, 2])
-        return {**found, **self._borders(ours, batch)}
+        return {**found, **self._of_slices(ours, batch)}
 
     @torch.no_grad()
     def _labels(self, batch: Batch, mix: Mix, known: Tensor, ours: Tensor, theirs: Tensor) -> tuple[Tensor, Tensor]:
@@ -233,13 +235,18 @@ class PCLMix(Method[PCLMixSettings]):
         sure = self.certainty.sure(soft, ~known)
         return mix(soft, soft), mix(sure, sure)
 
-    def _borders(self, logits: Tensor, batch: Batch) -> dict[str, Tensor]:
-        """The random field of slices that are not mixed; it would smooth away masks that are still noise."""
-        if not self.settings.borders:
-            return {}
-        middle = batch.images[:, self.settings.neighbours, None]
-        energy = gated_crf(torch.softmax(logits.float(), dim=1), middle)
-        return {"borders": self.settings.borders * min(1.0, batch.done / RISE) * energy}
+    def _of_slices(self, logits: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """What strokes and borders say of slices that are not mixed.
+
+        Who drew background on a slice drew every class that is there. The random field would smooth away masks
+        that are still noise.
+        """
+        found = {"absence": absence_loss(functional.log_softmax(logits.float(), dim=1), batch.targets.presence, 0.0)}
+        if self.settings.borders:
+            middle = batch.images[:, self.settings.neighbours, None]
+            energy = gated_crf(torch.softmax(logits.float(), dim=1), middle)
+            found["borders"] = self.settings.borders * min(1.0, batch.done / RISE) * energy
+        return found
 
     def _contrast(self, level: Tensor, labels: Tensor, logits: Tensor, position: Tensor) -> Tensor:
         """Contrast of the pixels of an encoder level with the memory, which then takes up the batch's means."""
