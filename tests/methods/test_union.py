@@ -224,7 +224,7 @@ class _Shown(nn.Module):
     ("drawn", "background", "raised"),
     [
         ((-1.0, -0.1), -4.0, 0.7),  # seven of ten are marked then
-        ((-1.0, -0.1), -0.4, 0.4),  # no more than background allows
+        ((-1.0, -0.1), -0.4, 0.4),  # where more marks background too, of which there is much
         ((-0.2, 3.0), -4.0, 0.0),  # nine of ten are marked as it is
         ((-1.0, -0.1), 0.5, 0.0),
     ],
@@ -234,11 +234,22 @@ def test_a_class_too_faint_to_be_marked_is_made_likelier(
 ) -> None:
     method = _method()
     shown = method.network = _Shown()  # type: ignore[assignment]
-    pixels, images = torch.zeros(4, 32, 32, dtype=torch.uint8), torch.full((4, 1, 32, 32), 9.0)
+    pixels, images = torch.zeros(4, 32, 32, dtype=torch.uint8), torch.full((4, 1, 32, 32), -9.0)
     pixels[0, 0, :10], images[0, 0, 0, :10] = 1, torch.linspace(*drawn, 10)
     pixels[0, 20:], images[0, 0, 20:] = 255, background
     method.recalibrate([_batch(replace(Targets.unknown(4, 2, (32, 32)), pixels=pixels), images, 1.0)])
-    assert shown.raised == {1: pytest.approx(raised)}
+    assert shown.raised == {1: pytest.approx(raised, abs=0.7 / 29), 2: 0.0}
+
+
+def test_what_may_be_the_class_where_nobody_drew_is_no_mistake() -> None:
+    method = _method()
+    shown = method.network = _Shown()  # type: ignore[assignment]
+    pixels, images = torch.zeros(4, 32, 32, dtype=torch.uint8), torch.full((4, 1, 32, 32), -9.0)
+    pixels[0, 0, :10], images[0, 0, 0, :10] = 1, -1.0
+    pixels[0, 1, :10], images[0, 0, 1, :10] = 255, -0.5
+    images[0, 0, 2:4] = -0.9
+    method.recalibrate([_batch(replace(Targets.unknown(4, 2, (32, 32)), pixels=pixels), images, 1.0)])
+    assert shown.raised[1] == pytest.approx(1.0)
 
 
 def test_what_is_drawn_on_a_scan_needs_no_seed() -> None:

@@ -30,11 +30,11 @@ and a term against pixels that look unlike what was drawn on their slice.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from itertools import chain, islice
 from typing import Annotated
 
+import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -65,11 +65,14 @@ RISE = 0.2
 SIZE = 0.3
 """Weight of the barrier on sizes; thrice as much lets what is faint vanish."""
 
-MARKED, MISTAKEN = 0.7, 0.01
-"""Part of what is drawn of a class that is marked, and most of drawn background that may be marked for its sake.
+MARKED, MISTAKEN = 0.7, 0.3
+"""Part of what is drawn of a class that is marked; most of what is marked for its sake that is drawn background.
 
 A class that is faint may be less likely than not all over; necks lost brainstem and cord so.
 """
+
+TRIED = 30
+"""Steps from what all of that would take down to nothing."""
 
 ASKED = 5
 """Batches that are asked how much of what is drawn is marked."""
@@ -205,10 +208,7 @@ class Union(Method[UnionSettings]):
         pixels = torch.cat([batch.targets.pixels for batch in batches])
         self.network.train(training)
         for k, margin in enumerate((logits[:, 1:] - logits[:, :1]).unbind(dim=1)):
-            drawn, background = margin[pixels == k + 1], margin[pixels == BACKGROUND]
-            if len(drawn):
-                wanted, allowed = _raised(drawn, MARKED), _raised(background, MISTAKEN)
-                self.network.favour(k + 1, max(0.0, min(wanted, allowed)))
+            self.network.favour(k + 1, _faintness(margin, pixels == k + 1, pixels == BACKGROUND))
 
     def losses(self, stage: Stage, batch: Batch) -> dict[str, Tensor]:
         if self.evidence is not None and stage.name == EVIDENCE:
@@ -286,8 +286,17 @@ class Union(Method[UnionSettings]):
         return seen.contiguous(memory_format=torch.channels_last)
 
 
-def _raised(margins: Tensor, part: float) -> float:
-    """What has to be added to margins for that part of them to be positive; infinite of none."""
-    if not len(margins):
-        return math.inf
-    return -float(margins.kthvalue(len(margins) - int(part * (len(margins) - 1))).values)
+def _faintness(margins: Tensor, drawn: Tensor, background: Tensor) -> float:
+    """What has to be added to a class's margins, all of one shape, for enough of what is drawn of it to be marked.
+
+    It is less where too much of all that would be marked is drawn background; 0 where none is needed.
+    """
+    own = margins[drawn]
+    if not len(own):
+        return 0.0
+    wanted = -float(own.kthvalue(len(own) - int(MARKED * (len(own) - 1))).values)
+    for by in np.linspace(max(0.0, wanted), 0, TRIED):
+        marked = margins >= -by
+        if (marked & background).sum() <= MISTAKEN * marked.sum():
+            break
+    return float(by)
