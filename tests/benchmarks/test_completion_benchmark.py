@@ -56,6 +56,28 @@ def test_examples_are_drawn_where_the_shape_is(monkeypatch: pytest.MonkeyPatch) 
     assert np.mean(inside) > 0.95, "a slip now and then"
 
 
+def test_people_draw_loops_curls_and_zigzags_well_within_a_disc(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(f"{FOLDER}")
+    from scipy import ndimage
+    from strokes import WAYS
+
+    from pictures import COLUMNS, ROWS
+
+    rng = np.random.default_rng(0)
+    disc = np.hypot(ROWS - 60, COLUMNS - 70) < 30
+    depth = ndimage.distance_transform_edt(disc)
+    reaches = {}
+    for _, way in WAYS:
+        lines = [way(rng, depth) for _ in range(40)]
+        for line in lines:
+            rows, columns = np.round(line).astype(int).T
+            assert disc[rows, columns].mean() > 0.9, way
+        reaches[way.__name__] = np.median([np.hypot(*np.ptp(line, axis=0)) for line in lines])
+    assert reaches["_looped"] > 25
+    assert reaches["_zigzag"] > 40
+    assert reaches["_along_the_middle"] < 10, "the middle of a disc is a point"
+
+
 @pytest.mark.long
 def test_a_table_of_completed_labels_is_printed(shared: Path) -> None:
     folder = shared / "hippocampus_t1"

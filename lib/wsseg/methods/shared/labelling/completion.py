@@ -41,7 +41,7 @@ SURE = 0.85
 LOOKS: Sequence[tuple[float, Pose]] = [(0.8, POSES[2]), (1.0, POSES[0]), (1.0, POSES[5]), (1.3, POSES[7])]
 """How far each window is opened, and the pose it is seen in: answers to several are right more often than one's."""
 
-MOST_DOUBT = 0.65
+MOST_DOUBT = 0.7
 """Part of what may be a class, mean over classes, that is not sure to be; beyond it nothing is completed."""
 
 NEAR = 12
