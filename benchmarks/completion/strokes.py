@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+from scenes import COLUMNS, ROWS, SIDE, Mask, smooth
 from scipy import ndimage
 from scipy.interpolate import CubicSpline
 from skimage.measure import find_contours
 from skimage.morphology import convex_hull_image, skeletonize
 
-from pictures import COLUMNS, ROWS, SIDE, Mask, smooth
-
 THIN = 4.0
 """Pixels from its border to its middle of a shape in which there is room for its middle line alone."""
 
-Points = NDArray[np.float64]
+Points: TypeAlias = NDArray[np.float64]
+"""Rows and columns (N, 2) in pixels, along a stroke."""
+
+Depth: TypeAlias = NDArray[np.float64]
+"""How far each pixel (SIDE, SIDE) of a shape is from its border; 0 outside."""
 
 
 def draw_dot(rng: np.random.Generator, shape: Mask) -> Mask:
@@ -32,9 +36,10 @@ def draw_dot(rng: np.random.Generator, shape: Mask) -> Mask:
 def draw_stroke(rng: np.random.Generator, shape: Mask) -> Mask:
     """A stroke with tremor, perhaps with gaps, as thin or thick as brushes are, as a rule within the shape."""
     depth = ndimage.distance_transform_edt(shape)
-    ways = WAYS if depth.max() >= THIN else WAYS[:1]
-    odds = np.array([odd for odd, _ in ways])
-    points = ways[rng.choice(len(ways), p=odds / odds.sum())][1](rng, depth)
+    way = _along_the_middle if depth.max() < THIN else WAYS[rng.choice(len(WAYS), p=ODDS)]
+    points = way(rng, depth)
+    row, column = np.round(points.clip(0, SIDE - 1)).astype(int).T
+    points = points[depth[row, column] > 0]  # lines may cross a hole; slips come by trembling
     found = np.zeros_like(shape)
     found[_trembled(rng, points)] = True
     found |= ndimage.binary_closing(found, np.ones((3, 3)))
@@ -48,7 +53,7 @@ def draw_stroke(rng: np.random.Generator, shape: Mask) -> Mask:
     return found if found.any() else np.asarray(depth == depth.max())
 
 
-def _along_the_middle(rng: np.random.Generator, depth: Points) -> Points:
+def _along_the_middle(rng: np.random.Generator, depth: Depth) -> Points:
     """Its middle line, as a rule not to its ends, and often a part of it."""
     middle = skeletonize(depth > 0)
     if middle.any():
@@ -60,12 +65,12 @@ def _along_the_middle(rng: np.random.Generator, depth: Points) -> Points:
     return points
 
 
-def _looped(rng: np.random.Generator, depth: Points) -> Points:
+def _looped(rng: np.random.Generator, depth: Depth) -> Points:
     """As far in as the border is everywhere, around the middle or a part of the way, the end perhaps a curl."""
     pieces, _ = ndimage.label(depth >= rng.uniform(0.3, 0.8) * depth.max())
     within = np.pad(pieces == pieces.flat[depth.argmax()], 1)
     loop = max(find_contours(within.astype(float), 0.5), key=len) - 1
-    loop = np.roll(loop[:-1], rng.integers(len(loop)), axis=0)
+    loop = np.roll(loop[:-1], rng.integers(len(loop) - 1), axis=0)
     loop = loop[: max(2, round(rng.uniform(0.4, 1.0) * len(loop)))]
     if rng.random() < 0.4:
         inward = np.linspace(1, rng.uniform(0.3, 0.9), len(loop))[:, None]
@@ -73,7 +78,7 @@ def _looped(rng: np.random.Generator, depth: Points) -> Points:
     return _line(loop)
 
 
-def _curved(rng: np.random.Generator, depth: Points) -> Points:
+def _curved(rng: np.random.Generator, depth: Depth) -> Points:
     """A smooth curve through some places well within."""
     places = _inner(rng, depth, int(rng.integers(3, 7)))
     if rng.random() < 0.6:
@@ -82,7 +87,7 @@ def _curved(rng: np.random.Generator, depth: Points) -> Points:
     return _line(curve)
 
 
-def _zigzag(rng: np.random.Generator, depth: Points) -> Points:
+def _zigzag(rng: np.random.Generator, depth: Depth) -> Points:
     """To and fro between two sides."""
     inner = np.argwhere(depth >= rng.uniform(0.2, 0.5) * depth.max())
     turned = inner @ np.linalg.svd(inner - inner.mean(axis=0), full_matrices=False)[2].T
@@ -91,26 +96,30 @@ def _zigzag(rng: np.random.Generator, depth: Points) -> Points:
     for number, place in enumerate(turns):
         near = np.flatnonzero(np.abs(turned[:, 0] - place) <= 1)
         if len(near):
-            ends.append(inner[near[np.argsort(turned[near, 1])[-(number % 2)]]])
+            across = turned[near, 1]
+            ends.append(inner[near[across.argmax() if number % 2 else across.argmin()]])
     return _line(np.array(ends, float))
 
 
-def _straight(rng: np.random.Generator, depth: Points) -> Points:
+def _straight(rng: np.random.Generator, depth: Depth) -> Points:
     """From one place to another."""
     return _line(_inner(rng, depth, 2))
 
 
-WAYS: Sequence[tuple[float, Callable[[np.random.Generator, Points], Points]]] = [
-    (0.4, _along_the_middle),
-    (0.25, _looped),
-    (0.15, _curved),
-    (0.1, _zigzag),
-    (0.1, _straight),
+WAYS: Sequence[Callable[[np.random.Generator, Depth], Points]] = [
+    _along_the_middle,
+    _looped,
+    _curved,
+    _zigzag,
+    _straight,
 ]
-"""How often people draw in each way, which gets the depth of pixels in a shape and answers with points (N, 2)."""
+"""How people draw in a shape that has room for it."""
+
+ODDS = (0.4, 0.25, 0.15, 0.1, 0.1)
+"""How often they draw so."""
 
 
-def _inner(rng: np.random.Generator, depth: Points, count: int) -> Points:
+def _inner(rng: np.random.Generator, depth: Depth, count: int) -> Points:
     inner = np.argwhere(depth >= rng.uniform(0.3, 0.6) * depth.max())
     return inner[rng.integers(len(inner), size=count)].astype(float)
 
@@ -154,7 +163,7 @@ def draw_background(rng: np.random.Generator, shapes: Mask) -> Mask:
     return found
 
 
-def _line_around(rng: np.random.Generator, far: Points, off: float) -> Mask:
+def _line_around(rng: np.random.Generator, far: Depth, off: float) -> Mask:
     """So far off, not quite evenly."""
     found: Mask = np.abs(far - off - rng.uniform(0, 2.5) * smooth(rng, 5)) < 0.7
     return found

@@ -12,10 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scenes import SIDE, Mask, Plane, is_cut, one_of, painted, patchwork, piece, speckled
 from scipy import ndimage
 from strokes import draw_background, draw_dot, draw_stroke
-
-from pictures import SIDE, Mask, Plane, is_cut, one_of, painted, patchwork, piece, speckled
 
 LEAST, MOST = 12, 0.4
 """Pixels of a shape, and the part of the picture that it may fill."""

@@ -48,13 +48,14 @@ from wsseg.training.settings import TrainSettings
 
 USUAL = PCLMixSettings()
 
-PUBLISHED: dict[str, Any] = {"soft": False, "drop_path": 0.0, "borders": 0.0}
+PUBLISHED: dict[str, Any] = {"soft": False, "drop_path": 0.0, "absence": 0.0, "borders": 0.0}
 PARTIAL = PUBLISHED | {"mix": False, "contrast": 0.0, "consistency": 0.0}
 MIX = PARTIAL | {"mix": True}
 CONTRAST = MIX | {"contrast": USUAL.contrast}
 PCLMIX = CONTRAST | {"consistency": USUAL.consistency}
 SOFT = PCLMIX | {"soft": True}
 DROP_PATH = SOFT | {"drop_path": USUAL.drop_path}
+BORDERS = DROP_PATH | {"borders": USUAL.borders}
 
 ROWS: dict[str, dict[str, Any]] = {
     "partial cross-entropy alone": PARTIAL,
@@ -63,10 +64,12 @@ ROWS: dict[str, dict[str, Any]] = {
     "+ consistency: PCLMix": PCLMIX,
     "+ soft labels of an averaged teacher": SOFT,
     "+ drop-path": DROP_PATH,
-    "+ gated CRF: PCLMix as mended": DROP_PATH | {"borders": USUAL.borders},
+    "+ gated CRF": BORDERS,
+    "+ absence: PCLMix as mended": BORDERS | {"absence": USUAL.absence},
     "partial cross-entropy and gated CRF": PARTIAL | {"borders": USUAL.borders},
+    "partial cross-entropy and absence": PARTIAL | {"absence": USUAL.absence},
 }
-"""Settings of each row, which adds to the one before but for the last; the second decoder comes with the mix."""
+"""Settings of each row, which adds to the one before but for the last two; the second decoder comes with the mix."""
 
 SMALL: dict[str, Any] = {"widths": (16, 32, 64, 96, 160), "crop": 96, "turned": False}
 """What makes training short: a smaller network and squares, slices as they lie."""

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 
 from conftest import REPOSITORY
 from wsseg.methods.registry import load_method
@@ -56,26 +57,43 @@ def test_examples_are_drawn_where_the_shape_is(monkeypatch: pytest.MonkeyPatch) 
     assert np.mean(inside) > 0.95, "a slip now and then"
 
 
-def test_people_draw_loops_curls_and_zigzags_well_within_a_disc(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_people_draw_loops_curls_and_zigzags_through_much_of_a_disc(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(f"{FOLDER}")
-    from scipy import ndimage
+    from scenes import COLUMNS, ROWS
     from strokes import WAYS
-
-    from pictures import COLUMNS, ROWS
 
     rng = np.random.default_rng(0)
     disc = np.hypot(ROWS - 60, COLUMNS - 70) < 30
     depth = ndimage.distance_transform_edt(disc)
-    reaches = {}
-    for _, way in WAYS:
-        lines = [way(rng, depth) for _ in range(40)]
-        for line in lines:
-            rows, columns = np.round(line).astype(int).T
-            assert disc[rows, columns].mean() > 0.9, way
-        reaches[way.__name__] = np.median([np.hypot(*np.ptp(line, axis=0)) for line in lines])
-    assert reaches["_looped"] > 25
-    assert reaches["_zigzag"] > 40
-    assert reaches["_along_the_middle"] < 10, "the middle of a disc is a point"
+    reach, around = {}, {}
+    for way in WAYS:
+        lines = [way(rng, depth) - (60, 70) for _ in range(40)]
+        assert all(np.hypot(*line.T).max() < 31 for line in lines)
+        reach[way.__name__] = np.median([np.hypot(*np.ptp(line, axis=0)) for line in lines])
+        around[way.__name__] = np.median([len(np.unique(np.arctan2(*line.T) // (np.pi / 6))) for line in lines])
+    assert reach["_along_the_middle"] < 10, "the middle of a disc is a point"
+    assert reach["_zigzag"] > 40
+    assert around["_looped"] > 7, "of twelve directions"
+    assert around["_straight"] < 7
+
+
+def test_strokes_stay_within_rings_and_background_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(f"{FOLDER}")
+    from scenes import COLUMNS, ROWS
+    from strokes import draw_background, draw_stroke
+
+    rng = np.random.default_rng(0)
+    away = np.hypot(ROWS - 60, COLUMNS - 70)
+    ring = (away > 20) & (away < 34)
+    strokes = [draw_stroke(rng, ring) for _ in range(60)]
+    assert min(stroke.any() for stroke in strokes)
+    assert np.mean([ring[stroke].mean() for stroke in strokes]) > 0.98, "a slip now and then"
+    assert min(ring[stroke].mean() for stroke in strokes) > 0.5
+    backgrounds = [draw_background(rng, ring) for _ in range(60)]
+    assert not any((background & ring).any() for background in backgrounds)
+    assert any(
+        (ndimage.label(~background)[0][60, 70] != ndimage.label(~background)[0][0, 0]) for background in backgrounds
+    )
 
 
 @pytest.mark.long

@@ -220,36 +220,54 @@ class _Shown(nn.Module):
         self.raised[output] = by
 
 
+def _raised(pixels: torch.Tensor, margins: torch.Tensor, presence: int = -1) -> float:
+    """What is added to the first of two classes, told from four slices, of the last of which presence is said."""
+    method = _method()
+    shown = method.network = _Shown()  # type: ignore[assignment]
+    unknown = Targets.unknown(4, 2, (32, 32))
+    said = unknown.presence.clone()
+    said[3, 0] = presence
+    method.recalibrate([_batch(replace(unknown, pixels=pixels, presence=said), margins[:, None], 1.0)])
+    return shown.raised[1]
+
+
 @pytest.mark.parametrize(
-    ("drawn", "background", "raised"),
+    ("drawn", "mistaken", "raised"),
     [
-        ((-1.0, -0.1), -4.0, 0.7),  # seven of ten are marked then
-        ((-1.0, -0.1), -0.4, 0.4),  # where more marks background too, of which there is much
-        ((-0.2, 3.0), -4.0, 0.0),  # nine of ten are marked as it is
-        ((-1.0, -0.1), 0.5, 0.0),
+        (30, 0, 0.6),  # half of them are marked then
+        (30, 6, 0.6),  # with less than three of ten that are something else
+        (30, 8, 0.5),
+        (30, 300, 0.5),
+        (19, 0, 0.0),  # too few to tell
     ],
 )
-def test_a_class_too_faint_to_be_marked_is_made_likelier(
-    drawn: tuple[float, float], background: float, raised: float
+@pytest.mark.parametrize("what", ["background", "another class", "absent"])
+def test_a_faint_class_is_made_likelier_as_far_as_other_things_allow(
+    drawn: int, mistaken: int, raised: float, what: str
 ) -> None:
-    method = _method()
-    shown = method.network = _Shown()  # type: ignore[assignment]
-    pixels, images = torch.zeros(4, 32, 32, dtype=torch.uint8), torch.full((4, 1, 32, 32), -9.0)
-    pixels[0, 0, :10], images[0, 0, 0, :10] = 1, torch.linspace(*drawn, 10)
-    pixels[0, 20:], images[0, 0, 20:] = 255, background
-    method.recalibrate([_batch(replace(Targets.unknown(4, 2, (32, 32)), pixels=pixels), images, 1.0)])
-    assert shown.raised == {1: pytest.approx(raised, abs=0.7 / 29), 2: 0.0}
+    pixels, margins = torch.zeros(4, 32, 32, dtype=torch.uint8), torch.full((4, 32, 32), -9.0)
+    pixels[0].view(-1)[:drawn], margins[0].view(-1)[:drawn] = 1, torch.linspace(-1.2, -0.02, drawn)
+    margins[3].view(-1)[:mistaken] = -0.5
+    pixels[2, 0] = 255
+    if what != "absent":
+        pixels[3].view(-1)[:mistaken] = 255 if what == "background" else 2
+    assert _raised(pixels, margins, 0 if what == "absent" else -1) == pytest.approx(raised, abs=0.06)
 
 
-def test_what_may_be_the_class_where_nobody_drew_is_no_mistake() -> None:
-    method = _method()
-    shown = method.network = _Shown()  # type: ignore[assignment]
-    pixels, images = torch.zeros(4, 32, 32, dtype=torch.uint8), torch.full((4, 1, 32, 32), -9.0)
-    pixels[0, 0, :10], images[0, 0, 0, :10] = 1, -1.0
-    pixels[0, 1, :10], images[0, 0, 1, :10] = 255, -0.5
-    images[0, 0, 2:4] = -0.9
-    method.recalibrate([_batch(replace(Targets.unknown(4, 2, (32, 32)), pixels=pixels), images, 1.0)])
-    assert shown.raised[1] == pytest.approx(1.0)
+def test_what_may_be_a_faint_class_where_nobody_drew_is_no_mistake() -> None:
+    pixels, margins = torch.zeros(4, 32, 32, dtype=torch.uint8), torch.full((4, 32, 32), -0.5)
+    pixels[0, 0], margins[0, 0] = 1, -1.0
+    pixels[2, 0], margins[2, 0] = 255, -9.0
+    assert _raised(pixels, margins) == pytest.approx(1.0)
+    pixels[2, 0] = 0
+    assert _raised(pixels, margins) == 0, "nothing is known to be something else"
+
+
+def test_a_class_that_is_marked_is_left_as_it_is() -> None:
+    pixels, margins = torch.zeros(4, 32, 32, dtype=torch.uint8), torch.full((4, 32, 32), -9.0)
+    pixels[0, 0], margins[0, 0] = 1, 1.0
+    pixels[2] = 255
+    assert _raised(pixels, margins) == 0
 
 
 def test_what_is_drawn_on_a_scan_needs_no_seed() -> None:

@@ -70,12 +70,12 @@ def dice_of(predicted: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
 
 def hd95_of(predicted: NDArray[np.bool_], truth: NDArray[np.bool_], spacing: list[float]) -> float:
     """95 % Hausdorff distance in mm, in-plane or 3-D; the image diagonal where one of the two is empty."""
-    from monai.metrics.utils import get_mask_edges, get_surface_distance  # loading MONAI takes seconds
-
     if not predicted.any() and not truth.any():
         return 0.0
     if not predicted.any() or not truth.any():
         return float(np.linalg.norm(np.array(truth.shape) * spacing))
+    from monai.metrics.utils import get_mask_edges, get_surface_distance  # loading MONAI takes seconds
+
     # The steps of MONAI's compute_hausdorff_distance, whose 1.6 warns of its own deprecated argument at every call.
     one, other = get_mask_edges(*(torch.from_numpy(mask.astype(np.float32)) for mask in (predicted, truth)))
     there, back = (get_surface_distance(*pair, spacing=spacing) for pair in ((one, other), (other, one)))

@@ -27,11 +27,13 @@ def absence_loss(log_probability: Tensor, presence: Tensor, hardest: float) -> T
     Args:
         log_probability: (batch, 1 + classes, rows, columns).
         presence: (batch, classes) of 1, 0 and -1 (unknown, no loss).
-        hardest: weight of those pixels.
+        hardest: weight of those pixels; 0 leaves them out.
     """
     absent = presence == NO
     pixels = against(log_probability).flatten(2)
-    each = pixels.mean(dim=2) + hardest * _top(pixels)
+    each = pixels.mean(dim=2)
+    if hardest:
+        each = each + hardest * _top(pixels)
     return (each * absent).sum() / absent.any(dim=1).sum().clamp(min=1)
 
 

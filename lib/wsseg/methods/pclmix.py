@@ -11,7 +11,7 @@ nobody labelled::
     pCE(c, y) + pCE(c~, y~) + ramp(i) CE(c~, q~)
     + auxiliary (pCE(t, y) + pCE(t~, y~) + ramp(i) CE(t~, q~))
     + contrast(i) L_contrast + consistency(i) (MSE(c, t) + MSE(c~, t~))
-    + absence(c) + borders(i) CRF(c)
+    + absence A(c) + borders(i) CRF(c)
 
 Unlike the published code: a class is denied on slices of which strokes say that
 it is not there; labels q are soft, of a teacher that is the moving average of
@@ -90,6 +90,7 @@ class PCLMixSettings(Settings):
         soft: labels of what nobody labelled are a teacher's probabilities; else
             the decoders' own classes, one decoder's for each slice of a mixture.
         drop_path: probability that a slice passes a Swin block by.
+        absence: weight of what denies a class on slices that are known not to show it; 0 leaves it out.
         borders: greatest weight of the gated conditional random field; 0 leaves it out.
         doubt: entropy above which a pseudo-label is not believed, in parts of
             the greatest: at the start and at the end.
@@ -113,6 +114,7 @@ class PCLMixSettings(Settings):
     auxiliary: Weight = 0.4
     soft: bool = True
     drop_path: float = Field(0.1, ge=0, lt=1)
+    absence: Weight = 1.0
     borders: Weight = 1.0
     doubt: tuple[_Part, _Part] = (0.375, 0.5)
     embedding: int = Field(64, ge=2, le=1024)
@@ -236,16 +238,19 @@ class PCLMix(Method[PCLMixSettings]):
         return mix(soft, soft), mix(sure, sure)
 
     def _of_slices(self, logits: Tensor, batch: Batch) -> dict[str, Tensor]:
-        """What strokes and borders say of slices that are not mixed.
+        """What is known of slices that are not mixed: what is not there, and where the image has borders.
 
-        Who drew background on a slice drew every class that is there. The random field would smooth away masks
-        that are still noise.
+        Who drew background on a slice drew every class that is there; beyond the first and the last slice that a
+        class was drawn on there is none either. The random field would smooth away masks that are still noise.
         """
-        found = {"absence": absence_loss(functional.log_softmax(logits.float(), dim=1), batch.targets.presence, 0.0)}
-        if self.settings.borders:
-            middle = batch.images[:, self.settings.neighbours, None]
+        settings, found = self.settings, {}
+        if settings.absence:
+            denied = absence_loss(functional.log_softmax(logits.float(), dim=1), batch.targets.presence, hardest=0.0)
+            found["absence"] = settings.absence * denied
+        if settings.borders:
+            middle = batch.images[:, settings.neighbours, None]
             energy = gated_crf(torch.softmax(logits.float(), dim=1), middle)
-            found["borders"] = self.settings.borders * min(1.0, batch.done / RISE) * energy
+            found["borders"] = settings.borders * min(1.0, batch.done / RISE) * energy
         return found
 
     def _contrast(self, level: Tensor, labels: Tensor, logits: Tensor, position: Tensor) -> Tensor:

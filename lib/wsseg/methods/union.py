@@ -44,8 +44,8 @@ from torch.optim.swa_utils import update_bn
 from wsseg.data.augment import PLACES, Variety, places
 from wsseg.data.kinds.registry import KINDS
 from wsseg.data.slices import Batch, LabelledSlices, neighbouring
-from wsseg.data.targets import first_said
-from wsseg.labels.space import BACKGROUND, UNKNOWN, YES
+from wsseg.data.targets import Targets, first_said
+from wsseg.labels.space import NO, UNKNOWN, YES
 from wsseg.losses.absence import HARDEST, absence_loss, other_side_loss, pooled_presence_loss
 from wsseg.losses.box import box_loss
 from wsseg.losses.gated_crf import gated_crf
@@ -65,14 +65,18 @@ RISE = 0.2
 SIZE = 0.3
 """Weight of the barrier on sizes; thrice as much lets what is faint vanish."""
 
-MARKED, MISTAKEN = 0.7, 0.3
-"""Part of what is drawn of a class that is marked; most of what is marked for its sake that is drawn background.
+MARKED = 0.5
+"""Part of what is drawn of a class that is to be marked: a faint class may be less likely than not all over."""
 
-A class that is faint may be less likely than not all over; necks lost brainstem and cord so.
-"""
+MISTAKEN = 0.3
+"""Of labelled pixels that are marked for that, the greatest part that is something else; what is not labelled tells
+nothing. Necks by boxes had come to eight times their size where one of a hundred pixels of background was allowed."""
+
+FEWEST = 20
+"""Drawn pixels of a class that tell whether it is faint."""
 
 TRIED = 30
-"""Steps from what all of that would take down to nothing."""
+"""Raises that are tried, from what all of that would take down to nothing."""
 
 ASKED = 5
 """Batches that are asked how much of what is drawn is marked."""
@@ -205,10 +209,12 @@ class Union(Method[UnionSettings]):
         training = self.network.training
         self.network.eval()
         logits = torch.cat([self.network(batch.images).float() for batch in batches])
-        pixels = torch.cat([batch.targets.pixels for batch in batches])
+        targets = Targets.together([batch.targets for batch in batches])
         self.network.train(training)
-        for k, margin in enumerate((logits[:, 1:] - logits[:, :1]).unbind(dim=1)):
-            self.network.favour(k + 1, _faintness(margin, pixels == k + 1, pixels == BACKGROUND))
+        for k, margins in enumerate((logits[:, 1:] - logits[:, :1]).unbind(dim=1)):
+            drawn = targets.pixels == k + 1
+            wrong = (targets.pixels > 0) & ~drawn | (targets.presence[:, k] == NO)[:, None, None]
+            self.network.favour(k + 1, _raise_of(margins, drawn, wrong))
 
     def losses(self, stage: Stage, batch: Batch) -> dict[str, Tensor]:
         if self.evidence is not None and stage.name == EVIDENCE:
@@ -286,17 +292,19 @@ class Union(Method[UnionSettings]):
         return seen.contiguous(memory_format=torch.channels_last)
 
 
-def _faintness(margins: Tensor, drawn: Tensor, background: Tensor) -> float:
-    """What has to be added to a class's margins, all of one shape, for enough of what is drawn of it to be marked.
+def _raise_of(margins: Tensor, drawn: Tensor, wrong: Tensor) -> float:
+    """What to add to the logits of a class so that enough of what is drawn of it is marked, and too little else.
 
-    It is less where too much of all that would be marked is drawn background; 0 where none is needed.
+    Args:
+        margins: (slices, rows, columns), its logits less background's.
+        drawn, wrong: as large, where it was drawn and where it is known not to be.
     """
-    own = margins[drawn]
-    if not len(own):
+    own, others = margins[drawn], margins[wrong]
+    if len(own) < FEWEST or not len(others):
         return 0.0
     wanted = -float(own.kthvalue(len(own) - int(MARKED * (len(own) - 1))).values)
     for by in np.linspace(max(0.0, wanted), 0, TRIED):
-        marked = margins >= -by
-        if (marked & background).sum() <= MISTAKEN * marked.sum():
-            break
-    return float(by)
+        right, mistaken = ((each >= -by).sum() for each in (own, others))
+        if mistaken <= MISTAKEN * (right + mistaken):
+            return float(by)
+    return 0.0
