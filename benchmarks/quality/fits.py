@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 from foreign import SPOILT, SPOILT_PICTURES
+from rich.console import Console
 from rich.progress import track
 
 from wsseg.errors import WssegError
@@ -50,6 +51,8 @@ def main() -> None:
     for model in asked.models.split(","):
         segmenter = Segmenter(model, "cpu")
         own = list(scan_files(asked.data / SETS[model] / "val").values())
+        if not own:
+            raise WssegError(f"{asked.data / SETS[model] / 'val'}: no scan of the kind of {model}")
         _row(model, f"own, not trained on ({SETS[model]})", segmenter, map(read_scan, own))
         for other in sorted(folder.name for folder in asked.data.iterdir() if (folder / "val").is_dir()):
             if other != SETS[model]:
@@ -63,7 +66,7 @@ def main() -> None:
 
 def _row(model: str, what: str, segmenter: Segmenter, scans: Iterator[Volume]) -> None:
     flagged, total, found, took = 0, 0, [], []
-    for scan in track(scans, what, transient=True):
+    for scan in track(scans, what, transient=True, console=Console(stderr=True)):
         total += 1
         started = time.process_time()
         try:
