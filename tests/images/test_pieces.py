@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from wsseg.images.pieces import likely_pieces
+from wsseg.images.pieces import extent, likely_pieces
 
 WALL, CAVITY = 1, 2
 
@@ -72,3 +72,21 @@ def test_where_nothing_is_surrounded_the_most_probable_piece_stays(inside: dict[
     mask, probability = _heart()
     mask[mask == WALL] = 0
     assert (likely_pieces(mask, probability, inside)[:, 26:36, 20:30] == CAVITY).all()
+
+
+def test_the_extent_of_a_mask_is_the_box_around_it_within_the_scan() -> None:
+    mask = np.zeros((5, 20, 30), np.bool_)
+    assert mask[extent(mask)].size == 0
+    mask[2, 4:9, 0] = mask[3, 6, 10] = True
+    assert extent(mask) == (slice(2, 4), slice(4, 9), slice(0, 11))
+    assert extent(mask, room=2) == (slice(0, 5), slice(2, 11), slice(0, 13))
+
+
+def test_of_an_empty_mask_nothing_is_kept() -> None:
+    assert not likely_pieces(np.zeros((3, 9, 9), np.uint8), np.ones((3, 1, 9, 9), np.float32), {}).any()
+
+
+def test_pieces_at_the_border_of_a_scan_are_kept_as_they_are() -> None:
+    mask = np.zeros((3, 12, 12), np.uint8)
+    mask[:, :3, :3], mask[:, 9:, 9:] = CAVITY, WALL
+    assert np.array_equal(likely_pieces(mask, np.full((3, 2, 12, 12), 0.9, np.float32), {CAVITY: WALL}), mask)

@@ -20,6 +20,18 @@ def largest_piece(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return np.asarray(pieces == 1 + np.bincount(pieces.ravel())[1:].argmax())
 
 
+def extent(mask: NDArray[np.bool_], room: int = 0) -> tuple[slice, ...]:
+    """The smallest box around what is marked, a slice for each axis, so much larger on each side; empty of nothing.
+
+    Pieces of a mask are looked for in it alone: a CT of 300 slices has a hundred times its voxels.
+    """
+    found = []
+    for axis, length in enumerate(mask.shape):
+        places = np.flatnonzero(mask.any(axis=tuple(other for other in range(mask.ndim) if other != axis)))
+        found.append(slice(max(0, places[0] - room), min(length, places[-1] + 1 + room)) if len(places) else slice(0))
+    return tuple(found)
+
+
 def likely_pieces(
     mask: NDArray[np.uint8], probability: NDArray[np.float32], inside: Mapping[int, int]
 ) -> NDArray[np.uint8]:
@@ -34,15 +46,17 @@ def likely_pieces(
         probability: (slices, classes, rows, columns).
         inside: class that surrounds, by class; no circle in it.
     """
+    near = extent(mask > 0, room=1)
+    within, likely = mask[near], probability[near[0], :, near[1], near[2]]
     kept: dict[int, NDArray[np.bool_]] = {}
-    values = [int(value) for value in np.unique(mask[mask > 0])]
+    values = [int(value) for value in np.unique(within[within > 0])]
     for value in sorted(values, key=lambda value: _depth(value, inside)):
         around = kept.get(inside.get(value, 0))
-        within = np.isin(mask, [inner for inner, outer in inside.items() if outer == value])
-        kept[value] = _likeliest(mask == value, probability[:, value - 1], around, within)
+        inner = np.isin(within, [other for other, outer in inside.items() if outer == value])
+        kept[value] = _likeliest(within == value, likely[:, value - 1], around, inner)
     found = np.zeros_like(mask)
     for value, piece in kept.items():
-        found[piece] = value
+        found[near][piece] = value
     return found
 
 

@@ -168,8 +168,7 @@ class Segmenter:
             maps = constraints.weigh(maps, stack, scan.spacing[stack.grid.stored_axis])
         if marked is not None:
             maps = maps * (self._given(stack, marked) != NO).numpy()[:, :, None, None]
-        best = maps.max(axis=1)
-        found = np.where(best > 0.5, maps.argmax(axis=1).astype(np.uint8) + np.uint8(1), np.uint8(0))
+        found = _likeliest(maps)
         if recipe.largest_component:
             values = self.package.labels.values()
             pieces = likely_pieces(found, maps, {values[a]: values[b] for a, b in recipe.inside.items()})
@@ -178,7 +177,9 @@ class Segmenter:
             found = constraints.fix(found)
         mask: NDArray[np.uint8] = stack.grid.join(found)
         presence_probability = predicted.presence.float().cpu().numpy()
-        certain = (maps * presence_probability[:, :, None, None]).max(axis=1)
+        certain = np.zeros(found.shape, np.float32)
+        for k in range(maps.shape[1]):  # class by class: all of a large CT at once are gigabytes
+            np.maximum(certain, maps[:, k] * presence_probability[:, k, None, None], out=certain)
         doubt = np.round(100 * (1 - np.abs(2 * certain - 1))).astype(np.uint8)
         if self._doubt is not None:
             doubt = self._doubt[doubt]
@@ -292,7 +293,16 @@ def _refined(stack: Stack, maps: NDArray[np.float32], recipe: Recipe) -> NDArray
         planes = [guided_filter(maps[:, k], guide, (down, right)) for k in range(maps.shape[1])]
         maps = np.stack(planes, axis=1)
     outside = stack.depth_mm() <= recipe.rim_mm if recipe.rim_mm else stack.air
-    return np.where(outside[:, None], 0, maps)
+    return np.multiply(maps, ~outside[:, None], out=maps)
+
+
+def _likeliest(maps: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """The class (slices, rows, columns) that is more probable than not, 1..N as in ``maps``; 0 where none is."""
+    found, best = np.zeros(maps[:, 0].shape, np.uint8), np.full(maps[:, 0].shape, 0.5, np.float32)
+    for k in range(maps.shape[1]):
+        found[maps[:, k] > best] = k + 1
+        np.maximum(best, maps[:, k], out=best)
+    return found
 
 
 def _is_foreign(fits: Fits | None) -> bool:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from wsseg.images.pieces import extent
 from wsseg.models.calibration import Calibration, ClassCalibration
 
 Floats = NDArray[np.float64]
@@ -83,7 +84,7 @@ def _continuous(marked: NDArray[np.bool_]) -> float:
 
 def _whole(marked: NDArray[np.bool_]) -> float:
     """Part of the mask that is its largest piece."""
-    pieces, _ = ndimage.label(marked)
+    pieces, _ = ndimage.label(marked[extent(marked)])
     return float(np.bincount(pieces.ravel())[1:].max() / marked.sum())
 
 
