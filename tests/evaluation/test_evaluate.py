@@ -222,14 +222,16 @@ def test_what_becomes_of_strokes_is_checked_too(make_package: MakePackage, phant
     assert found["tumor"].recall > 0.3
 
 
-def test_predicted_dice_is_ranked_against_dice() -> None:
+def test_predicted_dice_is_ranked_against_dice_from_five_masks_on() -> None:
+    what = "predicted against true Dice of whole volumes, rank correlation"
     rows_of = enumerate(RANKS)
     volumes = [VolumeScore(0, f"{k}", "tumor", dice, 0.0, predicted, 1.0) for k, (dice, predicted) in rows_of]
     rows = {row.what: row.mean for row in Evaluation([], volumes, {}).table()}
-    assert rows["predicted against true Dice of whole volumes, rank correlation"] == pytest.approx(0.8)
+    assert rows[what] == pytest.approx(0.9)
+    assert what not in {row.what for row in Evaluation([], volumes[:4], {}).table()}
 
 
-RANKS = [(0.1, 0.5), (0.4, 0.6), (0.6, 0.9), (0.9, 0.8)]
+RANKS = [(0.1, 0.5), (0.4, 0.6), (0.6, 0.9), (0.9, 0.8), (0.95, 1.0)]
 
 
 def test_pictures_are_scored_with_and_without_their_sentences(

@@ -17,6 +17,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Column
 
 from wsseg.cli.common import errors
 
@@ -56,10 +57,10 @@ class LongBar:
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._bar = Progress(
-            TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[left]}"),
-            console=console,
-        )  # fmt: skip
+        # What is said last is cut where a terminal is narrow, and never the time left.
+        words = TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1))
+        figures = (BarColumn(20), TaskProgressColumn(), TextColumn("{task.fields[left]}"))
+        self._bar = Progress(*figures, words, console=console, expand=True)
         self._tasks: dict[str, TaskID] = {}
         self._told = float("-inf")
         self._said = ""

@@ -59,6 +59,16 @@ def test_a_terminal_gets_a_bar_with_the_time_left() -> None:
     assert "0:05:00 left" in told.getvalue()
 
 
+def test_a_narrow_terminal_cuts_losses_and_not_the_time_left() -> None:
+    told = io.StringIO()
+    bar = TrainingBar(Console(file=told, force_terminal=True, width=80))
+    many = {f"a loss of kind {number}": 1.0 for number in range(9)}
+    bar(_at(1, 100).model_copy(update={"losses": many}))
+    bar.stop()
+    assert "0:05:00 left training" in told.getvalue()
+    assert "…" in told.getvalue()
+
+
 @pytest.mark.parametrize(
     ("presses", "later", "wish"),
     [

@@ -109,13 +109,13 @@ def _remarks(model: str, result: Segmentation) -> list[str]:
     found = []
     if result.fits is None and not result.mask.picture:
         found.append(
-            f"{model} cannot tell whether it was made for such a scan; `wsseg describe {model} --data FOLDER` teaches"
-            f" it to, from scans of {LEAST_PATIENTS} patients on that it was trained on"
+            f"{model} cannot tell whether it was made for such a scan: it has seen scans of fewer than"
+            f" {LEAST_PATIENTS} patients, or `wsseg describe {model} --data FOLDER` has not looked at them"
         )
     if not result.mask.voxels.any():
         found.append("nothing was found, the mask is empty")
     elif slices := result.look_at():
-        found.append(f"worth a look, the most doubtful first: slices {', '.join(map(str, slices))}")
+        found.append(f"worth a look, the most doubtful first: slices {', '.join(map(str, slices))} (the first is 0)")
     return found
 
 

@@ -217,11 +217,15 @@ def _bound(excess: Floats) -> float | None:
     return float(known[rank - 1]) if rank <= len(known) else None
 
 
+RANKED = 5
+"""Masks whose order says something; three are in the right one every sixth time by chance."""
+
+
 def rank_correlation(predicted: Floats, dice: Floats) -> float | None:
-    """Spearman's, where both are known; None of fewer than three or where all are alike."""
+    """Spearman's, where both are known; None of fewer than :data:`RANKED` or where all are alike."""
     from scipy.stats import spearmanr  # loading it takes a second, which predicting need not wait for
 
     known = np.isfinite(predicted) & np.isfinite(dice)
-    if known.sum() < 3 or not np.ptp(predicted[known]) or not np.ptp(dice[known]):
+    if known.sum() < RANKED or not np.ptp(predicted[known]) or not np.ptp(dice[known]):
         return None
     return float(spearmanr(predicted[known], dice[known]).statistic)

@@ -117,11 +117,9 @@ def complete(network: nn.Module, data: LabelledSlices, pass_: Pass) -> Tensor:
     doubt = float((known[1] / known.sum(dim=0)).mean())
     used = doubt <= MOST_DOUBT
     log.info(
-        "strokes, points and boxes are %s: of what may belong to their masks the image leaves %.0f %%"
-        " in doubt, %s than %.0f %%",
-        "completed to masks" if used else "learned from as they are",
+        "what is drawn is %s: the image leaves %.0f %% of what may belong to it in doubt, at most %.0f %% are borne",
+        "completed to masks" if used else "learned from as it is",
         100 * doubt,
-        "less" if used else "more",
         100 * MOST_DOUBT,
     )
     return made if used else data.targets.pixels
