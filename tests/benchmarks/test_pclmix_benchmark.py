@@ -45,9 +45,9 @@ def test_rows_differ_in_their_settings_and_are_kept_by_them(
     bench = benchmark.Bench(package, scribbled, scribbled, run, steps=2, small={})
     assert set(bench.data.cases).isdisjoint(bench.held.cases)
     scores = {row: bench.score(row, 0) for row in benchmark.ROWS}
-    assert len(list(run.iterdir())) == len(scores) == 8
+    assert len(list(run.iterdir())) == len(scores) == 10
     assert {row: bench.score(row, 0) for row in scores} == scores, "read, not trained again"
     assert all(0 <= score.dice <= 1 and score.hd95_mm > 0 for score in scores.values())
     longer = benchmark.Bench(package, scribbled, scribbled, run, steps=3, small={})
     longer.score(next(iter(scores)), 0)
-    assert len(list(run.iterdir())) == 9
+    assert len(list(run.iterdir())) == 11
