@@ -132,10 +132,13 @@ class Stack:
         Bilinear; pixels outside the window are 0.
         """
         rows, columns = self.tissue.shape[1:]
-        box, shape = self.box, (self.box.height, self.box.width)
-        window = functional.interpolate(self._turned(maps.float()), size=shape, mode="bilinear", align_corners=False)
-        outwards = [-side for side in _padding(box, (rows, columns))]
-        return functional.pad(window, outwards).numpy()
+        shape, outwards = (self.box.height, self.box.width), [-side for side in _padding(self.box, (rows, columns))]
+        turned = self._turned(maps.float())
+        found = np.empty((*maps.shape[:2], rows, columns), np.float32)
+        for plane, own in zip(found, turned, strict=True):  # slice by slice: all of a large CT are gigabytes, once
+            window = functional.interpolate(own[None], size=shape, mode="bilinear", align_corners=False)
+            plane[:] = functional.pad(window, outwards)[0].numpy()
+        return found
 
     def _turned(self, maps: Tensor) -> Tensor:
         """Maps (..., rows, columns) as cut to how ``images`` lie, and back."""

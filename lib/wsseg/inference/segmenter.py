@@ -180,7 +180,8 @@ class Segmenter:
         certain = np.zeros(found.shape, np.float32)
         for k in range(maps.shape[1]):  # class by class: all of a large CT at once are gigabytes
             np.maximum(certain, maps[:, k] * presence_probability[:, k, None, None], out=certain)
-        doubt = np.round(100 * (1 - np.abs(2 * certain - 1))).astype(np.uint8)
+        np.abs(2 * certain - 1, out=certain)
+        doubt = np.round(100 * (1 - certain)).astype(np.uint8)
         if self._doubt is not None:
             doubt = self._doubt[doubt]
         signs = signs_of(maps, found, presence_probability, scan.voxel_ml, seen.fits.p if seen.fits else 1.0)
