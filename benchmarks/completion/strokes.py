@@ -37,11 +37,10 @@ def draw_stroke(rng: np.random.Generator, shape: Mask) -> Mask:
     """A stroke with tremor, perhaps with gaps, as thin or thick as brushes are, as a rule within the shape."""
     depth = ndimage.distance_transform_edt(shape)
     way = _along_the_middle if depth.max() < THIN else WAYS[rng.choice(len(WAYS), p=ODDS)]
-    points = way(rng, depth)
-    row, column = np.round(points.clip(0, SIDE - 1)).astype(int).T
-    points = points[depth[row, column] > 0]  # lines may cross a hole; slips come by trembling
+    row, column = np.round(way(rng, depth).clip(0, SIDE - 1)).astype(int).T
+    within = shape[row, column]  # lines may cross a hole; slips come by trembling
     found = np.zeros_like(shape)
-    found[_trembled(rng, points)] = True
+    found[_trembled(rng, row[within], column[within])] = True
     found |= ndimage.binary_closing(found, np.ones((3, 3)))
     if rng.random() < 0.35:
         kept = found & (smooth(rng, int(rng.integers(5, 14))) > rng.uniform(-0.7, 0.3))
@@ -131,10 +130,11 @@ def _line(ends: Points) -> Points:
     return np.stack([np.interp(places, steps, axis) for axis in ends.T], axis=1)
 
 
-def _trembled(rng: np.random.Generator, points: Points) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows and columns of points, moved a little, neighbours alike."""
+def _trembled(
+    rng: np.random.Generator, row: NDArray[np.int64], column: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows and columns of pixels, moved a little, neighbours alike."""
     amount, coarse = rng.uniform(0, 1.2), int(rng.integers(4, 12))
-    row, column = np.clip(np.round(points), 0, SIDE - 1).astype(int).T
     moved = [along + np.round(amount * smooth(rng, coarse)[row, column]).astype(int) for along in (row, column)]
     return np.clip(moved[0], 0, SIDE - 1), np.clip(moved[1], 0, SIDE - 1)
 

@@ -32,6 +32,7 @@ from wsseg.labels.space import NO, Presence
 from wsseg.methods.base import Prediction
 from wsseg.methods.prompt import Pass, Progress, Prompt
 from wsseg.methods.registry import load_method
+from wsseg.methods.shared.masks import mask_of
 from wsseg.methods.shared.presence import ImageLabelMethod
 from wsseg.models import DEFAULT_MODEL
 from wsseg.models.calibration import read_calibration
@@ -168,7 +169,7 @@ class Segmenter:
             maps = constraints.weigh(maps, stack, scan.spacing[stack.grid.stored_axis])
         if marked is not None:
             maps = maps * (self._given(stack, marked) != NO).numpy()[:, :, None, None]
-        found = _likeliest(maps)
+        found = mask_of(torch.from_numpy(maps)).numpy()
         if recipe.largest_component:
             values = self.package.labels.values()
             pieces = likely_pieces(found, maps, {values[a]: values[b] for a, b in recipe.inside.items()})
@@ -295,15 +296,6 @@ def _refined(stack: Stack, maps: NDArray[np.float32], recipe: Recipe) -> NDArray
         maps = np.stack(planes, axis=1)
     outside = stack.depth_mm() <= recipe.rim_mm if recipe.rim_mm else stack.air
     return np.multiply(maps, ~outside[:, None], out=maps)
-
-
-def _likeliest(maps: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """The class (slices, rows, columns) that is more probable than not, 1..N as in ``maps``; 0 where none is."""
-    found, best = np.zeros(maps[:, 0].shape, np.uint8), np.full(maps[:, 0].shape, 0.5, np.float32)
-    for k in range(maps.shape[1]):
-        found[maps[:, k] > best] = k + 1
-        np.maximum(best, maps[:, k], out=best)
-    return found
 
 
 def _is_foreign(fits: Fits | None) -> bool:

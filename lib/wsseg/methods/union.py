@@ -205,7 +205,7 @@ class Union(Method[UnionSettings]):
 
     @torch.no_grad()
     def _mark_what_is_drawn(self, batches: Sequence[Batch]) -> None:
-        """Raise classes that are too faint to be marked where they are drawn, as far as background allows."""
+        """Raise classes that are too faint to be marked where they are drawn, as far as what is none of them allows."""
         training = self.network.training
         self.network.eval()
         logits = torch.cat([self.network(batch.images).float() for batch in batches])

@@ -19,5 +19,13 @@ def against_background(found: Tensor) -> Tensor:
 
 
 def mask_of(probabilities: Tensor) -> Tensor:
-    """Classes (slices, rows, columns) of probabilities (slices, classes, rows, columns); 0 where none exceeds 0.5."""
-    return torch.where(probabilities.amax(dim=1) > 0.5, probabilities.argmax(dim=1) + 1, 0)
+    """Classes (slices, rows, columns), uint8, of probabilities (slices, classes, rows, columns).
+
+    0 where none exceeds 0.5. Class by class: all indices of a large CT at once are gigabytes.
+    """
+    best = torch.full_like(probabilities[:, 0], 0.5)
+    found = torch.zeros_like(best, dtype=torch.uint8)
+    for k, own in enumerate(probabilities.unbind(dim=1)):
+        found[own > best] = k + 1
+        best = torch.maximum(best, own)
+    return found

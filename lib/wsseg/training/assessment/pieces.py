@@ -33,7 +33,7 @@ def in_one_piece(method: Method, data: LabelledSlices) -> bool:
         rows = torch.nonzero(data.case == int(case))[:, 0]
         with torch.no_grad():
             maps = method.predict(data.images_at(rows), Prompt(), Pass(chunk)).probabilities
-        mask = mask_of(maps).to(torch.uint8).numpy()
+        mask = mask_of(maps).numpy()
         likely = likely_pieces(mask, maps.numpy(), {})
         targets = data.targets.at(rows)
         for k in range(method.classes):
