@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch.nn import functional
 
 from conftest import SMALL_PCLMIX
-from wsseg.data.slices import Batch
+from wsseg.data.slices import Batch, LabelledSlices
 from wsseg.data.targets import Targets
 from wsseg.errors import WssegError
 from wsseg.losses.mix import Mix
@@ -239,6 +240,21 @@ def test_what_is_said_to_be_absent_is_not_marked() -> None:
     assert not found.probabilities[2].any()
     assert not found.probabilities[0, 1].any()
     assert found.probabilities[1].any()
+
+
+def test_held_back_strokes_and_steady_volumes_make_the_score(monkeypatch: pytest.MonkeyPatch) -> None:
+    method, batch, truth = _method(), _batch(), _truth(1)
+    held = LabelledSlices(batch.images.half(), batch.targets, False, ("a", "b"), torch.tensor([0, 0, 1, 1]))
+    right, thin = (functional.one_hot(mask, 3).movedim(3, 1).float() for mask in (truth, truth * (truth == 2)))
+
+    def seen(*looks: torch.Tensor) -> float:
+        scans = iter(torch.stack([look[rows] for look in looks]) for rows in (slice(0, 2), slice(2, 4)))
+        monkeypatch.setattr(PCLMix, "_looks", lambda self, images, pass_: next(scans))
+        return method.score(held, 8)
+
+    assert seen(right, right) == 1.0
+    assert 0.2 < seen(thin, thin) < 0.7, "one class of two is found"
+    assert seen(right, right, thin) < 0.9, "volumes differ from pose to pose"
 
 
 def test_defaults_are_valid() -> None:

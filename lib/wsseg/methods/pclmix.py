@@ -282,7 +282,7 @@ class PCLMix(Method[PCLMixSettings]):
         a border that is off nor a class that swells.
         """
         device = next(self.parameters()).device
-        masks, agreement = torch.zeros(held.targets.pixels.shape, dtype=torch.long), []
+        masks, agreement = torch.zeros_like(held.targets.pixels), []
         for case in range(len(held.cases)):
             rows = held.case == case
             looks = self._looks(held.images_at(rows).to(device), Pass(chunk))
