@@ -232,11 +232,16 @@ def test_where_there_is_nothing_yet_that_is_said_and_nothing_is_lost(
         assert train(_method(), slices, retrained, wish=_At(steps, Wish.FINISH)).step == steps
 
 
-def test_a_run_that_pauses_loses_no_step(slices: LabelledSlices, tmp_path: Path) -> None:
+def test_a_run_that_pauses_loses_no_step(
+    slices: LabelledSlices, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     settings = TrainSettings(folder=tmp_path, steps=20)
     with pytest.raises(PausedError, match="paused after 7 of 40 steps"):
         train(_method(), slices, settings, wish=_At(7, Wish.PAUSE))
     assert Checkpoint.read(tmp_path / CHECKPOINT).step == 7
+    with caplog.at_level("INFO", "wsseg"), pytest.raises(PausedError):
+        train(_method(), slices, settings, wish=_At(1, Wish.PAUSE))
+    assert "goes on where it was interrupted, after 7 steps" in caplog.text
 
 
 def _cldf() -> CLDF:

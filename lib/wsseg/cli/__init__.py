@@ -12,7 +12,7 @@ import typer
 
 from wsseg import __version__
 from wsseg.cli import import_release, labels, serve
-from wsseg.cli.common import errors, printed
+from wsseg.cli.common import INTERRUPTED, errors, printed
 from wsseg.cli.models import describe, new, shelf, train
 from wsseg.cli.scans import archive, evaluate, measure, segment
 from wsseg.errors import WssegError
@@ -49,7 +49,7 @@ def main() -> None:
     except _UsageError as error:
         _fail(error.format_message())
     except (KeyboardInterrupt, typer.Abort):
-        sys.exit(130)
+        sys.exit(INTERRUPTED)
 
 
 def _print_version(wanted: bool) -> None:

@@ -20,6 +20,9 @@ MaxScanGb = Annotated[
 ]
 """How large a scan may be before it is refused unread."""
 
+INTERRUPTED = 130
+"""Exit code of what somebody ended by Ctrl-C."""
+
 errors = Console(stderr=True)
 printed = Console(width=None if sys.stdout.isatty() else 160)
 

@@ -21,10 +21,9 @@ from wsseg.errors import WssegError
 from wsseg.evaluation.pixel_labels import check_pixel_labels
 from wsseg.files import PART, make_folder
 from wsseg.inference.device import slices_per_pass
-from wsseg.inference.segmenter import Segmenter
 from wsseg.labels.space import YES
 from wsseg.methods.base import Method
-from wsseg.methods.prompt import Progress
+from wsseg.methods.prompt import Pass, Progress
 from wsseg.methods.registry import (
     BACKBONES,
     adopt_parents,
@@ -33,14 +32,11 @@ from wsseg.methods.registry import (
     load_method,
     stored_weights,
 )
-from wsseg.models.calibration import write_calibration
 from wsseg.models.card import model_card
-from wsseg.models.domain import write_domain
 from wsseg.models.package import LICENCE, Metadata, ModelPackage, read_package, write_package
 from wsseg.models.record import SCRATCH, LabelQuality, StageRecord, TakenPart, TrainingRecord
 from wsseg.models.shelf import find_package, parent_licences, publish
-from wsseg.training.assessment.calibrate import calibration_of, compare
-from wsseg.training.assessment.describe import describe
+from wsseg.training.assessment.assess import assess
 from wsseg.training.assessment.pieces import in_one_piece
 from wsseg.training.best import held_back_score
 from wsseg.training.checkpoint import CHECKPOINT, LABELS
@@ -131,7 +127,7 @@ def train_package(
     settings = replace(settings, origin=origin, frozen=frozen, begun=begun)
     reports = _Reports(report)
     outcome = train(method, slices, settings, reports, held, wish)
-    reports.publishing()
+    reports.publishing(0)
     before, score = _compare(method, None if scratch else package, held)
     stamp = f"{package.metadata.version.split('+')[0]}+{datetime.now():%Y%m%d.%H%M%S}"
     version: str = broadcast_object_list([stamp])[0]
@@ -146,16 +142,15 @@ def train_package(
                 "job": job,
             }
         )
-        pieces = in_one_piece(method, slices) if method.finds_pieces else recipe.largest_component
+        publishing = Pass(slices_per_pass(torch.device("cpu"), recipe.size), progress=reports.publishing)
+        pieces = (
+            in_one_piece(method, slices, publishing.step(0, 2)) if method.finds_pieces else recipe.largest_component
+        )
         metadata = _trained_metadata(package, version, method, slices, record, pieces)
         card, licence = model_card(package.name, metadata), _licence(package, metadata)
         write_package(folder, metadata, stored_weights(method), card, licence)
-        if recipe.method not in BACKBONES and (domain := describe(method.eval(), recipe, data, slices.cases)):
-            write_domain(folder, domain)
-        if recipe.method not in BACKBONES and held is not None:
-            compared = compare(Segmenter(folder, calibrated=False), data, held.cases)
-            if calibration := calibration_of(compared, package.labels.names):
-                write_calibration(folder, calibration)
+        if recipe.method not in BACKBONES:
+            assess(folder, method.eval(), data, slices.cases, held, publishing.step(1, 2).progress)
         if not _is_worse(before, score):
             publish(models, package.name, version)
         for left in (CHECKPOINT, LABELS, PLAN):
@@ -200,9 +195,10 @@ class _Reports:
         self._last = progress
         self._report(progress)
 
-    def publishing(self) -> None:
-        """Tell that training is over, and its result being compared and published."""
-        self._report(self._last.model_copy(update={"phase": Phase.PUBLISHING, "seconds_left": None}))
+    def publishing(self, part: float) -> None:
+        """Tell that training is over, and what part is done of comparing and publishing its result."""
+        state = {"phase": Phase.PUBLISHING, "prepared": part, "seconds_left": None}
+        self._report(self._last.model_copy(update=state))
 
 
 def _hold_back(

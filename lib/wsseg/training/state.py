@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +22,8 @@ from wsseg.models.record import SCRATCH
 from wsseg.training.checkpoint import BEGUN, CHECKPOINT, Checkpoint
 from wsseg.training.progress import Phase, Report, TrainingProgress, Wish
 from wsseg.training.settings import TrainSettings
+
+log = logging.getLogger(__name__)
 
 REPORT_EVERY = 20
 """Steps between two points of the curves."""
@@ -193,6 +196,9 @@ class RunState:
         self.first, self.done = saved.stage, saved.done
         self.seconds, self.origin = saved.seconds, saved.origin
         self.curve, self.scores = list(saved.curve), list(saved.scores)
+        log.info(
+            "training goes on where it was interrupted, after %d steps; --fresh begins anew", saved.done + saved.step
+        )
         self.lengths[: saved.stage] = [0] * saved.stage
         if saved.step:  # under fewer steps than were done it is at its end
             self.lengths[saved.stage] = max(saved.step, self.lengths[saved.stage])

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import io
 import signal
+import sys
 
 import pytest
 from rich.console import Console
 
+from wsseg.cli import main
 from wsseg.cli.models.training import CtrlC, TrainingBar
 from wsseg.cli.progress import EVERY
 from wsseg.training.progress import Phase, TrainingProgress, Wish
+from wsseg.training.state import PausedError
 
 
 class _Clock:
@@ -40,12 +43,16 @@ def test_a_file_gets_a_line_every_ten_seconds(monkeypatch: pytest.MonkeyPatch) -
     for second in range(25):
         bar(_at(second, seconds=100))
         clock.now += 1
-    bar(_at(399, 100).model_copy(update={"phase": Phase.PUBLISHING, "seconds_left": None}))
+    published = _at(399, 100).model_copy(update={"phase": Phase.PUBLISHING, "seconds_left": None})
+    bar(published)
+    clock.now += 20
+    bar(published.model_copy(update={"prepared": 0.25}))
     bar.stop()
     assert told.getvalue().splitlines() == [
         "reading scans · 50%",
         *["training · student · losses: dice 0.250 · 25% · 0:05:00 left"] * 3,
-        "publishing · student · losses: dice 0.250 · 100%",
+        "publishing · 0%",
+        "publishing · 25% · 0:01:00 left",
     ]
     assert EVERY == 10
 
@@ -93,6 +100,20 @@ def test_ctrl_c_pauses_and_twice_finishes(
     clock.now += later
     assert ctrl_c.wish() is wish
     assert len(told.getvalue().splitlines()) == len(presses)
+
+
+def test_a_paused_run_is_no_error(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """But neither is it done: what a script has after it does not follow."""
+
+    def paused(*given: object, **named: object) -> None:
+        raise PausedError("paused after 7 of 40 steps; started again, training goes on")
+
+    monkeypatch.setattr("wsseg.training.run.train_package", paused)
+    monkeypatch.setattr(sys, "argv", ["wsseg", "train", "union-abdomen-mr", "--data", "."])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 130
+    assert capsys.readouterr().err.splitlines() == ["paused after 7 of 40 steps; started again, training goes on"]
 
 
 @pytest.mark.parametrize("presses", [[0, 3], [0, 1, 1.5]])

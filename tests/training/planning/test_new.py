@@ -41,11 +41,14 @@ def test_wrong_names_are_refused(tmp_path: Path) -> None:
         ("../up", ["a"], "MR", "lower case letters"),
         ("liver", [], "MR", "between 1 and 254"),
         ("liver", ["a", "a"], "MR", "distinct"),
-        ("liver", ["a"], " ", "--modality is empty"),
+        ("liver", ["a"], " ", "DICOM's word"),
+        ("liver", ["a"], "MRI", '--modality "MRI": begins with DICOM\'s word'),
+        ("liver", ["a"], "T2 MR", "MR, CT, US"),
     ):
         with pytest.raises(WssegError, match=reason):
             new_package(name, labels, modality, tmp_path)
     assert list(tmp_path.iterdir()) == []
+    assert new_package("liver", ["a"], "MR, T2-weighted", tmp_path).recipe.modality == "MR, T2-weighted"
 
 
 def test_by_default_a_model_learns_from_labels_of_any_kind_and_is_planned_when_there_are_some() -> None:

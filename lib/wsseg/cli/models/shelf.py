@@ -21,8 +21,11 @@ def list_models() -> None:
     from wsseg.models.shelf import find_package, package_names
 
     table = Table()
-    for column in ("model", "version", "classes", "reads", "licence", "scored on scans never seen"):
-        table.add_column(column, no_wrap=column == "model")
+    table.add_column("model", no_wrap=True)
+    for column in ("version", "classes", "reads"):
+        table.add_column(column)
+    table.add_column("licence", no_wrap=True, overflow="ellipsis", max_width=28)
+    table.add_column("scored on scans never seen")
     for name in package_names():
         try:
             package = find_package(name)

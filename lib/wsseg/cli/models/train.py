@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.logging import RichHandler
 
-from wsseg.cli.common import errors, printed
+from wsseg.cli.common import INTERRUPTED, errors, printed
 from wsseg.files import home
 
 
@@ -37,7 +37,7 @@ def train(
     """Train a model on weak labels; an interrupted run is resumed.
 
     Ctrl-C pauses: the same command goes on, under other --steps too. Ctrl-C twice within two seconds finishes: the
-    best weights so far are published, from the first minute on.
+    best weights so far are published, from the first minute on. Paused, it ends with exit code 130.
     """
     with errors.status("loading"):
         from wsseg.cli.models.training import CtrlC, TrainingBar
@@ -45,6 +45,7 @@ def train(
         from wsseg.models.shelf import find_package
         from wsseg.training.run import train_package
         from wsseg.training.settings import TrainSettings
+        from wsseg.training.state import PausedError
 
     package = find_package(name)
     models = out or home() / "models"
@@ -67,6 +68,10 @@ def train(
     with ctrl_c.heeded():
         try:
             trained = train_package(package, data, models, settings, bar, check, kinds, wish=ctrl_c.wish)
+        except PausedError as paused:
+            bar.stop()
+            errors.print(f"{paused}", highlight=False, soft_wrap=True)
+            raise typer.Exit(INTERRUPTED) from None
         finally:
             bar.stop()
     errors.print(trained.message, highlight=False, soft_wrap=True)

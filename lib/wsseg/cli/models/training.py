@@ -26,17 +26,17 @@ class TrainingBar(LongBar):
 
     def __call__(self, progress: TrainingProgress) -> None:
         """Show it."""
+        training = progress.phase is Phase.TRAINING
         what = progress.message if progress.phase is Phase.PREPARING else progress.phase
-        left = progress.seconds_left if progress.phase is Phase.TRAINING else None
-        self.tell(what, _words(progress), _part(progress), left)
+        self.tell(
+            what, _words(progress) if training else [], _part(progress), progress.seconds_left if training else None
+        )
 
 
 def _part(progress: TrainingProgress) -> float:
     """Finished part of what is being done, in [0, 1]; of training by time, where that is known."""
-    if progress.phase is Phase.PREPARING:
+    if progress.phase is not Phase.TRAINING:
         return progress.prepared
-    if progress.phase is Phase.PUBLISHING:
-        return 1.0
     if progress.seconds_left is not None and progress.seconds:
         return progress.seconds / (progress.seconds + progress.seconds_left)
     return progress.step / max(progress.steps, 1)

@@ -7,7 +7,6 @@ import torch
 
 from wsseg.data.slices import LabelledSlices
 from wsseg.images.pieces import likely_pieces
-from wsseg.inference.device import slices_per_pass
 from wsseg.methods.base import Method
 from wsseg.methods.prompt import Pass, Prompt
 from wsseg.methods.shared.masks import mask_of
@@ -19,7 +18,7 @@ COST = 0.03
 """Greatest part of the marks found that may lie in further pieces: strokes slip, and masks have gaps."""
 
 
-def in_one_piece(method: Method, data: LabelledSlices) -> bool:
+def in_one_piece(method: Method, data: LabelledSlices, pass_: Pass) -> bool:
     """Whether keeping the likeliest piece of each class would lose hardly anything that people marked.
 
     Organs are in one piece, what else is marked is an error; lesions are in many.
@@ -27,12 +26,12 @@ def in_one_piece(method: Method, data: LabelledSlices) -> bool:
     Args:
         method: trained on ``data``, on the CPU.
     """
-    chunk = slices_per_pass(torch.device("cpu"), data.images.shape[-1])
     found = kept = 0
-    for case in np.unique(np.linspace(0, len(data.cases) - 1, LOOKED_AT).round()):
+    chosen = np.unique(np.linspace(0, len(data.cases) - 1, LOOKED_AT).round())
+    for number, case in enumerate(chosen):
         rows = torch.nonzero(data.case == int(case))[:, 0]
         with torch.no_grad():
-            maps = method.predict(data.images_at(rows), Prompt(), Pass(chunk)).probabilities
+            maps = method.predict(data.images_at(rows), Prompt(), pass_.step(number, len(chosen))).probabilities
         mask = mask_of(maps).numpy()
         likely = likely_pieces(mask, maps.numpy(), {})
         targets = data.targets.at(rows)

@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
+from pydicom.sr.codedict import codes
+
 from wsseg.errors import WssegError
 from wsseg.inference.quality.headers import regions
 from wsseg.labels.space import TISSUE, Label, LabelSpace
@@ -115,8 +117,11 @@ def _check(names: Sequence[str], modality: str, body_part: str, models: Path) ->
             raise WssegError(f'name "{name}": lower case letters, digits and hyphens are possible, as in liver-mr')
         if name in package_names() or (models / name).exists():
             raise WssegError(f'name "{name}" is taken, `wsseg models` lists what there is')
-    if not modality.strip():
-        raise WssegError("--modality is empty, name what the model reads, as in MR or CT")
+    word = modality.replace(",", " ").partition(" ")[0]
+    if word not in {getattr(codes.cid29, each).value for each in codes.cid29.dir()}:  # "Acquisition Modality"
+        raise WssegError(
+            f'--modality "{modality}": begins with DICOM\'s word for what the model reads: MR, CT, US, PT, SM, ...'
+        )
     if body_part and not regions(body_part):
         raise WssegError(f"--body-part {body_part}: is no word that is known, use one as BRAIN, HEART, LIVER or PELVIS")
 
