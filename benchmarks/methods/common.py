@@ -52,7 +52,7 @@ CEILING = 1e6
 def heat_of(method: Method, package: ModelPackage, case: Case, seed: int) -> Heat:
     """A method's map, before regions and threshold; presence is given."""
     stack = prepare(case.scan, View.of(package.recipe))
-    given = stack.order_presence(case.presence)
+    given = stack.ordered(case.presence)
     method.settings = method.settings.model_copy(update={"threshold": CEILING, "regions": False})
     with torch.no_grad():
         predicted = method.predict(stack.images, Prompt(given), Pass(64, seed=seed))

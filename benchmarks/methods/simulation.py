@@ -95,7 +95,7 @@ def read_cases(folder: Path, size: int) -> dict[str, Case]:
     found = {}
     for name, file in scan_files(folder).items():
         stack = prepare(read_scan(file), View(size))
-        found[name] = Case(stack.images, stack.order_presence(presence[name].states), scan_features(stack.images))
+        found[name] = Case(stack.images, stack.ordered(presence[name].states), scan_features(stack.images))
     return found
 
 

@@ -80,10 +80,10 @@ def test_presence_follows_slices_wherever_they_are_stored() -> None:
     affine = np.diag([1.0, 1.0, -5.0, 1.0])
     stack = prepare(Volume(_head(), affine), View(32))
     presence = np.array([[0, 0, 1, 0, 0, -1]], np.int8)
-    assert stack.order_presence(presence)[:, 0].tolist() == [-1, 0, 0, 1, 0, 0]
+    assert stack.ordered(presence)[:, 0].tolist() == [-1, 0, 0, 1, 0, 0]
     turned = Volume(np.ascontiguousarray(_head().transpose(2, 0, 1)), np.diag([5.0, 1.0, 1.0, 1.0]))
     sideways = prepare(turned, View(32))
-    assert sideways.order_presence(presence)[:, 0].tolist() == [0, 0, 1, 0, 0, -1]
+    assert sideways.ordered(presence)[:, 0].tolist() == [0, 0, 1, 0, 0, -1]
 
 
 def test_a_scan_of_air_or_of_one_slice_still_works() -> None:

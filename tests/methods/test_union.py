@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -13,6 +14,7 @@ from wsseg.data.kinds.registry import PRESENCE
 from wsseg.data.slices import Batch, LabelledSlices
 from wsseg.data.targets import Targets
 from wsseg.methods.prompt import Pass, Prompt
+from wsseg.methods.shared.sizes import FILLED
 from wsseg.methods.union import Union, UnionSettings
 
 SMALL = UnionSettings(widths=(16, 24), neighbours=0, crop=32, borders=1.0, rate=5e-3, batch=4)
@@ -279,3 +281,30 @@ def test_what_is_drawn_on_a_scan_needs_no_seed() -> None:
     with torch.no_grad():
         pixels = method.pixel_labels(method.stages()[1], _said(drawn, torch.ones(8, 1), images), Pass(8))
     assert torch.equal(pixels, drawn)
+
+
+def test_at_the_end_masks_of_whole_slices_are_made_as_large_as_boxes_tell() -> None:
+    """Of the first of two classes; of the other nothing is told."""
+    method = _method()
+    shown = method.network = _Shown()  # type: ignore[assignment]
+    boxes = torch.zeros(4, 2, 32, 32, dtype=torch.uint8)
+    boxes[1, 0, 4:26, 3:29] = torch.from_numpy(band_of(22)[:, None] * 16 + band_of(26)[None])
+    targets = replace(Targets.unknown(4, 2, (32, 32)), boxes=boxes)
+    margins = torch.linspace(-1, 1, 1024).view(1, 1, 32, 32).expand(4, 1, 32, 32)
+    data = LabelledSlices(margins, targets, False, ("a", "b"), torch.tensor([0, 0, 1, 1]))
+    method.settle(data, Pass(4))
+    told = FILLED[1] * np.pi / 4 * 20 * 24 * 0.9
+    assert told < 512, "half of the pixels are marked"
+    assert shown.raised[1] == pytest.approx(2 * told / 1024 - 1, abs=0.06)
+    assert shown.raised[2] == 0.0
+
+
+def test_where_nothing_tells_sizes_no_scan_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Union, "predict", lambda *_: pytest.fail("looked at"))
+    data = LabelledSlices(
+        torch.zeros(4, 1, 32, 32), _strokes(_truth(0)), False, ("a",), torch.zeros(4, dtype=torch.long)
+    )
+    method = _method()
+    before = method.network.answer.bias.clone()
+    method.settle(data, Pass(4))
+    assert torch.equal(method.network.answer.bias, before)

@@ -20,7 +20,6 @@ from torch.nn import functional
 from wsseg.data.air import find_air, reaching_border, without_padding
 from wsseg.errors import WssegError
 from wsseg.images.volume import SliceGrid, Volume, hung
-from wsseg.labels.space import Presence
 from wsseg.models.package import Recipe
 
 AIR = 0.08
@@ -105,10 +104,20 @@ class Stack:
     spacing: tuple[float, float]
     upright: bool = False
 
-    def order_presence(self, presence: Presence) -> Tensor:
-        """Labels (classes, slices) as stored along the slices' axis to (slices, classes) as cut."""
-        ordered = presence[:, ::-1] if self.grid.reversed else presence
-        return torch.from_numpy(np.ascontiguousarray(ordered.T))
+    @property
+    def window_mm(self) -> float:
+        """Side of the window, which is a square."""
+        return self.box.height * self.spacing[0]
+
+    @property
+    def pixel_mm(self) -> float:
+        """Side of a pixel of ``images``."""
+        return self.window_mm / self.images.shape[-1]
+
+    def ordered(self, labels: NDArray[np.int8] | NDArray[np.float32]) -> Tensor:
+        """What is said of classes (classes, slices), as stored along the slices' axis, as (slices, classes) as cut."""
+        turned = labels[:, ::-1] if self.grid.reversed else labels
+        return torch.from_numpy(np.ascontiguousarray(turned.T))
 
     def depth_mm(self) -> NDArray[np.float32]:
         """In-plane depth of every native pixel under the outline of the tissue, (slices, rows, columns); 0 in air."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from zlib import crc32
 
 import numpy as np
@@ -27,6 +27,8 @@ from wsseg.images.formats.table import read_grid
 from wsseg.images.scan import read_scan
 from wsseg.images.volume import SliceGrid
 from wsseg.labels.space import BACKGROUND, NO, LabelSpace
+
+T = TypeVar("T")
 
 ELSEWHERE = 0.2
 """Part of the samples that may be any slice, where the others show what is learned."""
@@ -340,3 +342,8 @@ def _seen(scan: CutScan, known: Targets, view: View) -> tuple[Tensor, Targets]:
         return scan.stack.images.half(), known
     images = squares(scan.stack.images, view.size, around=1.0)  # glass is white
     return images.half(), known.in_squares(view.size)
+
+
+def evenly(each: Sequence[T], most: int) -> list[T]:
+    """At most so many of them, evenly from the first to the last."""
+    return [each[int(index)] for index in np.unique(np.linspace(0, len(each) - 1, min(most, len(each))).round())]

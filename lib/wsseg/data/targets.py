@@ -31,6 +31,8 @@ class Targets:
             are there because boxes are loose, and 2 to BANDS - 1 evenly in between.
         whole: (slices,) bool, where every pixel is labelled: there is a complete mask.
         stroked: (slices, classes) bool, where a class is drawn by strokes, which reach through most of it.
+        about: (slices, classes) float32, roughly the area of a class in the network's pixels, where a point on it
+            tells it; 0 unknown.
         corrected: (slices,) bool, where somebody said that a mask was wrong, which says nothing of the rest of it.
         side: (slices, classes) uint8, the only side of the patient that a class may be on, as in ``half``; 0 unknown.
         half: (slices, size, size) uint8; 1 surely the patient's left, 2 right, 0 near the middle or not known.
@@ -43,6 +45,7 @@ class Targets:
     boxes: Tensor
     whole: Tensor
     stroked: Tensor
+    about: Tensor
     corrected: Tensor
     side: Tensor
     half: Tensor
@@ -58,6 +61,7 @@ class Targets:
             boxes=_nothing(slices, classes, *size),
             whole=torch.zeros(slices, dtype=torch.bool),
             stroked=torch.zeros(slices, classes, dtype=torch.bool),
+            about=torch.zeros(slices, classes),
             corrected=torch.zeros(slices, dtype=torch.bool),
             side=torch.zeros(slices, classes, dtype=torch.uint8),
             half=_nothing(slices, *size),
@@ -84,6 +88,7 @@ class Targets:
             boxes=first_said(self.boxes, other.boxes),
             whole=self.whole | other.whole,
             stroked=self.stroked | other.stroked,
+            about=torch.maximum(self.about, other.about),
             corrected=self.corrected | other.corrected,
             side=first_said(self.side, other.side),
             half=first_said(self.half, other.half),
@@ -128,13 +133,14 @@ class Targets:
         """
         if not classes.any():
             return self
+        about = self.about * ~classes
         if not ((self.presence == YES).any(dim=0) & ~classes).any():
-            return replace(self, pixels=_nothing(*self.pixels.shape), boxes=_nothing(*self.boxes.shape))
+            return replace(self, pixels=_nothing(*self.pixels.shape), boxes=_nothing(*self.boxes.shape), about=about)
         marked = torch.zeros(256, dtype=torch.bool)
         marked[1 : len(classes) + 1] = classes
         pixels = self.pixels.masked_fill(marked[self.pixels.long()], 0)
         boxes = self.boxes if _says_nothing(self.boxes) else self.boxes * ~classes[:, None, None]
-        return replace(self, pixels=pixels, boxes=boxes)
+        return replace(self, pixels=pixels, boxes=boxes, about=about)
 
     def seen_in_part(self) -> Targets:
         """Those of parts of the slices: a class on a slice need not be in its part, unless it is drawn there."""

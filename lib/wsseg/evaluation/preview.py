@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from skimage.segmentation import find_boundaries
 
+from wsseg.data.slices import evenly
 from wsseg.files import whole_file
 from wsseg.images.volume import SliceGrid, Volume, hung
 from wsseg.models.package import ModelPackage
@@ -52,7 +53,7 @@ def contact_sheet(
     shown = np.flatnonzero((marked > 0).any(axis=(1, 2)) | (truth > 0).any(axis=(1, 2)))
     if not len(shown):
         shown = np.arange(len(slices))
-    chosen = shown[np.unique(np.linspace(0, len(shown) - 1, min(most, len(shown))).round().astype(int))]
+    chosen = evenly(shown.tolist(), most)
     shades = shown_colours(slices)[chosen]
     height = min(_ALONE, slices.shape[2]) if scan.colour else _HEIGHT
     rows_mm, columns_mm = (scan.spacing[axis] for axis in grid.plane_axes)

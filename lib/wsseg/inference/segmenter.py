@@ -242,7 +242,7 @@ class Segmenter:
         expected = (len(self.package.labels), stack.images.shape[0])
         if presence.shape != expected:
             raise WssegError(f"presence: has shape {presence.shape}, expected {expected} (classes, slices)")
-        return stack.order_presence(presence)
+        return stack.ordered(presence)
 
     def _predict(self, stack: Stack, prompt: Prompt, seed: int, progress: Progress) -> Prediction:
         images = stack.images.to(self.device)

@@ -58,12 +58,12 @@ def box_loss(log_probability: Tensor, boxes: Tensor, pixels: Tensor) -> tuple[Te
     labelled = inside & ((pixels[:, None] == classes) | (pixels[:, None] == BACKGROUND))
     told = labelled.flatten(2).sum(dim=2) > TOLD * inside.flatten(2).sum(dim=2)
     found, denied = log_probability[:, 1:][shown], against(log_probability)[shown]
-    inside, asked, filled = inside[shown], ~told[shown], _filled(boxes[shown])
-    body = (filled * -found + (1 - filled) * denied)[asked]
+    inside, asked, often = inside[shown], ~told[shown], filled(boxes[shown])
+    body = (often * -found + (1 - often) * denied)[asked]
     return OUTSIDE * _mean(denied, ~inside), _mean(body, inside[asked]) if len(body) else found.sum() * 0
 
 
-def _filled(boxes: Tensor) -> Tensor:
+def filled(boxes: Tensor) -> Tensor:
     """How often a place in a box is filled; bands 1 and BANDS are its rim, which is there because boxes are loose."""
     middle, half = (BANDS + 1) / 2, (BANDS - 2) / 2
     down, along = ((bands.float() - middle) / half for bands in (boxes // 16, boxes % 16))

@@ -177,6 +177,14 @@ class Method(nn.Module, ABC, Generic[SettingsType]):
             batches: some of the training data, for one pass.
         """
 
+    def settle(self, data: LabelledSlices, pass_: Pass) -> None:
+        """Called once at the end of every training, with all of it: what is seen on whole slices alone is put right.
+
+        Args:
+            data: what was learned from.
+            pass_: of predictions on it.
+        """
+
     def pixel_labels(self, stage: Stage, data: LabelledSlices, pass_: Pass) -> Tensor:
         """Labels of pixels (slices, size, size) that a stage learns from which makes them; else people's are.
 

@@ -43,7 +43,7 @@ from torch.optim.swa_utils import update_bn
 
 from wsseg.data.augment import PLACES, Variety, places
 from wsseg.data.kinds.registry import KINDS
-from wsseg.data.slices import Batch, LabelledSlices, neighbouring
+from wsseg.data.slices import Batch, LabelledSlices, evenly, neighbouring
 from wsseg.data.targets import Targets, first_said
 from wsseg.labels.space import NO, UNKNOWN, YES
 from wsseg.losses.absence import HARDEST, absence_loss, other_side_loss, pooled_presence_loss
@@ -56,6 +56,7 @@ from wsseg.methods.prompt import Pass, Prompt
 from wsseg.methods.shared.labelling.completion import complete, completion_network
 from wsseg.methods.shared.labelling.regions import AIR, by_regions, merge_classes, seeds_of_regions
 from wsseg.methods.shared.masks import against_background
+from wsseg.methods.shared.sizes import Sizes, told_areas
 from wsseg.networks.residual_unet import ResidualUNet
 from wsseg.networks.short_sighted import ShortSighted
 
@@ -80,6 +81,9 @@ TRIED = 30
 
 ASKED = 5
 """Batches that are asked how much of what is drawn is marked."""
+
+SETTLED = 12
+"""Scans, evenly over the data, whose masks are compared with what is told of sizes."""
 
 FADED = 0.3
 """Part of the body that boxes ask for which has faded at the end of training."""
@@ -215,6 +219,18 @@ class Union(Method[UnionSettings]):
             drawn = targets.pixels == k + 1
             wrong = (targets.pixels > 0) & ~drawn | (targets.presence[:, k] == NO)[:, None, None]
             self.network.favour(k + 1, _raise_of(margins, drawn, wrong))
+
+    def settle(self, data: LabelledSlices, pass_: Pass) -> None:
+        """Let masks of whole slices be as large as boxes and points tell: those trained on are cut and varied."""
+        told, sizes = told_areas(data.targets), Sizes(self.classes)
+        cases = evenly(data.case[told[1].any(dim=1)].unique().tolist(), SETTLED)
+        for number, case in enumerate(cases):
+            rows = torch.nonzero(data.case == case)[:, 0]
+            with torch.no_grad():
+                found = self.predict(data.images_at(rows), Prompt(), pass_.step(number, len(cases)))
+            sizes.add(found.probabilities, told[:, rows])
+        for k, by in enumerate(sizes.shifts()):
+            self.network.favour(k + 1, by)
 
     def losses(self, stage: Stage, batch: Batch) -> dict[str, Tensor]:
         if self.evidence is not None and stage.name == EVIDENCE:

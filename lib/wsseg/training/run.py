@@ -128,6 +128,8 @@ def train_package(
     reports = _Reports(report)
     outcome = train(method, slices, settings, reports, held, wish)
     reports.publishing(0)
+    publishing = Pass(slices_per_pass(torch.device("cpu"), recipe.size), progress=reports.publishing)
+    method.settle(slices, publishing.step(0, 3))
     before, score = _compare(method, None if scratch else package, held)
     stamp = f"{package.metadata.version.split('+')[0]}+{datetime.now():%Y%m%d.%H%M%S}"
     version: str = broadcast_object_list([stamp])[0]
@@ -142,15 +144,14 @@ def train_package(
                 "job": job,
             }
         )
-        publishing = Pass(slices_per_pass(torch.device("cpu"), recipe.size), progress=reports.publishing)
         pieces = (
-            in_one_piece(method, slices, publishing.step(0, 2)) if method.finds_pieces else recipe.largest_component
+            in_one_piece(method, slices, publishing.step(1, 3)) if method.finds_pieces else recipe.largest_component
         )
         metadata = _trained_metadata(package, version, method, slices, record, pieces)
         card, licence = model_card(package.name, metadata), _licence(package, metadata)
         write_package(folder, metadata, stored_weights(method), card, licence)
         if recipe.method not in BACKBONES:
-            assess(folder, method.eval(), data, slices.cases, held, publishing.step(1, 2).progress)
+            assess(folder, method.eval(), data, slices.cases, held, publishing.step(2, 3).progress)
         if not _is_worse(before, score):
             publish(models, package.name, version)
         for left in (CHECKPOINT, LABELS, PLAN):

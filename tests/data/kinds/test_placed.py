@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,20 @@ def test_points_are_discs_with_background_far_away(folder: Path) -> None:
     assert targets.pixels[3, 24, 6] == 2
     assert targets.pixels[2, 31, 31] == 255
     assert targets.pixels[2, 8, 14] == 0, "near, and not known"
+
+
+def test_points_tell_about_how_large_a_class_is(folder: Path) -> None:
+    """From how many slices it takes; not beside strokes, which tell it better."""
+    told = _load(folder, POINTS).targets.about
+    liver, spleen = math.pi * 0.75 * (0.6 * 5.0) ** 2, math.pi * (0.6 * 2.5) ** 2
+    assert told[2:4].flatten().tolist() == pytest.approx([liver / 4, 0, liver / 4, spleen / 4])
+    assert not told[[0, 1, 4, 5]].any()
+    strokes = np.zeros((32, 32, 6), np.uint8)
+    strokes[6:11, 12, 2] = 1
+    write_nifti(folder / "a_scribble.nii.gz", strokes, np.diag([2.0, 2.0, 5.0, 1.0]))
+    beside = _load(folder, POINTS, SCRIBBLES).targets.about
+    assert not beside[:, 0].any()
+    assert torch.equal(beside[:, 1], told[:, 1])
 
 
 def test_points_alone_take_no_memory_for_boxes(folder: Path) -> None:

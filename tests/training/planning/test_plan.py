@@ -49,6 +49,22 @@ def test_large_organs_are_seen_coarser_and_small_ones_enlarged(tmp_path: Path) -
     assert 64 <= small.crop < small.size
 
 
+def test_points_tell_how_large_an_organ_is_by_the_slices_that_it_takes(tmp_path: Path) -> None:
+    """Their discs are a fifth as wide: squares of that size would show the inside of a liver and nothing else."""
+    folder = _folder(tmp_path, 2.0, (30, 30, 90, 90), "liver")
+    boxed = plan_for(folder, LabelSpace(("liver",)), "CT", kinds_named(["boxes"]))
+    for case in "ab":  # 40 slices of 5 mm, of which every sixth is marked
+        scan = np.full((128, 128, 40), -1000, np.int16)
+        scan[4:124, 4:124] = np.random.default_rng(0).integers(0, 100, (120, 120, 40))
+        write_nifti(folder / f"{case}.nii.gz", scan, np.diag([2.0, 2.0, 5.0, 1.0]))
+    rows = [f"{case},{index},liver,60,60" for case in "ab" for index in range(0, 40, 6)]
+    (folder / "points.csv").write_text("\n".join(["case,slice,label,row,column", *rows]), encoding="utf-8")
+    pointed = plan_for(folder, LabelSpace(("liver",)), "CT", kinds_named(["points"]))
+    assert boxed.crop * 2.0 * 128 / boxed.size > 120
+    assert pointed.crop / pointed.size == pytest.approx(boxed.crop / boxed.size, rel=0.4)
+    assert pointed.size < 1.3 * boxed.size
+
+
 def test_a_ct_is_seen_through_windows_and_sides_are_never_mirrored(tmp_path: Path) -> None:
     folder = _folder(tmp_path, 2.0, (40, 40, 80, 80), "left kidney")
     plan = plan_for(folder, LabelSpace(("left kidney",)), "CT")

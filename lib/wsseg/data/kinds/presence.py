@@ -35,7 +35,7 @@ class PresenceKind(ListedKind[ListedPresence]):
             return scan.unknown(labels)
         axis = scan.stack.grid.stored_axis
         states = given.of_scan(scan.volume.shape[axis], axis, scan.case, source / self.table)
-        return replace(scan.unknown(labels), presence=scan.stack.order_presence(states))
+        return replace(scan.unknown(labels), presence=scan.stack.ordered(states))
 
     def bears(self, targets: Targets) -> Tensor:
         return (targets.presence >= 0).any(dim=1)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 
-from wsseg.data.slices import LabelledSlices
+from wsseg.data.slices import LabelledSlices, evenly
 from wsseg.images.pieces import likely_pieces
 from wsseg.methods.base import Method
 from wsseg.methods.prompt import Pass, Prompt
@@ -27,9 +26,9 @@ def in_one_piece(method: Method, data: LabelledSlices, pass_: Pass) -> bool:
         method: trained on ``data``, on the CPU.
     """
     found = kept = 0
-    chosen = np.unique(np.linspace(0, len(data.cases) - 1, LOOKED_AT).round())
+    chosen = evenly(range(len(data.cases)), LOOKED_AT)
     for number, case in enumerate(chosen):
-        rows = torch.nonzero(data.case == int(case))[:, 0]
+        rows = torch.nonzero(data.case == case)[:, 0]
         with torch.no_grad():
             maps = method.predict(data.images_at(rows), Prompt(), pass_.step(number, len(chosen))).probabilities
         mask = mask_of(maps).numpy()

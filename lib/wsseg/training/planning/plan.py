@@ -15,6 +15,7 @@ from wsseg.data.kinds.base import CutScan
 from wsseg.data.kinds.registry import KINDS, Kinds
 from wsseg.data.preprocess import BRIGHT, View, prepare
 from wsseg.data.sentences.lexicon import side_of
+from wsseg.data.slices import evenly
 from wsseg.data.targets import Targets
 from wsseg.errors import WssegError
 from wsseg.files import make_folder, whole_file
@@ -177,7 +178,7 @@ def _look(folder: Path, labels: LabelSpace, kinds: Kinds, view: View) -> list[_S
     labelled = [case for case in scans if any(case in known for known in given.values())]
     if not labelled:
         raise WssegError(f"{folder}: no scan has a label, of whatever kind")
-    chosen = [labelled[index] for index in np.unique(np.linspace(0, len(labelled) - 1, LOOKED_AT).round().astype(int))]
+    chosen = evenly(labelled, LOOKED_AT)
     found, measured = [], []
     for case in chosen:
         volume = read_scan(scans[case])
@@ -205,13 +206,15 @@ def _may_be_hounsfield(volume: Volume) -> bool:
 
 def _seen(scan: CutScan, targets: Targets) -> _Seen:
     stack = scan.stack
-    window = stack.box.height * stack.spacing[0]
     drawn = torch.stack([targets.marked(k) for k in range(targets.presence.shape[1])]).any(dim=0)
-    sides = [_side(plane) for plane in drawn if plane.any()]
-    taken = float(np.quantile(sides, 0.9)) * window / _PROBE if sides else window
+    # A point marks a disc that is much smaller than what it lies in.
+    about = 2 * (targets.about.amax(dim=1) / torch.pi).sqrt()
+    sides = [max(_side(plane), float(side)) for plane, side in zip(drawn, about, strict=True) if plane.any()]
+    taken = float(np.quantile(sides, 0.9)) * stack.pixel_mm if sides else stack.window_mm
     medians = (stack.native + 1) / 2 * _PROBE_BRIGHT
     tissue = medians[stack.tissue] if stack.tissue.any() else medians.ravel()
-    return _Seen(window, float(min(stack.spacing)), taken, float(np.quantile(tissue, BRIGHTEST)), _aside(drawn))
+    bright = float(np.quantile(tissue, BRIGHTEST))
+    return _Seen(stack.window_mm, float(min(stack.spacing)), taken, bright, _aside(drawn))
 
 
 def _about_sides(mirrored: bool, sided: bool) -> str:
