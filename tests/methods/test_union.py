@@ -299,6 +299,21 @@ def test_at_the_end_masks_of_whole_slices_are_made_as_large_as_boxes_tell() -> N
     assert shown.raised[2] == 0.0
 
 
+def test_one_boxed_scan_says_nothing_of_a_class_that_is_drawn_on_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Union, "predict", lambda *_: pytest.fail("looked at"))
+    strokes = _strokes(_truth(0))
+    boxes = torch.zeros(4, 2, 32, 32, dtype=torch.uint8)
+    boxes[1, :, 4:26, 3:29] = torch.from_numpy(band_of(22)[:, None] * 16 + band_of(26)[None])
+    boxed = replace(Targets.unknown(4, 2, (32, 32)), boxes=boxes)
+    data = LabelledSlices(torch.zeros(8, 1, 32, 32), Targets.together([strokes, boxed]), False, ("a", "b"), _two(4))
+    _method().settle(data, Pass(4))
+
+
+def _two(slices: int) -> torch.Tensor:
+    """Cases of two scans of so many slices."""
+    return torch.arange(2).repeat_interleave(slices)
+
+
 def test_where_nothing_tells_sizes_no_scan_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Union, "predict", lambda *_: pytest.fail("looked at"))
     data = LabelledSlices(

@@ -9,12 +9,13 @@ import torch
 from safetensors.torch import save_file
 
 from conftest import REPOSITORY, MakePackage, metadata_of
+from wsseg.cli.scans.archive import _filters
 from wsseg.errors import NotFoundError, WssegError
 from wsseg.files import PART
-from wsseg.methods.registry import METHODS, create_method, load_method, method_class
+from wsseg.methods.registry import BACKBONES, METHODS, create_method, load_method, method_class
 from wsseg.models.card import model_card
-from wsseg.models.package import METADATA, WEIGHTS, Recipe, read_package
-from wsseg.models.shelf import package_names
+from wsseg.models.package import METADATA, WEIGHTS, Recipe, dicom_modality, is_ct, read_package
+from wsseg.models.shelf import find_package, package_names
 
 
 def test_written_package_reads_back_in_half_precision(make_package: MakePackage) -> None:
@@ -149,3 +150,19 @@ def test_what_killed_processes_left_beside_versions_goes_with_the_next(make_pack
         os.utime(path, (0, 0))
     make_package(name="other")
     assert not any(path.exists() for path in left)
+
+
+@pytest.mark.parametrize(
+    ("reads", "word"),
+    [("MR", "MR"), ("MR, T2-weighted", "MR"), ("MR,T2", "MR"), (" ct ", "CT"), ("CTA", "CTA"), ("", "")],
+)
+def test_what_a_model_reads_begins_with_dicoms_word(reads: str, word: str) -> None:
+    assert dicom_modality(reads) == word
+    assert is_ct(reads) is (word == "CT")
+
+
+def test_an_archive_is_asked_for_series_of_each_models_modality() -> None:
+    """Whatever words follow it: "MR, T2-weighted" finds no series."""
+    volumes = [recipe for name in package_names() if not (recipe := find_package(name).recipe).colour]
+    found = {_filters([], recipe)["Modality"] for recipe in volumes if recipe.method not in BACKBONES}
+    assert found == {"MR", "CT"}

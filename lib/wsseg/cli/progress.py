@@ -62,7 +62,6 @@ class LongBar:
         figures = (BarColumn(20), TaskProgressColumn(), TextColumn("{task.fields[left]}"))
         self._bar = Progress(*figures, words, console=console, expand=True)
         self._tasks: dict[str, TaskID] = {}
-        self._begun: dict[str, float] = {}
         self._told = float("-inf")
         self._said = ""
 
@@ -73,12 +72,9 @@ class LongBar:
             what: is being done; each has a bar, and its first line at once.
             words: more of it.
             part: finished, in [0, 1].
-            seconds_left: None where that is not known; it is told from the pace so far then.
+            seconds_left: None where that is not known.
         """
-        begun = self._begun.setdefault(what, time.monotonic())
-        if seconds_left is None and part > 0:
-            seconds_left = (time.monotonic() - begun) * (1 - part) / part
-        left = "" if not seconds_left else f"{timedelta(seconds=round(seconds_left))} left"
+        left = "" if seconds_left is None else f"{timedelta(seconds=round(seconds_left))} left"
         shown = [word for word in (what, *words) if word]
         if self._console.is_terminal:
             self._show(what, " · ".join(shown), part, left)

@@ -126,6 +126,14 @@ class Targets:
         whole = self.pixels[self.whole]
         return self.stroked.any(dim=0) | torch.stack([(whole == k + 1).any() for k in range(self.presence.shape[1])])
 
+    def told_roughly(self) -> Tensor:
+        """Where boxes or points tell how large a class is that is drawn on no slice, (slices, classes) bool."""
+        return (self.boxed() | (self.about > 0)) & ~self.drawn_classes()
+
+    def boxed(self) -> Tensor:
+        """On which slices there is a box of a class, (slices, classes) bool."""
+        return self.boxes.flatten(2).any(dim=2).bool()
+
     def without_marks_of(self, classes: Tensor) -> Targets:
         """Without what is drawn or boxed of some classes, (classes,) bool; presence stays.
 

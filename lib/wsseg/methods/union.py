@@ -20,7 +20,8 @@ short sight learns what speaks for the class, and y is the region of the scan th
 Classes weigh as the root of what is drawn of them: weighed alike, rare ones swelled. Background
 together weighs five times the classes at most; ten times shrank what is faint. The
 network sees where a pixel lies in the scan, without which it takes one side for the
-other. Classes of which little of what is drawn is marked are made likelier at the end.
+other. Classes of which little of what is drawn is marked are made likelier at the end, and
+masks of whole slices as large as boxes and points tell.
 Training begins with weights that several tasks have taught (``union-start``); what
 ships is the moving average. Left out, since in one short
 trial each (strokes on hippocampi, one seed) they brought nothing: an averaged teacher
@@ -83,7 +84,7 @@ ASKED = 5
 """Batches that are asked how much of what is drawn is marked."""
 
 SETTLED = 12
-"""Scans, evenly over the data, whose masks are compared with what is told of sizes."""
+"""Scans of each class, evenly over the data, whose masks are compared with what is told of sizes."""
 
 FADED = 0.3
 """Part of the body that boxes ask for which has faded at the end of training."""
@@ -221,14 +222,18 @@ class Union(Method[UnionSettings]):
             self.network.favour(k + 1, _raise_of(margins, drawn, wrong))
 
     def settle(self, data: LabelledSlices, pass_: Pass) -> None:
-        """Let masks of whole slices be as large as boxes and points tell: those trained on are cut and varied."""
-        told, sizes = told_areas(data.targets), Sizes(self.classes)
-        cases = evenly(data.case[told[1].any(dim=1)].unique().tolist(), SETTLED)
-        for number, case in enumerate(cases):
+        """Let masks of whole slices be as large as boxes and points tell: those trained on are cut and varied.
+
+        Of classes that are drawn on other scans nothing is told, as drawings tell more than the guess of a size.
+        """
+        rough = data.targets.told_roughly()
+        cases = {case for own in rough.T for case in evenly(data.case[own].unique().tolist(), SETTLED)}
+        sizes = Sizes(rough.any(dim=0))
+        for number, case in enumerate(sorted(cases)):
             rows = torch.nonzero(data.case == case)[:, 0]
             with torch.no_grad():
                 found = self.predict(data.images_at(rows), Prompt(), pass_.step(number, len(cases)))
-            sizes.add(found.probabilities, told[:, rows])
+            sizes.add(found.probabilities, told_areas(data.targets.at(rows)))
         for k, by in enumerate(sizes.shifts()):
             self.network.favour(k + 1, by)
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 import tempfile
 from dataclasses import dataclass
@@ -57,9 +58,14 @@ class Parent(Strict):
     part: str
 
 
-def is_ct(modality: str) -> bool:
-    """Whether what somebody calls a modality is CT."""
-    return modality.strip().upper().startswith("CT")
+def dicom_modality(reads: str) -> str:
+    """DICOM's word for what a model reads, with which that begins: MR of "MR, T2-weighted"."""
+    return re.split(r"[\s,]+", reads.strip())[0].upper()
+
+
+def is_ct(reads: str) -> bool:
+    """Whether what a model reads is CT."""
+    return dicom_modality(reads) == "CT"
 
 
 Hounsfield = Annotated[float, Field(ge=-4096, le=32767)]

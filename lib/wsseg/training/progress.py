@@ -44,7 +44,7 @@ class TrainingProgress(BaseModel):
     Attributes:
         phase: what is being done; ``idle`` where there was never a job.
         message: one sentence for people.
-        prepared: finished part of what is being prepared, in [0, 1].
+        prepared: finished part of what is being prepared, or of publishing, in [0, 1].
         model: that was asked for, None where that is not known.
         parts: names of the models that are trained, in order.
         part: the one of them that is trained now.

@@ -129,7 +129,8 @@ def train_package(
     outcome = train(method, slices, settings, reports, held, wish)
     reports.publishing(0)
     publishing = Pass(slices_per_pass(torch.device("cpu"), recipe.size), progress=reports.publishing)
-    method.settle(slices, publishing.step(0, 3))
+    parts = 3 if method.finds_pieces else 1
+    method.settle(slices, publishing.step(0, parts))
     before, score = _compare(method, None if scratch else package, held)
     stamp = f"{package.metadata.version.split('+')[0]}+{datetime.now():%Y%m%d.%H%M%S}"
     version: str = broadcast_object_list([stamp])[0]
@@ -145,13 +146,13 @@ def train_package(
             }
         )
         pieces = (
-            in_one_piece(method, slices, publishing.step(1, 3)) if method.finds_pieces else recipe.largest_component
+            in_one_piece(method, slices, publishing.step(1, parts)) if method.finds_pieces else recipe.largest_component
         )
         metadata = _trained_metadata(package, version, method, slices, record, pieces)
         card, licence = model_card(package.name, metadata), _licence(package, metadata)
         write_package(folder, metadata, stored_weights(method), card, licence)
         if recipe.method not in BACKBONES:
-            assess(folder, method.eval(), data, slices.cases, held, publishing.step(2, 3).progress)
+            assess(folder, method.eval(), data, slices.cases, held, publishing.step(parts - 1, parts).progress)
         if not _is_worse(before, score):
             publish(models, package.name, version)
         for left in (CHECKPOINT, LABELS, PLAN):

@@ -196,9 +196,11 @@ class RunState:
         self.first, self.done = saved.stage, saved.done
         self.seconds, self.origin = saved.seconds, saved.origin
         self.curve, self.scores = list(saved.curve), list(saved.scores)
-        log.info(
-            "training goes on where it was interrupted, after %d steps; --fresh begins anew", saved.done + saved.step
-        )
+        if saved.stage < len(self.stages):
+            log.info(
+                "training goes on where it was interrupted, after %d steps; --fresh begins anew",
+                saved.done + saved.step,
+            )
         self.lengths[: saved.stage] = [0] * saved.stage
         if saved.step:  # under fewer steps than were done it is at its end
             self.lengths[saved.stage] = max(saved.step, self.lengths[saved.stage])

@@ -38,7 +38,7 @@ def test_boxes_tell_more_than_points_and_corrected_slices_nothing() -> None:
 
 def _shifts(least: float, most: float, *levels: torch.Tensor) -> list[float]:
     """For a class of which so much is told on the first slice, and nothing on the second, where it is everywhere."""
-    sizes = Sizes(1)
+    sizes = Sizes(torch.ones(1, dtype=torch.bool))
     for level in levels:
         told = torch.zeros(2, 2, 1)
         told[0, 0, 0], told[1, 0, 0] = least, most
@@ -63,4 +63,20 @@ def test_no_mask_is_changed_far_or_without_a_word_of_its_size() -> None:
     assert _shifts(1, 2, level) == [-FARTHEST]
     assert _shifts(5999, 6000, level) == [FARTHEST]
     assert _shifts(0, 0, level) == [0.0]
-    assert Sizes(3).shifts() == [0.0] * 3
+    assert Sizes(torch.ones(3, dtype=torch.bool)).shifts() == [0.0] * 3
+
+
+def test_a_faint_plateau_is_not_raised_beyond_what_is_told() -> None:
+    level = torch.full((60, 100), -0.5)
+    level[:2] = 1.0
+    (by,) = _shifts(1000, 2000, level)
+    assert 0 <= by < 0.5, "all 6000 pixels would be marked"
+
+
+def test_a_pixel_counts_for_the_class_that_is_likeliest_there() -> None:
+    """Of two classes the first is likelier on the left half; each is told to be half of the slice."""
+    maps = torch.full((1, 2, 60, 100), 0.7)
+    maps[:, 0, :, :50] = maps[:, 1, :, 50:] = 0.8
+    sizes = Sizes(torch.ones(2, dtype=torch.bool))
+    sizes.add(maps, torch.tensor([1500.0, 3000.0]).view(2, 1, 1).expand(2, 1, 2))
+    assert sizes.shifts() == [0.0, 0.0]

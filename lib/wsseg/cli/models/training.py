@@ -22,15 +22,28 @@ LEAST_SHOWN = 0.0005
 
 
 class TrainingBar(LongBar):
-    """How far a training is."""
+    """How far a training is, and how long what is being done takes yet.
+
+    Args:
+        console: where it is shown.
+    """
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(console)
+        self._begun: dict[str, tuple[float, float]] = {}
 
     def __call__(self, progress: TrainingProgress) -> None:
         """Show it."""
         training = progress.phase is Phase.TRAINING
         what = progress.message if progress.phase is Phase.PREPARING else progress.phase
-        self.tell(
-            what, _words(progress) if training else [], _part(progress), progress.seconds_left if training else None
-        )
+        part = _part(progress)
+        left = progress.seconds_left if training else self._left(what, part)
+        self.tell(what, _words(progress) if training else [], part, left)
+
+    def _left(self, what: str, part: float) -> float | None:
+        """Seconds, at the pace since it was told of first; None where nothing was done since."""
+        begun, before = self._begun.setdefault(what, (time.monotonic(), part))
+        return (time.monotonic() - begun) * (1 - part) / (part - before) if part > before else None
 
 
 def _part(progress: TrainingProgress) -> float:

@@ -98,9 +98,11 @@ def _filters(query: list[str], recipe: Recipe) -> dict[str, str]:
     """What series must be: as asked for, and of the model's modality unless another is named."""
     from pydicom.datadict import tag_for_keyword
 
+    from wsseg.models.package import dicom_modality
+
     if recipe.colour:
         raise WssegError("--model: reads pictures, an archive's series are volumes")
-    found = {"Modality": recipe.modality.split()[0]}
+    found = {"Modality": dicom_modality(recipe.modality)}
     for pair in query:
         keyword, sign, value = pair.partition("=")
         if not sign or tag_for_keyword(keyword) is None:

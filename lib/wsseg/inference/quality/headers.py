@@ -6,7 +6,7 @@ import re
 
 from wsseg.errors import WssegError
 from wsseg.images.volume import Made
-from wsseg.models.package import ModelPackage
+from wsseg.models.package import ModelPackage, dicom_modality
 
 _MODALITIES = "BI CR CT DX ES GM IVUS IO MG MR NM OCT OP OPT PT PX RF RG SM TG US XA XC"
 """DICOM's words for what makes images (PS3.3 C.7.3.1.1.1); others, as OT, say nothing."""
@@ -34,7 +34,7 @@ def check_made(made: Made, package: ModelPackage) -> None:
         WssegError: with what the header says.
     """
     modality = made.modality.strip().upper()
-    reads = package.recipe.modality.split()[0].upper().rstrip(",")
+    reads = dicom_modality(package.recipe.modality)
     if {modality, reads} <= set(_MODALITIES.split()) and modality != reads:
         raise WssegError(_refusal("Modality", modality, package, package.recipe.modality))
     part = made.body_part.strip().upper()

@@ -14,7 +14,7 @@ from wsseg.inference.quality.headers import regions
 from wsseg.labels.space import TISSUE, Label, LabelSpace
 from wsseg.methods.registry import METHODS
 from wsseg.models.card import model_card
-from wsseg.models.package import Metadata, ModelPackage, Parent, Recipe, read_package, write_package
+from wsseg.models.package import Metadata, ModelPackage, Parent, Recipe, dicom_modality, read_package, write_package
 from wsseg.models.shelf import package_names, parent_licences, publish
 from wsseg.training.planning.plan import Plan
 
@@ -117,8 +117,8 @@ def _check(names: Sequence[str], modality: str, body_part: str, models: Path) ->
             raise WssegError(f'name "{name}": lower case letters, digits and hyphens are possible, as in liver-mr')
         if name in package_names() or (models / name).exists():
             raise WssegError(f'name "{name}" is taken, `wsseg models` lists what there is')
-    word = modality.replace(",", " ").partition(" ")[0]
-    if word not in {getattr(codes.cid29, each).value for each in codes.cid29.dir()}:  # "Acquisition Modality"
+    known = codes.cid29  # acquisition modalities
+    if dicom_modality(modality) not in {getattr(known, each).value for each in known.dir()}:
         raise WssegError(
             f'--modality "{modality}": begins with DICOM\'s word for what the model reads: MR, CT, US, PT, SM, ...'
         )

@@ -207,9 +207,10 @@ def _may_be_hounsfield(volume: Volume) -> bool:
 def _seen(scan: CutScan, targets: Targets) -> _Seen:
     stack = scan.stack
     drawn = torch.stack([targets.marked(k) for k in range(targets.presence.shape[1])]).any(dim=0)
-    # A point marks a disc that is much smaller than what it lies in.
-    about = 2 * (targets.about.amax(dim=1) / torch.pi).sqrt()
-    sides = [max(_side(plane), float(side)) for plane, side in zip(drawn, about, strict=True) if plane.any()]
+    # A point marks a disc that is much smaller than what it lies in; what is drawn or boxed tells more.
+    pointed = targets.about * ~targets.drawn_classes() * ~targets.boxed()
+    widths = (2 * (pointed.amax(dim=1) / torch.pi).sqrt()).clamp(max=_PROBE)
+    sides = [max(_side(plane), float(width)) for plane, width in zip(drawn, widths, strict=True) if plane.any()]
     taken = float(np.quantile(sides, 0.9)) * stack.pixel_mm if sides else stack.window_mm
     medians = (stack.native + 1) / 2 * _PROBE_BRIGHT
     tissue = medians[stack.tissue] if stack.tissue.any() else medians.ravel()
