@@ -6,8 +6,9 @@
 DATA has scans with weak labels as training reads them, MASKS `<scan>_label` of some.
 Dice is of each class over such slices of a scan, everything at the pixels that the union
 learner would choose for DATA; then, of what is surely a class or background beyond
-what was drawn, the part that is right. At last the area of each class in squares of how far
-its strokes reach, of which `losses/size.py` takes its bound.
+what was drawn, the part that is right; and the area of each class in squares of how far its
+strokes reach, of which `losses/size.py` takes its bound, or in what its boxes or points tell of
+it, of which `methods/shared/sizes.py` does.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from torch import Tensor, nn
 from wsseg.data.kinds.registry import KINDS, kinds_named
 from wsseg.data.preprocess import View
 from wsseg.data.slices import LabelledSlices, load_slices
+from wsseg.data.targets import Targets
 from wsseg.images.folder import scan_files
 from wsseg.labels.space import BACKGROUND
 from wsseg.labels.tables import PRESENCE_FILE, classes_in
@@ -30,6 +32,7 @@ from wsseg.losses.size import squared_reach
 from wsseg.methods.prompt import Pass
 from wsseg.methods.registry import load_method
 from wsseg.methods.shared.labelling.completion import completed, sure_of
+from wsseg.methods.shared.sizes import FILLED, GUESSED, told_areas
 from wsseg.models.shelf import find_package
 from wsseg.training.planning.plan import plan_for
 
@@ -56,9 +59,8 @@ def main() -> None:
             drawn, masks = (load_slices(both, labels, view, kinds_named([each])) for each in (kind, "masks"))
             masks = masks.only(set(drawn.cases))
             print(f"| {kind} | {row(network, drawn, masks.targets.pixels, len(labels))} |", flush=True)
-            if kind == "scribbles":
-                found = areas(drawn.targets.pixels, masks.targets.pixels, len(labels))
-                print(f"| area in squares of strokes | {' | '.join(f'{area:.2f}' for area in found)} | | | |")
+            found = areas(kind, drawn.targets, masks.targets.pixels)
+            print(f"| area in what {kind} tell | {' | '.join(f'{area:.2f}' for area in found)} | | | |", flush=True)
 
 
 def beside(data: Path, masks: Path, folder: Path) -> Path:
@@ -71,13 +73,15 @@ def beside(data: Path, masks: Path, folder: Path) -> Path:
     return folder
 
 
-def areas(strokes: Tensor, truth: Tensor, classes: int) -> list[float]:
-    """Of each class on the slices where it is drawn, in squares of the diagonals of the boxes around its strokes."""
+def areas(kind: str, drawn: Targets, truth: Tensor) -> list[float]:
+    """Of each class on slices that tell it, in squares of how far strokes reach, or in what boxes or points tell."""
     found = []
-    for label in range(1, classes + 1):
-        drawn = strokes == label
-        shown = drawn.flatten(1).any(dim=1)
-        found.append(float((truth[shown] == label).sum() / squared_reach(drawn[shown]).sum()))
+    for k in range(drawn.presence.shape[1]):
+        if kind == "scribbles":
+            told = squared_reach(drawn.pixels == k + 1) * drawn.stroked[:, k]
+        else:
+            told = told_areas(drawn)[1, :, k] / {"boxes": FILLED, "points": GUESSED}[kind][1]
+        found.append(float((truth[told > 0] == k + 1).sum() / told.sum()))
     return found
 
 

@@ -13,6 +13,7 @@ from scipy import ndimage
 
 from conftest import REPOSITORY
 from wsseg.methods.registry import load_method
+from wsseg.methods.shared.sizes import FILLED, GUESSED
 from wsseg.models.package import read_package
 
 FOLDER = REPOSITORY / "benchmarks" / "completion"
@@ -101,6 +102,9 @@ def test_a_table_of_completed_labels_is_printed(shared: Path) -> None:
     folder = shared / "hippocampus_t1"
     lines = _run("score.py", "--data", folder / "train", "--masks", folder / "few_masks").splitlines()
     rows = {line.split(" | ")[0].strip("| "): line.split(" | ") for line in lines[2:]}
-    assert list(rows) == ["scribbles", "area in squares of strokes", "points", "boxes"]
+    kinds = ("scribbles", "points", "boxes")
+    assert list(rows) == [row for kind in kinds for row in (kind, f"area in what {kind} tell")]
     assert float(rows["boxes"][3]) > 0.75
-    assert all(2 < float(area) < 4 for area in rows["area in squares of strokes"][1:3])
+    assert all(2 < float(area) < 4 for area in rows["area in what scribbles tell"][1:3])
+    assert all(FILLED[0] < float(area) < 1.1 for area in rows["area in what boxes tell"][1:3])
+    assert all(0.8 < float(area) < 1.1 * GUESSED[1] for area in rows["area in what points tell"][1:3])
