@@ -32,7 +32,7 @@ from wsseg.losses.size import squared_reach
 from wsseg.methods.prompt import Pass
 from wsseg.methods.registry import load_method
 from wsseg.methods.shared.labelling.completion import completed, sure_of
-from wsseg.methods.shared.sizes import FILLED, GUESSED, told_areas
+from wsseg.methods.shared.sizes import FILLED, GUESSED, area_bounds
 from wsseg.models.shelf import find_package
 from wsseg.training.planning.plan import plan_for
 
@@ -80,7 +80,7 @@ def areas(kind: str, drawn: Targets, truth: Tensor) -> list[float]:
         if kind == "scribbles":
             told = squared_reach(drawn.pixels == k + 1) * drawn.stroked[:, k]
         else:
-            told = told_areas(drawn)[1, :, k] / {"boxes": FILLED, "points": GUESSED}[kind][1]
+            told = area_bounds(drawn)[1, :, k] / {"boxes": FILLED, "points": GUESSED}[kind][1]
         found.append(float((truth[told > 0] == k + 1).sum() / told.sum()))
     return found
 

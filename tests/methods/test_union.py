@@ -292,7 +292,7 @@ def test_at_the_end_masks_of_whole_slices_are_made_as_large_as_boxes_tell() -> N
     targets = replace(Targets.unknown(4, 2, (32, 32)), boxes=boxes)
     margins = torch.linspace(-1, 1, 1024).view(1, 1, 32, 32).expand(4, 1, 32, 32)
     data = LabelledSlices(margins, targets, False, ("a", "b"), torch.tensor([0, 0, 1, 1]))
-    method.settle(data, Pass(4))
+    method.fit_thresholds(data, Pass(4))
     told = FILLED[1] * np.pi / 4 * 20 * 24 * 0.9
     assert told < 512, "half of the pixels are marked"
     assert shown.raised[1] == pytest.approx(2 * told / 1024 - 1, abs=0.06)
@@ -306,7 +306,7 @@ def test_one_boxed_scan_says_nothing_of_a_class_that_is_drawn_on_others(monkeypa
     boxes[1, :, 4:26, 3:29] = torch.from_numpy(band_of(22)[:, None] * 16 + band_of(26)[None])
     boxed = replace(Targets.unknown(4, 2, (32, 32)), boxes=boxes)
     data = LabelledSlices(torch.zeros(8, 1, 32, 32), Targets.together([strokes, boxed]), False, ("a", "b"), _two(4))
-    _method().settle(data, Pass(4))
+    _method().fit_thresholds(data, Pass(4))
 
 
 def _two(slices: int) -> torch.Tensor:
@@ -321,5 +321,5 @@ def test_where_nothing_tells_sizes_no_scan_is_looked_at(monkeypatch: pytest.Monk
     )
     method = _method()
     before = method.network.answer.bias.clone()
-    method.settle(data, Pass(4))
+    method.fit_thresholds(data, Pass(4))
     assert torch.equal(method.network.answer.bias, before)

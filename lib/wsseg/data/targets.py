@@ -126,7 +126,7 @@ class Targets:
         whole = self.pixels[self.whole]
         return self.stroked.any(dim=0) | torch.stack([(whole == k + 1).any() for k in range(self.presence.shape[1])])
 
-    def told_roughly(self) -> Tensor:
+    def sized_roughly(self) -> Tensor:
         """Where boxes or points tell how large a class is that is drawn on no slice, (slices, classes) bool."""
         return (self.boxed() | (self.about > 0)) & ~self.drawn_classes()
 

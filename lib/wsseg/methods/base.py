@@ -177,8 +177,8 @@ class Method(nn.Module, ABC, Generic[SettingsType]):
             batches: some of the training data, for one pass.
         """
 
-    def settle(self, data: LabelledSlices, pass_: Pass) -> None:
-        """Called once at the end of every training, with all of it: what is seen on whole slices alone is put right.
+    def fit_thresholds(self, data: LabelledSlices, pass_: Pass) -> None:
+        """Called once at the end of every training: thresholds of classes that only whole slices tell are fitted.
 
         Args:
             data: what was learned from.

@@ -57,7 +57,7 @@ from wsseg.methods.prompt import Pass, Prompt
 from wsseg.methods.shared.labelling.completion import complete, completion_network
 from wsseg.methods.shared.labelling.regions import AIR, by_regions, merge_classes, seeds_of_regions
 from wsseg.methods.shared.masks import against_background
-from wsseg.methods.shared.sizes import Sizes, told_areas
+from wsseg.methods.shared.sizes import ThresholdFit, area_bounds
 from wsseg.networks.residual_unet import ResidualUNet
 from wsseg.networks.short_sighted import ShortSighted
 
@@ -83,7 +83,7 @@ TRIED = 30
 ASKED = 5
 """Batches that are asked how much of what is drawn is marked."""
 
-SETTLED = 12
+FITTED_ON = 12
 """Scans of each class, evenly over the data, whose masks are compared with what is told of sizes."""
 
 FADED = 0.3
@@ -221,19 +221,19 @@ class Union(Method[UnionSettings]):
             wrong = (targets.pixels > 0) & ~drawn | (targets.presence[:, k] == NO)[:, None, None]
             self.network.favour(k + 1, _raise_of(margins, drawn, wrong))
 
-    def settle(self, data: LabelledSlices, pass_: Pass) -> None:
+    def fit_thresholds(self, data: LabelledSlices, pass_: Pass) -> None:
         """Let masks of whole slices be as large as boxes and points tell: those trained on are cut and varied.
 
         Of classes that are drawn on other scans nothing is told, as drawings tell more than the guess of a size.
         """
-        rough = data.targets.told_roughly()
-        cases = {case for own in rough.T for case in evenly(data.case[own].unique().tolist(), SETTLED)}
-        sizes = Sizes(rough.any(dim=0))
+        rough = data.targets.sized_roughly()
+        cases = {case for own in rough.T for case in evenly(data.case[own].unique().tolist(), FITTED_ON)}
+        sizes = ThresholdFit(rough.any(dim=0))
         for number, case in enumerate(sorted(cases)):
             rows = torch.nonzero(data.case == case)[:, 0]
             with torch.no_grad():
                 found = self.predict(data.images_at(rows), Prompt(), pass_.step(number, len(cases)))
-            sizes.add(found.probabilities, told_areas(data.targets.at(rows)))
+            sizes.add(found.probabilities, area_bounds(data.targets.at(rows)))
         for k, by in enumerate(sizes.shifts()):
             self.network.favour(k + 1, by)
 

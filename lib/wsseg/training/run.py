@@ -130,7 +130,7 @@ def train_package(
     reports.publishing(0)
     publishing = Pass(slices_per_pass(torch.device("cpu"), recipe.size), progress=reports.publishing)
     parts = 3 if method.finds_pieces else 1
-    method.settle(slices, publishing.step(0, parts))
+    method.fit_thresholds(slices, publishing.step(0, parts))
     before, score = _compare(method, None if scratch else package, held)
     stamp = f"{package.metadata.version.split('+')[0]}+{datetime.now():%Y%m%d.%H%M%S}"
     version: str = broadcast_object_list([stamp])[0]

@@ -8,7 +8,7 @@ import torch
 
 from wsseg.data.kinds.placed import band_of
 from wsseg.data.targets import Targets
-from wsseg.methods.shared.sizes import FARTHEST, FILLED, GUESSED, Sizes, told_areas
+from wsseg.methods.shared.sizes import FARTHEST, FILLED, GUESSED, ThresholdFit, area_bounds
 
 
 def _boxed(classes: int = 1) -> Targets:
@@ -20,25 +20,25 @@ def _boxed(classes: int = 1) -> Targets:
 
 def test_boxes_tell_of_an_ellipse_without_their_rim_and_points_of_their_discs() -> None:
     body = math.pi / 4 * 20 * 32 * 0.9
-    least, most = told_areas(_boxed())[:, 0, 0].tolist()
+    least, most = area_bounds(_boxed())[:, 0, 0].tolist()
     assert least == pytest.approx(FILLED[0] * body, rel=0.05)
     assert most == pytest.approx(FILLED[1] * body, rel=0.05)
-    assert not told_areas(_boxed())[:, 1].any()
+    assert not area_bounds(_boxed())[:, 1].any()
     pointed = replace(Targets.unknown(2, 1, (64, 64)), about=torch.tensor([[300.0], [0.0]]))
-    assert told_areas(pointed).flatten().tolist() == pytest.approx([0, 0, GUESSED[1] * 300, 0])
+    assert area_bounds(pointed).flatten().tolist() == pytest.approx([0, 0, GUESSED[1] * 300, 0])
 
 
 def test_boxes_tell_more_than_points_and_corrected_slices_nothing() -> None:
     boxed = _boxed()
     both = replace(boxed, about=torch.tensor([[5000.0], [70.0]]))
-    assert torch.equal(told_areas(both)[:, 0], told_areas(boxed)[:, 0])
-    assert told_areas(both)[1, 1, 0] == GUESSED[1] * 70
-    assert not told_areas(replace(both, corrected=torch.tensor([True, True]))).any()
+    assert torch.equal(area_bounds(both)[:, 0], area_bounds(boxed)[:, 0])
+    assert area_bounds(both)[1, 1, 0] == GUESSED[1] * 70
+    assert not area_bounds(replace(both, corrected=torch.tensor([True, True]))).any()
 
 
 def _shifts(least: float, most: float, *levels: torch.Tensor) -> list[float]:
     """For a class of which so much is told on the first slice, and nothing on the second, where it is everywhere."""
-    sizes = Sizes(torch.ones(1, dtype=torch.bool))
+    sizes = ThresholdFit(torch.ones(1, dtype=torch.bool))
     for level in levels:
         told = torch.zeros(2, 2, 1)
         told[0, 0, 0], told[1, 0, 0] = least, most
@@ -63,7 +63,7 @@ def test_no_mask_is_changed_far_or_without_a_word_of_its_size() -> None:
     assert _shifts(1, 2, level) == [-FARTHEST]
     assert _shifts(5999, 6000, level) == [FARTHEST]
     assert _shifts(0, 0, level) == [0.0]
-    assert Sizes(torch.ones(3, dtype=torch.bool)).shifts() == [0.0] * 3
+    assert ThresholdFit(torch.ones(3, dtype=torch.bool)).shifts() == [0.0] * 3
 
 
 def test_a_faint_plateau_is_not_raised_beyond_what_is_told() -> None:
@@ -77,6 +77,6 @@ def test_a_pixel_counts_for_the_class_that_is_likeliest_there() -> None:
     """Of two classes the first is likelier on the left half; each is told to be half of the slice."""
     maps = torch.full((1, 2, 60, 100), 0.7)
     maps[:, 0, :, :50] = maps[:, 1, :, 50:] = 0.8
-    sizes = Sizes(torch.ones(2, dtype=torch.bool))
+    sizes = ThresholdFit(torch.ones(2, dtype=torch.bool))
     sizes.add(maps, torch.tensor([1500.0, 3000.0]).view(2, 1, 1).expand(2, 1, 2))
     assert sizes.shifts() == [0.0, 0.0]

@@ -29,7 +29,7 @@ FARTHEST = 2.0
 _LEVELS = torch.arange(-40, 41) * (FARTHEST / 40)
 
 
-def told_areas(targets: Targets) -> Tensor:
+def area_bounds(targets: Targets) -> Tensor:
     """The least and the greatest area in pixels, (2, slices, classes); 0 where nothing is told.
 
     Boxes tell more than points. Slices on which a mask was corrected, of which the rest is not known, tell nothing.
@@ -42,8 +42,8 @@ def told_areas(targets: Targets) -> Tensor:
     return told * ~targets.corrected[:, None]
 
 
-class Sizes:
-    """What is told of sizes beside what a network marks at every level of its logits.
+class ThresholdFit:
+    """Areas that labels tell beside what a network marks at every threshold of its logits.
 
     Args:
         heeded: (classes,) bool, of which sizes are to be told; others are left as they are.
@@ -59,7 +59,7 @@ class Sizes:
 
         Args:
             probabilities: of classes against background, (slices, classes, rows, columns).
-            told: their :func:`told_areas`.
+            told: their :func:`area_bounds`.
         """
         self._told += told.sum(dim=1) * self._heeded
         best = probabilities.amax(dim=1)
