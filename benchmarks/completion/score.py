@@ -7,8 +7,8 @@ DATA has scans with weak labels as training reads them, MASKS `<scan>_label` of 
 Dice is of each class over such slices of a scan, everything at the pixels that the union
 learner would choose for DATA; then, of what is surely a class or background beyond
 what was drawn, the part that is right; and the area of each class in squares of how far its
-strokes reach, of which `losses/size.py` takes its bound, or in what its boxes or points tell of
-it, of which `methods/shared/sizes.py` does.
+strokes reach, of which `losses/size.py` takes its bound, or in what its boxes tell of it, of
+which `methods/shared/sizes.py` does, or its points, of which the plan does.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from wsseg.losses.size import squared_reach
 from wsseg.methods.prompt import Pass
 from wsseg.methods.registry import load_method
 from wsseg.methods.shared.labelling.completion import completed, sure_of
-from wsseg.methods.shared.sizes import FILLED, GUESSED, area_bounds
+from wsseg.methods.shared.sizes import FILLED, area_bounds
 from wsseg.models.shelf import find_package
 from wsseg.training.planning.plan import plan_for
 
@@ -80,7 +80,7 @@ def areas(kind: str, drawn: Targets, truth: Tensor) -> list[float]:
         if kind == "scribbles":
             told = squared_reach(drawn.pixels == k + 1) * drawn.stroked[:, k]
         else:
-            told = area_bounds(drawn)[1, :, k] / {"boxes": FILLED, "points": GUESSED}[kind][1]
+            told = area_bounds(drawn)[1, :, k] / FILLED[1] if kind == "boxes" else drawn.about[:, k]
         found.append(float((truth[told > 0] == k + 1).sum() / told.sum()))
     return found
 

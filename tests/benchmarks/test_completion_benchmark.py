@@ -13,7 +13,7 @@ from scipy import ndimage
 
 from conftest import REPOSITORY
 from wsseg.methods.registry import load_method
-from wsseg.methods.shared.sizes import FILLED, GUESSED
+from wsseg.methods.shared.sizes import FILLED
 from wsseg.models.package import read_package
 
 FOLDER = REPOSITORY / "benchmarks" / "completion"
@@ -107,4 +107,3 @@ def test_a_table_of_completed_labels_is_printed(shared: Path) -> None:
     assert float(rows["boxes"][3]) > 0.75
     assert all(2 < float(area) < 4 for area in rows["area in what scribbles tell"][1:3])
     assert all(FILLED[0] < float(area) < 1.1 for area in rows["area in what boxes tell"][1:3])
-    assert all(0.8 < float(area) < 1.1 * GUESSED[1] for area in rows["area in what points tell"][1:3])

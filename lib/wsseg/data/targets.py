@@ -127,8 +127,8 @@ class Targets:
         return self.stroked.any(dim=0) | torch.stack([(whole == k + 1).any() for k in range(self.presence.shape[1])])
 
     def sized_roughly(self) -> Tensor:
-        """Where boxes or points tell how large a class is that is drawn on no slice, (slices, classes) bool."""
-        return (self.boxed() | (self.about > 0)) & ~self.drawn_classes()
+        """Where boxes tell how large a class is that is drawn on no slice, (slices, classes) bool."""
+        return self.boxed() & ~self.drawn_classes()
 
     def boxed(self) -> Tensor:
         """On which slices there is a box of a class, (slices, classes) bool."""

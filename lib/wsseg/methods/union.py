@@ -21,7 +21,7 @@ Classes weigh as the root of what is drawn of them: weighed alike, rare ones swe
 together weighs five times the classes at most; ten times shrank what is faint. The
 network sees where a pixel lies in the scan, without which it takes one side for the
 other. Classes of which little of what is drawn is marked are made likelier at the end, and
-masks of whole slices as large as boxes and points tell.
+masks of whole slices as large as boxes tell.
 Training begins with weights that several tasks have taught (``union-start``); what
 ships is the moving average. Left out, since in one short
 trial each (strokes on hippocampi, one seed) they brought nothing: an averaged teacher
@@ -222,7 +222,7 @@ class Union(Method[UnionSettings]):
             self.network.favour(k + 1, _raise_of(margins, drawn, wrong))
 
     def fit_thresholds(self, data: LabelledSlices, pass_: Pass) -> None:
-        """Let masks of whole slices be as large as boxes and points tell: those trained on are cut and varied.
+        """Let masks of whole slices be as large as boxes tell: those trained on are cut and varied.
 
         Of classes that are drawn on other scans nothing is told, as drawings tell more than the guess of a size.
         """

@@ -75,33 +75,6 @@ def test_points_tell_about_how_large_a_class_is(folder: Path) -> None:
     assert torch.equal(beside[:, 1], told[:, 1])
 
 
-@pytest.mark.parametrize(
-    ("places", "radius"),
-    [
-        ([(0, 8, 8), (2, 8, 8), (3, 8, 8)], 12),  # on slices of uneven distance nothing is told but their extent
-        ([(0, 8, 8), (0, 20, 8), (3, 8, 8), (3, 20, 8)], 12),  # nor where there are two on each
-        ([(0, 8, 8), (0, 9, 9), (0, 9, 8)], 3),  # nor on one slice
-        ([(0, 8, 8), (1, 8, 8), (2, 8, 8), (3, 8, 8)], 12 / 2),  # who always marks the middle does not shrink it far
-        ([(0, 8, 8), (1, 12, 8), (2, 8, 8), (3, 12, 8)], math.sqrt(12 * 2.1 * 8)),
-        ([(0, 1, 1), (1, 30, 30), (2, 1, 1), (3, 30, 30)], 2 * 12),  # pieces far apart
-    ],
-)
-def test_how_points_scatter_tells_how_wide_a_class_is(
-    folder: Path, places: list[tuple[int, int, int]], radius: float
-) -> None:
-    """Pixels of 2 mm, slices 10 mm apart: radii in mm in the middle of the class."""
-    scan = np.random.default_rng(0).integers(80, 120, (32, 32, 6)).astype(np.int16)
-    write_nifti(folder / "a.nii.gz", scan, np.diag([2.0, 2.0, 10.0, 1.0]))
-    rows = ["a,5,spleen,24,6", *(f"a,{index},liver,{row},{column}" for index, row, column in places)]
-    (folder / "points.csv").write_text("\n".join(["case,slice,label,row,column", *rows]), encoding="utf-8")
-    about = _load(folder, POINTS).targets.about[:, 0]
-    slices = [index for index, *_ in places]
-    half, middle = 5 * (max(slices) - min(slices) + 1), (max(slices) + min(slices)) / 2
-    shape = 1 - (10 * (slices[0] - middle) / half) ** 2
-    alike = sum(index == slices[0] for index in slices)
-    assert float(about[slices[0]]) == pytest.approx(alike * math.pi * radius**2 * shape / 4, rel=1e-3)
-
-
 def test_points_alone_take_no_memory_for_boxes(folder: Path) -> None:
     """Nor do they beside strokes of another class."""
     assert _load(folder, POINTS).targets.boxes.untyped_storage().nbytes() == 1

@@ -33,19 +33,6 @@ SEED = 0.2
 ROUND = 0.6
 """In-plane radius of a finding, in half its extent over slices: organs are longer than wide."""
 
-APART = 2.1
-"""The same, in how far a point lies beside the middle of those before and after it, where each lies in it somewhere.
-
-By both together areas of classes of two abdomens, necks and hippocampi each are half of what they are or as much, of
-spinal cord and mandible seven times (`benchmarks/completion/score.py`).
-"""
-
-STEADIEST = 0.25
-"""Radius told by how points scatter at least, in what their extent over slices tells: some always mark the middle.
-
-Nor is it more than as many times as large: points in several pieces lie far apart.
-"""
-
 
 class _PlacedKind(ListedKind[Sequence[Mark]]):
     """Marks in a table of the data folder."""
@@ -188,40 +175,15 @@ def _discs(marks: Sequence[PointMark], radii: Sequence[float], scan: CutScan) ->
 
 
 def _radii(marks: Sequence[PointMark], scan: CutScan) -> list[float]:
-    """In-plane radius in mm of the piece around each point: an ellipsoid as long as the class is over slices.
-
-    How wide it is follows from that length and from how far points lie apart from slice to slice, alike.
-    """
+    """In-plane radius in mm of the piece around each point, an ellipsoid as long as the class is over slices."""
     step = scan.volume.spacing[scan.stack.grid.stored_axis]
-    spheroids = {}
-    for value in {mark.value for mark in marks}:
-        own = [mark for mark in marks if mark.value == value]
-        first, last = min(mark.slice for mark in own), max(mark.slice for mark in own)
-        half = step * (last - first + 1) / 2
-        long, scatter = ROUND * half, _scatter(own, scan)
-        wide = long if scatter is None else np.clip(APART * scatter, STEADIEST * long, long / STEADIEST)
-        spheroids[value] = (np.sqrt(long * wide), (first + last) / 2, half)
     found = []
     for mark in marks:
-        radius, middle, half = spheroids[mark.value]
-        found.append(float(radius * np.sqrt(max(0.1, 1 - (step * (mark.slice - middle) / half) ** 2))))
+        slices = [other.slice for other in marks if other.value == mark.value]
+        half = step * (max(slices) - min(slices) + 1) / 2
+        off = step * (mark.slice - (max(slices) + min(slices)) / 2) / half
+        found.append(float(ROUND * half * np.sqrt(max(0.1, 1 - off**2))))
     return found
-
-
-def _scatter(marks: Sequence[PointMark], scan: CutScan) -> float | None:
-    """How far in mm a point of one class lies beside the middle of those before and after it, median.
-
-    None where no three points lie on slices of even distance, as where there are two on each.
-    """
-    steps = [step for other, step in enumerate(scan.volume.spacing) if other != scan.stack.grid.stored_axis]
-    ordered = sorted(marks, key=lambda mark: mark.slice)
-    beside = zip(ordered, ordered[1:], ordered[2:], strict=False)
-    apart = [
-        np.hypot(*np.multiply(steps, [mark.row - (a.row + b.row) / 2, mark.column - (a.column + b.column) / 2]))
-        for a, mark, b in beside
-        if mark.slice - a.slice == b.slice - mark.slice > 0
-    ]
-    return float(np.median(apart)) if apart else None
 
 
 def _areas(marks: Sequence[PointMark], radii: Sequence[float], scan: CutScan, shape: Sequence[int]) -> Tensor:

@@ -1,4 +1,4 @@
-"""How large a class is on slices, as boxes and points tell it, and a network's masks made so large.
+"""How large a class is on slices, as boxes tell it, and a network's masks made so large.
 
 What is told is told of many slices together: of one box nobody knows how much of it is filled.
 """
@@ -17,12 +17,6 @@ FILLED = (0.5, 0.9)
 Of classes of two abdomens, necks and hippocampi each (`benchmarks/completion/score.py`) it is 0.5 to 1.1, median 0.88.
 """
 
-GUESSED = (0.0, 2.0)
-"""Area at least and at most, in what points tell of it; of those patients it is 1.0 to 2.1, of cord and mandible 0.15.
-
-A mandible, which is no disc, was raised to twice its size where a least one was asked for.
-"""
-
 FARTHEST = 2.0
 """Greatest change of a class's logits: where more is needed, what was told or learned is wrong."""
 
@@ -32,14 +26,12 @@ _LEVELS = torch.arange(-40, 41) * (FARTHEST / 40)
 def area_bounds(targets: Targets) -> Tensor:
     """The least and the greatest area in pixels, (2, slices, classes); 0 where nothing is told.
 
-    Boxes tell more than points. Slices on which a mask was corrected, of which the rest is not known, tell nothing.
+    Slices on which a mask was corrected, of which the rest is not known, tell nothing.
     """
     # Class by class: the boxes of all on a large CT are gigabytes.
     classes = targets.boxes.unbind(dim=1)
     boxed = torch.stack([(filled(own) * (own > 0)).flatten(1).sum(dim=1) for own in classes], dim=1)
-    guessed = targets.about * (boxed == 0)
-    told = torch.stack([FILLED[end] * boxed + GUESSED[end] * guessed for end in range(2)])
-    return told * ~targets.corrected[:, None]
+    return torch.stack([part * boxed for part in FILLED]) * ~targets.corrected[:, None]
 
 
 class ThresholdFit:
