@@ -75,14 +75,14 @@ def beside(data: Path, masks: Path, folder: Path) -> Path:
 
 def areas(kind: str, drawn: Targets, truth: Tensor) -> list[float]:
     """Of each class on slices that tell it, in squares of how far strokes reach, or in what boxes or points tell."""
-    found = []
-    for k in range(drawn.presence.shape[1]):
-        if kind == "scribbles":
-            told = squared_reach(drawn.pixels == k + 1) * drawn.stroked[:, k]
-        else:
-            told = area_bounds(drawn)[1, :, k] / FILLED[1] if kind == "boxes" else drawn.about[:, k]
-        found.append(float((truth[told > 0] == k + 1).sum() / told.sum()))
-    return found
+    if kind == "boxes":
+        told = area_bounds(drawn)[1] / FILLED[1]
+    elif kind == "points":
+        told = drawn.about
+    else:
+        reach = [squared_reach(drawn.pixels == k + 1) for k in range(drawn.presence.shape[1])]
+        told = torch.stack(reach, dim=1) * drawn.stroked
+    return [float((truth[own > 0] == k + 1).sum() / own.sum()) for k, own in enumerate(told.unbind(dim=1))]
 
 
 def row(network: nn.Module, drawn: LabelledSlices, truth: Tensor, classes: int) -> str:

@@ -126,10 +126,6 @@ class Targets:
         whole = self.pixels[self.whole]
         return self.stroked.any(dim=0) | torch.stack([(whole == k + 1).any() for k in range(self.presence.shape[1])])
 
-    def sized_roughly(self) -> Tensor:
-        """Where boxes tell how large a class is that is drawn on no slice, (slices, classes) bool."""
-        return self.boxed() & ~self.drawn_classes()
-
     def boxed(self) -> Tensor:
         """On which slices there is a box of a class, (slices, classes) bool."""
         return self.boxes.flatten(2).any(dim=2).bool()

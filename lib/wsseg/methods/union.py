@@ -226,9 +226,9 @@ class Union(Method[UnionSettings]):
 
         Of classes that are drawn on other scans nothing is told, as drawings tell more than the guess of a size.
         """
-        rough = data.targets.sized_roughly()
-        cases = {case for own in rough.T for case in evenly(data.case[own].unique().tolist(), FITTED_ON)}
-        sizes = ThresholdFit(rough.any(dim=0))
+        boxed = data.targets.boxed() & ~data.targets.drawn_classes()
+        cases = {case for own in boxed.T for case in evenly(data.case[own].unique().tolist(), FITTED_ON)}
+        sizes = ThresholdFit(boxed.any(dim=0))
         for number, case in enumerate(sorted(cases)):
             rows = torch.nonzero(data.case == case)[:, 0]
             with torch.no_grad():
