@@ -184,6 +184,35 @@ def test_p_values_are_honest_for_few_scans() -> None:
     assert 0.03 < np.mean(doubted) < 0.06
 
 
+def _noise(rng: np.random.Generator, odd: Aspect | None = None, by: float = 1.0) -> Look:
+    """A look that says nothing, but for one aspect that is so many times what is usual."""
+    layout = rng.normal(0, 1, (THIRDS, TILES, TILES))
+    look = {aspect: rng.normal(0, 1, 10) for aspect in Aspect}
+    look |= {Aspect.LAYOUT: layout.ravel(), Aspect.TURN: lopsided(layout)}
+    return {aspect: by * numbers if aspect is odd else numbers for aspect, numbers in look.items()}
+
+
+def _p(looks: list[Look], scan: Look) -> float:
+    seen = Extents(scans=len(looks), slices=(8, 8), pixel_mm=(1, 1), step_mm=(5, 5), side_mm=(64, 64))
+    volume = Volume(np.zeros((8, 8, 8)), np.eye(4))
+    domain = learn_domain(looks, [f"{k}" for k in range(len(looks))], seen)
+    return judge(domain, scan, volume, SliceGrid.of(volume), "MR").p
+
+
+def test_one_odd_scan_among_a_dozen_hides_no_other() -> None:
+    """One of twelve has grey values of its own, as of another scanner; others are odd in another way, and less so."""
+    rng = np.random.default_rng(0)
+    known = [_noise(rng) for _ in range(11)] + [_noise(rng, Aspect.GREY, 30)]
+    for aspect in (Aspect.SYMMETRY, Aspect.FINE, Aspect.SIZE):
+        assert _p(known, _noise(rng, aspect, 12)) < LEVEL, aspect
+
+
+def test_of_a_dozen_scans_few_of_the_kind_are_doubted() -> None:
+    rng = np.random.default_rng(0)
+    doubted = [_p([_noise(rng) for _ in range(12)], _noise(rng)) < LEVEL for _ in range(200)]
+    assert np.mean(doubted) < 0.08
+
+
 def test_a_scan_that_lies_otherwise_is_told_by_what_is_lopsided() -> None:
     """All else of these looks is noise; one side of the layout is brighter, if only by as much as scans differ."""
     rng = np.random.default_rng(0)

@@ -7,6 +7,9 @@ aspect in which a scan lies farthest out (Mahalanobis distance, as in Lee et al.
 left out: the p-value is conformal, a rank among them (Vovk et al. 2005), so that it
 means something with 20 scans. Beyond the farthest of them ranks say no more, and the
 p-value falls on as the tail of Student's t that they follow.
+
+Of a dozen scans one that is odd by its grey values alone is enough to hide all others. So
+each aspect is asked by itself too, for a distance that hardly any scan has (Bonferroni 1936).
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtr
+from scipy.special import stdtr, stdtrit
 
 from wsseg.images.volume import SliceGrid, Volume
 from wsseg.inference.quality.look import TURNS, Aspect, Look
@@ -39,6 +42,12 @@ MOST_DIRECTIONS = 12
 
 _LEAST_SPREAD = 0.1
 """Of distances: training scans that are all alike do not make the next one foreign."""
+
+_LEAST_ALONE = 0.4
+"""The same where an aspect is asked by itself: which scans tell how narrow it is are few."""
+
+_TAIL = 4
+"""Degrees of freedom of Student's t that an aspect by itself is taken to follow: tails as heavy as of few scans."""
 
 _LEAST_SCALE: Mapping[Aspect, float] = {
     Aspect.FINE: 1e-3,
@@ -93,17 +102,21 @@ def learn_domain(looks: Sequence[Look], patients: Sequence[str], seen: Extents) 
         clouds, lopsided = _clouds([look for look, own in zip(looks, fold, strict=True) if own != left])
         for index in np.flatnonzero(fold == left):
             distances[index] = list(_distances(clouds, lopsided, looks[index]).values())
-    usual = {aspect: _usual(column) for aspect, column in zip(Aspect, distances.T, strict=True)}
+    # What is usual is told from the others too: a scan that is odd would make itself less so.
+    scores = [_together(_apart(_usual(distances[fold != own]), row)) for own, row in zip(fold, distances, strict=True)]
     clouds, lopsided = _clouds(looks)
-    known = {aspect.name.lower(): replace(cloud, usual=usual[aspect]) for aspect, cloud in clouds.items()}
-    scores = [_together(_apart(known, dict(zip(Aspect, row, strict=True)))) for row in distances]
+    usual = _usual(distances)
+    known = {aspect.name.lower(): replace(clouds[aspect], usual=own) for aspect, own in zip(Aspect, usual, strict=True)}
     return Domain(seen, known, lopsided, np.sort(scores))
 
 
 def _usual(distances: Floats) -> Floats:
-    """The median, and how far the farthest tenth begins from it: a few odd scans do not widen what is usual."""
-    median, far = np.quantile(distances, [0.5, 0.9])
-    return np.array([median, max(_LEAST_SPREAD, far - median)])
+    """Of distances (scans, aspects) the median and how far the farthest tenth begins from it, (aspects, 2).
+
+    A few odd scans do not widen what is usual.
+    """
+    median, far = np.quantile(distances, [0.5, 0.9], axis=0)
+    return np.stack([median, np.maximum(_LEAST_SPREAD, far - median)], axis=1)
 
 
 def _clouds(looks: Sequence[Look]) -> tuple[dict[Aspect, Cloud], Floats]:
@@ -161,22 +174,24 @@ def judge(domain: Domain, look: Look, scan: Volume, grid: SliceGrid, modality: s
         modality: what the model reads, in words.
     """
     clouds = {aspect: domain.clouds[aspect.name.lower()] for aspect in Aspect}
-    apart = _apart(domain.clouds, _distances(clouds, domain.lopsided, look))
-    p = p_value(domain.left_out, _together(apart))
+    measured = np.array(list(_distances(clouds, domain.lopsided, look).values()))
+    distances = np.nan_to_num(measured, nan=np.inf)  # of one value everywhere nothing can be measured
+    usual = np.stack([cloud.usual for cloud in clouds.values()])
+    apart = _apart(usual, distances)
+    p = min(p_value(domain.left_out, _together(apart)), alone(usual, distances))
     own = f"{_in_words(seen_in([Measures.of(scan, grid)]))}, {_values(scan)}"
     known = f"the model has seen {domain.seen.scans} scans of {modality}: {_in_words(domain.seen)}"
     return Fits(p, f"{_how(p, apart)}: {own}; {known}")
 
 
-def _apart(clouds: Mapping[str, Cloud], distances: Mapping[Aspect, float]) -> dict[Aspect, float]:
-    """Distances beyond the median, in parts of what is usual."""
-    usual = {aspect: clouds[aspect.name.lower()].usual for aspect in distances}
-    return {aspect: float((distance - usual[aspect][0]) / usual[aspect][1]) for aspect, distance in distances.items()}
+def _apart(usual: Floats, distances: Floats) -> Floats:
+    """Distances (aspects,) beyond the median, in parts of what is usual."""
+    return np.asarray((distances - usual[:, 0]) / usual[:, 1])
 
 
-def _together(apart: Mapping[Aspect, float]) -> float:
+def _together(apart: Floats) -> float:
     """One score: what lies far out in one aspect counts as much as what is odd in many."""
-    return float(np.sqrt(sum(max(0.0, each) ** 2 for each in apart.values())))
+    return float(np.sqrt(np.square(apart.clip(min=0)).sum()))
 
 
 def p_value(left_out: NDArray[np.float64], score: float) -> float:
@@ -193,6 +208,18 @@ def p_value(left_out: NDArray[np.float64], score: float) -> float:
     spread = left_out.std(ddof=1) * np.sqrt(1 + 1 / scans)
     beyond, farthest = stdtr(scans - 1, (left_out.mean() - np.array([score, left_out.max()])) / spread)
     return float(beyond / farthest) / (scans + 1)
+
+
+def alone(usual: Floats, distances: Floats) -> float:
+    """Of a scan of the training scans' kind, a bound on the probability to lie as far out in any one aspect.
+
+    Args:
+        usual: of each aspect the median distance and how far the farthest tenth begins from it, (aspects, 2).
+        distances: of the scan, (aspects,).
+    """
+    farthest = float(((distances - usual[:, 0]) / usual[:, 1].clip(min=_LEAST_ALONE)).max())
+    one_in_ten = stdtrit(_TAIL, 0.9)
+    return min(1.0, 2 * len(usual) * float(stdtr(_TAIL, -farthest * one_in_ten)))  # twice: this is one of two tests
 
 
 def seen_in(scans: Sequence[Measures]) -> Extents:
@@ -221,11 +248,11 @@ class Measures:
         return cls(scan.shape[grid.stored_axis], min(steps), scan.spacing[grid.stored_axis], side)
 
 
-def _how(p: float, apart: Mapping[Aspect, float]) -> str:
+def _how(p: float, apart: Floats) -> str:
     """As in "unlike its training scans in layout, grey values, size", the worst first."""
     if p >= LEVEL:
         return "like its training scans"
-    unlike = sorted(apart, key=lambda aspect: -apart[aspect])[:3]
+    unlike = [list(Aspect)[index] for index in np.argsort(-apart)[:3]]
     return f"unlike its training scans in {', '.join(unlike)}"
 
 
