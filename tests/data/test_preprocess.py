@@ -63,6 +63,21 @@ def test_maps_come_back_to_where_they_were() -> None:
     assert abs(columns.mean() - 49.5) < 0.6
 
 
+@pytest.mark.parametrize("view", [View(48), View(48, pixel_mm=3.0), View(48, pixel_mm=1.5)])
+@pytest.mark.parametrize("where", [(0, 0), (47, 47), (20, 31), (3, 44)])
+def test_a_part_holds_all_that_comes_back(view: View, where: tuple[int, int]) -> None:
+    """Windows smaller and larger than the slices; marks at their corners and in the middle."""
+    stack = prepare(_volume(_head()), view)
+    maps = torch.zeros(len(stack.images), 2, 48, 48)
+    maps[2, 1, where[0], where[1]] = 1.0
+    rows, columns = stack.near(maps, 0.01)
+    whole, found = stack.to_native(maps), stack.part(rows, columns).to_native(maps)
+    assert np.array_equal(whole[:, :, rows, columns], found)
+    whole[:, :, rows, columns] = 0
+    assert whole.max() <= 0.01
+    assert found.size < whole.size / 4
+
+
 def test_orientation_of_storage_does_not_matter() -> None:
     """The same patient stored flipped and transposed gives the same images."""
     plain = prepare(_volume(_head()), View(32))

@@ -8,7 +8,7 @@ the opposite way to the scan's native pixels.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -148,6 +148,29 @@ class Stack:
             window = functional.interpolate(own[None], size=shape, mode="bilinear", align_corners=False)
             plane[:] = functional.pad(window, outwards)[0].numpy()
         return found
+
+    def near(self, maps: Tensor, least: float) -> tuple[slice, slice]:
+        """Native rows and columns outside of which :meth:`to_native` has nothing above ``least``; at least a pixel.
+
+        Args:
+            maps: (slices, classes, size, size) on the CPU, of slices that lie as cut.
+        """
+        shown, sides = (maps > least).flatten(0, 1).any(dim=0).numpy(), []
+        ends = ((self.box.top, self.box.height), (self.box.left, self.box.width))
+        for axis, ((begin, length), native) in enumerate(zip(ends, self.tissue.shape[1:], strict=True)):
+            places = np.flatnonzero(shown.any(axis=1 - axis))
+            # A pixel reaches as far as the middles of those beside it.
+            first, last = (places[0] - 0.5, places[-1] + 1.5) if len(places) else (0.0, 0.0)
+            scale = length / shown.shape[axis]
+            start = int(np.clip(np.floor(begin + first * scale), 0, native - 1))
+            sides.append(slice(start, int(np.clip(np.ceil(begin + last * scale), start + 1, native))))
+        return sides[0], sides[1]
+
+    def part(self, rows: slice, columns: slice) -> Stack:
+        """The same of some native rows and columns; how deep its pixels lie is not known in it."""
+        inner = (slice(None), rows, columns)
+        box = replace(self.box, top=self.box.top - (rows.start or 0), left=self.box.left - (columns.start or 0))
+        return replace(self, native=self.native[inner], tissue=self.tissue[inner], air=self.air[inner], box=box)
 
     def _turned(self, maps: Tensor) -> Tensor:
         """Maps (..., rows, columns) as cut to how ``images`` lie, and back."""

@@ -41,6 +41,12 @@ from wsseg.models.package import ModelPackage, Recipe
 from wsseg.models.shelf import find_package
 from wsseg.networks.folding import fold
 
+UNLIKELY = 0.01
+"""What no class exceeds is left out of maps at native pixels, and is in no doubt: of a large CT most is."""
+
+EVERYWHERE = (slice(None), slice(None))
+"""All rows and columns."""
+
 
 @dataclass(frozen=True)
 class Seen:
@@ -162,9 +168,13 @@ class Segmenter:
                 that are said not to show a class, unless it is drawn there. What
                 the result says of presence is the network's own.
         """
-        recipe, stack, predicted, scan = self.package.recipe, seen.stack, seen.predicted, seen.grid
-        maps = _refined(stack, stack.to_native(predicted.probabilities.cpu()), recipe)
-        constraints = Constraints.of(drawn, stack) if drawn and not drawn.empty and not scan.colour else None
+        recipe, predicted, scan = self.package.recipe, seen.predicted, seen.grid
+        constraints = Constraints.of(drawn, seen.stack) if drawn and not drawn.empty and not scan.colour else None
+        probabilities = predicted.probabilities.cpu()
+        anywhere = constraints is not None or scan.colour or recipe.edge_mm > 0 or recipe.rim_mm > 0
+        near = EVERYWHERE if anywhere else seen.stack.near(probabilities, UNLIKELY)
+        stack = seen.stack.part(*near)
+        maps = _refined(stack, stack.to_native(probabilities), recipe)
         if constraints:
             maps = constraints.weigh(maps, stack, scan.spacing[stack.grid.stored_axis])
         if marked is not None:
@@ -176,7 +186,6 @@ class Segmenter:
             found = constraints.keep(found, pieces) if constraints else pieces
         if constraints:
             found = constraints.fix(found)
-        mask: NDArray[np.uint8] = stack.grid.join(found)
         presence_probability = predicted.presence.float().cpu().numpy()
         certain = np.zeros(found.shape, np.float32)
         for k in range(maps.shape[1]):  # class by class: all of a large CT at once are gigabytes
@@ -187,10 +196,10 @@ class Segmenter:
             doubt = self._doubt[doubt]
         signs = signs_of(maps, found, presence_probability, scan.voxel_ml, seen.fits.p if seen.fits else 1.0)
         return Segmentation(
-            scan.like(mask),
+            scan.like(_joined(seen.stack, near, found)),
             self.package.labels,
             _stored(stack, predicted.presence),
-            scan.like(stack.grid.join(doubt)),
+            scan.like(_joined(seen.stack, near, doubt)),
             predicted_dice(signs, self.package.labels.names, self._calibration, _is_foreign(seen.fits)),
             signs,
             stack.grid,
@@ -296,6 +305,13 @@ def _refined(stack: Stack, maps: NDArray[np.float32], recipe: Recipe) -> NDArray
         maps = np.stack(planes, axis=1)
     outside = stack.depth_mm() <= recipe.rim_mm if recipe.rim_mm else stack.air
     return np.multiply(maps, ~outside[:, None], out=maps)
+
+
+def _joined(stack: Stack, near: tuple[slice, slice], found: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """What was found in a part of the slices (slices, rows, columns), on the scan's own grid; 0 around it."""
+    slices = np.zeros(stack.tissue.shape, np.uint8)
+    slices[(slice(None), *near)] = found
+    return stack.grid.join(slices)
 
 
 def _is_foreign(fits: Fits | None) -> bool:
