@@ -63,15 +63,16 @@ def test_maps_come_back_to_where_they_were() -> None:
     assert abs(columns.mean() - 49.5) < 0.6
 
 
-@pytest.mark.parametrize("view", [View(48), View(48, pixel_mm=3.0), View(48, pixel_mm=1.5)])
-@pytest.mark.parametrize("where", [(0, 0), (47, 47), (20, 31), (3, 44)])
+@pytest.mark.parametrize("view", [View(48), View(48, pixel_mm=2.0), View(48, pixel_mm=0.5)])
+@pytest.mark.parametrize("where", [(0, 0), (47, 47), (20, 31), (12, 40)])
 def test_a_part_holds_all_that_comes_back(view: View, where: tuple[int, int]) -> None:
-    """Windows smaller and larger than the slices; marks at their corners and in the middle."""
+    """Windows as large as the head, and finer and coarser than its pixels; marks at their corners and in the middle."""
     stack = prepare(_volume(_head()), view)
     maps = torch.zeros(len(stack.images), 2, 48, 48)
     maps[2, 1, where[0], where[1]] = 1.0
-    rows, columns = stack.near(maps, 0.01)
-    whole, found = stack.to_native(maps), stack.part(rows, columns).to_native(maps)
+    rows, columns = stack.extent(maps, 0.01)
+    whole, found = stack.to_native(maps), stack.cropped(rows, columns).to_native(maps)
+    assert whole.any()
     assert np.array_equal(whole[:, :, rows, columns], found)
     whole[:, :, rows, columns] = 0
     assert whole.max() <= 0.01

@@ -12,7 +12,7 @@ from PIL import Image
 
 from conftest import MakePackage, tissue
 from wsseg.data.kinds.registry import MASKS, PRESENCE
-from wsseg.data.preprocess import View, prepare
+from wsseg.data.preprocess import Stack, View, prepare
 from wsseg.data.slices import load_slices
 from wsseg.errors import WssegError
 from wsseg.evaluation.metrics import dice_of
@@ -21,9 +21,10 @@ from wsseg.images.formats.table import read_volume
 from wsseg.images.scan import read_scan
 from wsseg.images.volume import Volume
 from wsseg.inference.device import pick_device, with_less_memory
-from wsseg.inference.segmenter import Segmenter, segment_file
+from wsseg.inference.segmenter import EVERYWHERE, Segmenter, segment_file
 from wsseg.methods.base import Prediction
 from wsseg.methods.registry import load_method
+from wsseg.methods.shared.masks import UNLIKELY
 from wsseg.models.package import ModelPackage
 from wsseg.training.loop import train
 from wsseg.training.settings import TrainSettings
@@ -144,6 +145,31 @@ def test_doubt_is_on_the_scans_grid_and_greatest_at_one_half(
     inside = int((doubt[..., 0] > 0).sum())
     voxel = abs(np.linalg.det(scan.affine[:3, :3])) / 1000
     assert result.facts()["uncertain_ml"][0] == pytest.approx(0.2 * inside * voxel, abs=1e-3)
+
+
+@pytest.mark.parametrize("step", [1, 4])
+@pytest.mark.parametrize("shown", [0, 1, 3])
+def test_where_no_class_may_be_is_left_out_and_nothing_else(
+    make_package: MakePackage, scan: Volume, monkeypatch: pytest.MonkeyPatch, step: int, shown: int
+) -> None:
+    """No blob, one and three of two classes, on pixels finer and coarser than the network's; faint ones are kept."""
+    segmenter = Segmenter(make_package("union", labels=("wall", "cavity")).folder, "cpu")
+    coarse = Volume(np.ascontiguousarray(scan.voxels[::step, ::step]), scan.affine @ np.diag([step, step, 1, 1]))
+    count, side = scan.voxels.shape[2], segmenter.package.recipe.size
+    probabilities = torch.full((count, 2, side, side), 0.002)
+    for k, (row, value) in enumerate([(12, 0.9), (20, 0.7), (24, 0.02)][:shown]):
+        probabilities[1:4, k % 2, row - 2 : row + 2, 10 : 12 + 2 * k] = value
+    monkeypatch.setattr(segmenter._method, "predict", lambda *given: Prediction(probabilities, torch.ones(count, 2)))
+    seen = segmenter.see(coarse)
+    rows, columns = seen.stack.extent(probabilities, UNLIKELY)
+    assert seen.stack.cropped(rows, columns).native.size < seen.stack.native.size / 2
+    cropped = segmenter.decide(seen)
+    monkeypatch.setattr(Stack, "extent", lambda *given: EVERYWHERE)
+    whole = segmenter.decide(seen)
+    assert whole.mask.voxels.any() == (shown > 0)
+    assert np.array_equal(cropped.mask.voxels, whole.mask.voxels)
+    assert np.array_equal(cropped.uncertainty.voxels, whole.uncertainty.voxels)
+    assert cropped.signs == pytest.approx(whole.signs, abs=1e-6)
 
 
 def test_a_pictures_pixels_have_no_size_so_a_part_of_it_is_told(nuclei: ModelPackage, pictures: Path) -> None:

@@ -149,8 +149,8 @@ class Stack:
             plane[:] = functional.pad(window, outwards)[0].numpy()
         return found
 
-    def near(self, maps: Tensor, least: float) -> tuple[slice, slice]:
-        """Native rows and columns outside of which :meth:`to_native` has nothing above ``least``; at least a pixel.
+    def extent(self, maps: Tensor, least: float) -> tuple[slice, slice]:
+        """Native rows and columns outside of which :meth:`to_native` has nothing above ``least``, and a pixel more.
 
         Args:
             maps: (slices, classes, size, size) on the CPU, of slices that lie as cut.
@@ -162,12 +162,12 @@ class Stack:
             # A pixel reaches as far as the middles of those beside it.
             first, last = (places[0] - 0.5, places[-1] + 1.5) if len(places) else (0.0, 0.0)
             scale = length / shown.shape[axis]
-            start = int(np.clip(np.floor(begin + first * scale), 0, native - 1))
-            sides.append(slice(start, int(np.clip(np.ceil(begin + last * scale), start + 1, native))))
+            start = int(np.clip(np.floor(begin + first * scale) - 1, 0, native - 1))
+            sides.append(slice(start, int(np.clip(np.ceil(begin + last * scale) + 1, start + 1, native))))
         return sides[0], sides[1]
 
-    def part(self, rows: slice, columns: slice) -> Stack:
-        """The same of some native rows and columns; how deep its pixels lie is not known in it."""
+    def cropped(self, rows: slice, columns: slice) -> Stack:
+        """The same of some native rows and columns; what looks beyond them, as :meth:`depth_mm`, is wrong in it."""
         inner = (slice(None), rows, columns)
         box = replace(self.box, top=self.box.top - (rows.start or 0), left=self.box.left - (columns.start or 0))
         return replace(self, native=self.native[inner], tissue=self.tissue[inner], air=self.air[inner], box=box)

@@ -32,7 +32,7 @@ from wsseg.labels.space import NO, Presence
 from wsseg.methods.base import Prediction
 from wsseg.methods.prompt import Pass, Progress, Prompt
 from wsseg.methods.registry import load_method
-from wsseg.methods.shared.masks import mask_of
+from wsseg.methods.shared.masks import UNLIKELY, mask_of
 from wsseg.methods.shared.presence import ImageLabelMethod
 from wsseg.models import DEFAULT_MODEL
 from wsseg.models.calibration import read_calibration
@@ -40,9 +40,6 @@ from wsseg.models.domain import read_domain
 from wsseg.models.package import ModelPackage, Recipe
 from wsseg.models.shelf import find_package
 from wsseg.networks.folding import fold
-
-UNLIKELY = 0.01
-"""What no class exceeds is left out of maps at native pixels, and is in no doubt: of a large CT most is."""
 
 EVERYWHERE = (slice(None), slice(None))
 """All rows and columns."""
@@ -171,9 +168,10 @@ class Segmenter:
         recipe, predicted, scan = self.package.recipe, seen.predicted, seen.grid
         constraints = Constraints.of(drawn, seen.stack) if drawn and not drawn.empty and not scan.colour else None
         probabilities = predicted.probabilities.cpu()
+        # What is drawn may lie anywhere, and filters look around: else only what may be a class, of a large CT a part.
         anywhere = constraints is not None or scan.colour or recipe.edge_mm > 0 or recipe.rim_mm > 0
-        near = EVERYWHERE if anywhere else seen.stack.near(probabilities, UNLIKELY)
-        stack = seen.stack.part(*near)
+        near = EVERYWHERE if anywhere else seen.stack.extent(probabilities, UNLIKELY)
+        stack = seen.stack.cropped(*near)
         maps = _refined(stack, stack.to_native(probabilities), recipe)
         if constraints:
             maps = constraints.weigh(maps, stack, scan.spacing[stack.grid.stored_axis])

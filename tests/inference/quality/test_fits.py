@@ -207,6 +207,12 @@ def test_one_odd_scan_among_a_dozen_hides_no_other() -> None:
         assert _p(known, _noise(rng, aspect, 12)) < LEVEL, aspect
 
 
+def test_what_cannot_be_measured_fits_nothing() -> None:
+    rng = np.random.default_rng(0)
+    unmeasured = {**_noise(rng), Aspect.DEEP: np.full(10, np.nan)}
+    assert _p([_noise(rng) for _ in range(12)], unmeasured) == 0
+
+
 def test_of_a_dozen_scans_few_of_the_kind_are_doubted() -> None:
     rng = np.random.default_rng(0)
     doubted = [_p([_noise(rng) for _ in range(12)], _noise(rng)) < LEVEL for _ in range(200)]

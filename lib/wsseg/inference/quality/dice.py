@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from wsseg.images.pieces import extent
+from wsseg.methods.shared.masks import UNLIKELY
 from wsseg.models.calibration import Calibration, ClassCalibration
 
 Floats = NDArray[np.float64]
@@ -59,6 +60,7 @@ def signs_of(
 def expected_dice(probability: NDArray[np.float32], marked: NDArray[np.bool_], presence: NDArray[np.float32]) -> float:
     """Dice of a class's mask if the probabilities were right, 2 sum_{mask} p / (|mask| + sum p).
 
+    What is :data:`UNLIKELY` counts as 0: the sum of it over a large CT would be that of an organ.
     A class that is marked nowhere counts as sure as it is absent.
 
     Args:
@@ -67,7 +69,7 @@ def expected_dice(probability: NDArray[np.float32], marked: NDArray[np.bool_], p
     """
     if not marked.any():
         return float(1 - presence.max())
-    return float(2 * probability[marked].sum() / (marked.sum() + probability.sum()))
+    return float(2 * probability[marked].sum() / (marked.sum() + probability[probability > UNLIKELY].sum()))
 
 
 def _steady(probability: NDArray[np.float32]) -> float:

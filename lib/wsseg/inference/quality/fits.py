@@ -8,8 +8,9 @@ left out: the p-value is conformal, a rank among them (Vovk et al. 2005), so tha
 means something with 20 scans. Beyond the farthest of them ranks say no more, and the
 p-value falls on as the tail of Student's t that they follow.
 
-Of a dozen scans one that is odd by its grey values alone is enough to hide all others. So
-each aspect is asked by itself too, for a distance that hardly any scan has (Bonferroni 1936).
+Of a dozen scans one that is odd in its grey values is enough to hide all that are odd in
+any other way. So where scans are few each aspect is asked by itself too, with Bonferroni's
+correction for as many.
 """
 
 from __future__ import annotations
@@ -43,11 +44,14 @@ MOST_DIRECTIONS = 12
 _LEAST_SPREAD = 0.1
 """Of distances: training scans that are all alike do not make the next one foreign."""
 
+FEW = 40
+"""Fewer scans than that let a single odd one decide what is too far."""
+
 _LEAST_ALONE = 0.4
-"""The same where an aspect is asked by itself: which scans tell how narrow it is are few."""
+"""The same of one aspect by itself: a dozen scans tell its spread badly."""
 
 _TAIL = 4
-"""Degrees of freedom of Student's t that an aspect by itself is taken to follow: tails as heavy as of few scans."""
+"""Degrees of freedom of Student's t for one aspect by itself: heavier than normal, as is what few scans tell."""
 
 _LEAST_SCALE: Mapping[Aspect, float] = {
     Aspect.FINE: 1e-3,
@@ -102,7 +106,8 @@ def learn_domain(looks: Sequence[Look], patients: Sequence[str], seen: Extents) 
         clouds, lopsided = _clouds([look for look, own in zip(looks, fold, strict=True) if own != left])
         for index in np.flatnonzero(fold == left):
             distances[index] = list(_distances(clouds, lopsided, looks[index]).values())
-    # What is usual is told from the others too: a scan that is odd would make itself less so.
+    # What is usual is told from the others too, or an odd scan would make itself less so. That clouds of the others
+    # hold it is borne: leaving it out of those as well would take as many clouds squared.
     scores = [_together(_apart(_usual(distances[fold != own]), row)) for own, row in zip(fold, distances, strict=True)]
     clouds, lopsided = _clouds(looks)
     usual = _usual(distances)
@@ -113,7 +118,7 @@ def learn_domain(looks: Sequence[Look], patients: Sequence[str], seen: Extents) 
 def _usual(distances: Floats) -> Floats:
     """Of distances (scans, aspects) the median and how far the farthest tenth begins from it, (aspects, 2).
 
-    A few odd scans do not widen what is usual.
+    An odd scan among a dozen or more does not widen what is usual.
     """
     median, far = np.quantile(distances, [0.5, 0.9], axis=0)
     return np.stack([median, np.maximum(_LEAST_SPREAD, far - median)], axis=1)
@@ -175,10 +180,12 @@ def judge(domain: Domain, look: Look, scan: Volume, grid: SliceGrid, modality: s
     """
     clouds = {aspect: domain.clouds[aspect.name.lower()] for aspect in Aspect}
     measured = np.array(list(_distances(clouds, domain.lopsided, look).values()))
-    distances = np.nan_to_num(measured, nan=np.inf)  # of one value everywhere nothing can be measured
+    distances = np.nan_to_num(measured, nan=np.inf)  # what cannot be measured is like nothing that was seen
     usual = np.stack([cloud.usual for cloud in clouds.values()])
     apart = _apart(usual, distances)
-    p = min(p_value(domain.left_out, _together(apart)), alone(usual, distances))
+    p = p_value(domain.left_out, _together(apart))
+    if len(domain.left_out) < FEW:
+        p = min(p, p_of_one_aspect(usual, distances))
     own = f"{_in_words(seen_in([Measures.of(scan, grid)]))}, {_values(scan)}"
     known = f"the model has seen {domain.seen.scans} scans of {modality}: {_in_words(domain.seen)}"
     return Fits(p, f"{_how(p, apart)}: {own}; {known}")
@@ -210,8 +217,10 @@ def p_value(left_out: NDArray[np.float64], score: float) -> float:
     return float(beyond / farthest) / (scans + 1)
 
 
-def alone(usual: Floats, distances: Floats) -> float:
-    """Of a scan of the training scans' kind, a bound on the probability to lie as far out in any one aspect.
+def p_of_one_aspect(usual: Floats, distances: Floats) -> float:
+    """Of a scan of the training scans' kind, the probability taken to be of lying as far out in any one aspect.
+
+    It may take half as many again as :data:`LEVEL` for foreign, as the other test has all of that level.
 
     Args:
         usual: of each aspect the median distance and how far the farthest tenth begins from it, (aspects, 2).
@@ -219,7 +228,7 @@ def alone(usual: Floats, distances: Floats) -> float:
     """
     farthest = float(((distances - usual[:, 0]) / usual[:, 1].clip(min=_LEAST_ALONE)).max())
     one_in_ten = stdtrit(_TAIL, 0.9)
-    return min(1.0, 2 * len(usual) * float(stdtr(_TAIL, -farthest * one_in_ten)))  # twice: this is one of two tests
+    return min(1.0, 2 * len(usual) * float(stdtr(_TAIL, -farthest * one_in_ten)))
 
 
 def seen_in(scans: Sequence[Measures]) -> Extents:
@@ -252,7 +261,7 @@ def _how(p: float, apart: Floats) -> str:
     """As in "unlike its training scans in layout, grey values, size", the worst first."""
     if p >= LEVEL:
         return "like its training scans"
-    unlike = [list(Aspect)[index] for index in np.argsort(-apart)[:3]]
+    unlike = [list(Aspect)[index] for index in np.argsort(-apart)[:3] if apart[index] > 1]
     return f"unlike its training scans in {', '.join(unlike)}"
 
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+UNLIKELY = 0.0025
+"""A pixel that is no class with more than this probability is background without doubt, in whole percents."""
+
 
 def against_background(found: Tensor) -> Tensor:
     """Each class against background: the greatest of several classes may have less than half of a pixel.
