@@ -79,7 +79,10 @@ class ResidualUNet(nn.Module):
 
 
 class ResidualBlock(Folding):
-    """Two 3 x 3 convolutions beside a shortcut; at the start of training the shortcut alone.
+    """Two 3 x 3 convolutions beside a shortcut, which take part from the first step on.
+
+    Blocks that begin as their shortcut alone (Goyal et al. 2017) need more steps than minutes on a CPU hold: hearts by
+    strokes after 1000 steps from random weights, Dice 0.49 instead of 0.65.
 
     Normalised by batches and not by groups: a group's statistics are of what is seen, and
     networks that learn from squares look at whole slices later.
@@ -93,7 +96,6 @@ class ResidualBlock(Folding):
         self.norm = nn.BatchNorm2d(outputs)
         self.second = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
         self.last_norm = nn.BatchNorm2d(outputs)
-        nn.init.zeros_(self.last_norm.weight)
         alike = channels == outputs and stride == 1
         self.shortcut = nn.Identity() if alike else nn.Conv2d(channels, outputs, 1, stride, bias=False)
 

@@ -44,8 +44,8 @@ MOST_DIRECTIONS = 12
 _LEAST_SPREAD = 0.1
 """Of distances: training scans that are all alike do not make the next one foreign."""
 
-FEW = 40
-"""Fewer scans than that let a single odd one decide what is too far."""
+FEW = 100
+"""Of fewer scans a handful of odd ones decide what is too far."""
 
 _LEAST_ALONE = 0.4
 """The same of one aspect by itself: a dozen scans tell its spread badly."""
