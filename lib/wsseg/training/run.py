@@ -37,7 +37,7 @@ from wsseg.models.package import LICENCE, Metadata, ModelPackage, read_package, 
 from wsseg.models.record import SCRATCH, LabelQuality, StageRecord, TakenPart, TrainingRecord
 from wsseg.models.shelf import find_package, parent_licences, publish
 from wsseg.training.assessment.assess import assess
-from wsseg.training.assessment.pieces import in_one_piece
+from wsseg.training.assessment.masks import Found, found_of
 from wsseg.training.best import held_back_score
 from wsseg.training.checkpoint import CHECKPOINT, LABELS
 from wsseg.training.loop import Outcome, train
@@ -134,7 +134,7 @@ def train_package(
     before, score = _compare(method, None if scratch else package, held)
     stamp = f"{package.metadata.version.split('+')[0]}+{datetime.now():%Y%m%d.%H%M%S}"
     version: str = broadcast_object_list([stamp])[0]
-    folder = models / package.name / version
+    folder, nowhere = models / package.name / version, list[str]()
     if processes.is_main_process:
         record = _record(method, slices, settings, outcome).model_copy(
             update={
@@ -145,10 +145,13 @@ def train_package(
                 "job": job,
             }
         )
-        pieces = (
-            in_one_piece(method, slices, publishing.step(1, parts)) if method.finds_pieces else recipe.largest_component
+        found = (
+            found_of(method, slices, publishing.step(1, parts))
+            if method.finds_pieces
+            else Found(recipe.largest_component, ())
         )
-        metadata = _trained_metadata(package, version, method, slices, record, pieces)
+        nowhere = [package.labels.names[k] for k in found.nowhere]
+        metadata = _trained_metadata(package, version, method, slices, record, found.in_one_piece)
         card, licence = model_card(package.name, metadata), _licence(package, metadata)
         write_package(folder, metadata, stored_weights(method), card, licence)
         if recipe.method not in BACKBONES:
@@ -162,6 +165,8 @@ def train_package(
     message = _in_a_sentence(version, before, score, settings.held_back)
     if outcome.step < outcome.steps:
         message += f"; training was finished after {outcome.step} of {outcome.steps} steps"
+    if nowhere:
+        message += f"; {' and '.join(nowhere)} in no mask of the training scans: train for longer"
     return Trained(read_package(folder, package.name), not worse, before, score, message)
 
 

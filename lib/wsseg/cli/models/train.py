@@ -19,7 +19,9 @@ def train(
     use: Annotated[
         str, typer.Option(help="Kinds of labels, separated by commas: masks, scribbles, points, ...; by default all.")
     ] = "",
-    minutes: Annotated[float | None, typer.Option(min=0.1, help="Of training; the schedule fits the time.")] = None,
+    minutes: Annotated[
+        float | None, typer.Option(min=0.1, help="Of training, after labels are made and before it is published.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Where versions go; by default where `serve` finds them.")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="As a new model begins; forget an interrupted run.")] = False,
     steps: Annotated[int | None, typer.Option(min=1, help="Steps of each stage instead of its own.")] = None,

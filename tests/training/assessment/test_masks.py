@@ -10,7 +10,7 @@ from wsseg.data.targets import Targets
 from wsseg.methods.base import Prediction
 from wsseg.methods.prompt import Pass
 from wsseg.methods.union import Union, UnionSettings
-from wsseg.training.assessment.pieces import in_one_piece
+from wsseg.training.assessment.masks import Found, found_of
 
 
 def _data(second: bool) -> LabelledSlices:
@@ -28,9 +28,9 @@ def test_a_further_piece_stays_where_people_marked_one(second: bool, monkeypatch
     maps = torch.zeros(4, 1, 16, 16)
     maps[:, 0, 2:7, 2:7], maps[:, 0, 11:14, 11:14] = 0.9, 0.9
     monkeypatch.setattr(Union, "predict", lambda *_: Prediction(maps, torch.ones(4, 1)))
-    assert in_one_piece(Union(UnionSettings(), 1), _data(second), Pass(4)) is not second
+    assert found_of(Union(UnionSettings(), 1), _data(second), Pass(4)) == Found(not second, ())
 
 
-def test_where_nothing_is_found_nothing_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_class_that_is_in_no_mask_is_named_and_nothing_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Union, "predict", lambda *_: Prediction(torch.zeros(4, 1, 16, 16), torch.zeros(4, 1)))
-    assert not in_one_piece(Union(UnionSettings(), 1), _data(False), Pass(4))
+    assert found_of(Union(UnionSettings(), 1), _data(False), Pass(4)) == Found(False, (0,))
