@@ -41,11 +41,11 @@ FOLDS = 20
 
 MOST_DIRECTIONS = 12
 
-_LEAST_SPREAD = 0.1
-"""Of distances: training scans that are all alike do not make the next one foreign."""
-
 FEW = 100
 """Of fewer scans a handful of odd ones decide what is too far."""
+
+_LEAST_SPREAD = 0.1
+"""Of distances: training scans that are all alike do not make the next one foreign."""
 
 _LEAST_ALONE = 0.4
 """The same of one aspect by itself: a dozen scans tell its spread badly."""
