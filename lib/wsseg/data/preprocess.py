@@ -19,6 +19,7 @@ from torch.nn import functional
 
 from wsseg.data.air import find_air, reaching_border, without_padding
 from wsseg.errors import WssegError
+from wsseg.images.pieces import extent
 from wsseg.images.volume import SliceGrid, Volume, hung
 from wsseg.models.package import Recipe
 
@@ -156,14 +157,13 @@ class Stack:
             maps: (slices, classes, size, size) on the CPU, of slices that lie as cut.
         """
         shown, sides = (maps > least).flatten(0, 1).any(dim=0).numpy(), []
+        places = extent(shown) if shown.any() else (slice(0, 1), slice(0, 1))
         ends = ((self.box.top, self.box.height), (self.box.left, self.box.width))
-        for axis, ((begin, length), native) in enumerate(zip(ends, self.tissue.shape[1:], strict=True)):
-            places = np.flatnonzero(shown.any(axis=1 - axis))
-            # A pixel reaches as far as the middles of those beside it.
-            first, last = (places[0] - 0.5, places[-1] + 1.5) if len(places) else (0.0, 0.0)
-            scale = length / shown.shape[axis]
-            start = int(np.clip(np.floor(begin + first * scale) - 1, 0, native - 1))
-            sides.append(slice(start, int(np.clip(np.ceil(begin + last * scale) + 1, start + 1, native))))
+        for place, (begin, length), size, native in zip(places, ends, shown.shape, self.tissue.shape[1:], strict=True):
+            # A pixel of the network's reaches as far as the middles of those beside it.
+            first, last = (begin + at * length / size for at in (place.start - 0.5, place.stop + 0.5))
+            start = int(np.clip(np.floor(first) - 1, 0, native - 1))
+            sides.append(slice(start, int(np.clip(np.ceil(last) + 1, start + 1, native))))
         return sides[0], sides[1]
 
     def cropped(self, rows: slice, columns: slice) -> Stack:

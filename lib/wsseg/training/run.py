@@ -134,7 +134,8 @@ def train_package(
     before, score = _compare(method, None if scratch else package, held)
     stamp = f"{package.metadata.version.split('+')[0]}+{datetime.now():%Y%m%d.%H%M%S}"
     version: str = broadcast_object_list([stamp])[0]
-    folder, nowhere = models / package.name / version, list[str]()
+    folder = models / package.name / version
+    nowhere: list[str] = []
     if processes.is_main_process:
         record = _record(method, slices, settings, outcome).model_copy(
             update={

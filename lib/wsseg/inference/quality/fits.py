@@ -191,9 +191,9 @@ def judge(domain: Domain, look: Look, scan: Volume, grid: SliceGrid, modality: s
     return Fits(p, f"{_how(p, apart)}: {own}; {known}")
 
 
-def _apart(usual: Floats, distances: Floats) -> Floats:
-    """Distances (aspects,) beyond the median, in parts of what is usual."""
-    return np.asarray((distances - usual[:, 0]) / usual[:, 1])
+def _apart(usual: Floats, distances: Floats, least: float = 0.0) -> Floats:
+    """Distances (aspects,) beyond the median, in parts of what is usual, which is no less than that."""
+    return np.asarray((distances - usual[:, 0]) / usual[:, 1].clip(min=least))
 
 
 def _together(apart: Floats) -> float:
@@ -226,7 +226,7 @@ def p_of_one_aspect(usual: Floats, distances: Floats) -> float:
         usual: of each aspect the median distance and how far the farthest tenth begins from it, (aspects, 2).
         distances: of the scan, (aspects,).
     """
-    farthest = float(((distances - usual[:, 0]) / usual[:, 1].clip(min=_LEAST_ALONE)).max())
+    farthest = float(_apart(usual, distances, _LEAST_ALONE).max())
     one_in_ten = stdtrit(_TAIL, 0.9)
     return min(1.0, 2 * len(usual) * float(stdtr(_TAIL, -farthest * one_in_ten)))
 
