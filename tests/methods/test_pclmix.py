@@ -232,16 +232,6 @@ def test_result_does_not_depend_on_how_slices_are_batched() -> None:
     torch.testing.assert_close(whole, method.predict(images, Prompt(), Pass(2)).probabilities)
 
 
-def test_what_is_said_to_be_absent_is_not_marked() -> None:
-    method = _method().requires_grad_(False).eval()
-    images = torch.rand(3, 1, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    told = torch.tensor([[1, 0], [-1, -1], [0, 0]])
-    found = method.predict(images, Prompt(told), Pass(3))
-    assert not found.probabilities[2].any()
-    assert not found.probabilities[0, 1].any()
-    assert found.probabilities[1].any()
-
-
 def test_held_back_strokes_and_steady_volumes_make_the_score(monkeypatch: pytest.MonkeyPatch) -> None:
     method, batch, truth = _method(), _batch(), _truth(1)
     held = LabelledSlices(batch.images.half(), batch.targets, False, ("a", "b"), torch.tensor([0, 0, 1, 1]))

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from wsseg.data.preprocess import Stack, View, prepare
 from wsseg.errors import WssegError
@@ -19,6 +20,7 @@ from wsseg.images.volume import Volume
 from wsseg.inference.active import ScanSummary, scan_features
 from wsseg.inference.constraints import Constraints
 from wsseg.inference.device import pick_device, slices_per_pass, with_less_memory
+from wsseg.inference.presence import raise_shown, without_denied
 from wsseg.inference.quality.dice import predicted_dice, signs_of
 from wsseg.inference.quality.doubt import calibrated_doubt
 from wsseg.inference.quality.fits import ASPECTS, Fits, judge
@@ -28,7 +30,7 @@ from wsseg.inference.refine import guided_filter
 from wsseg.inference.result import Segmentation
 from wsseg.inference.summary import Summary
 from wsseg.labels.drawn.render import Rendered
-from wsseg.labels.space import NO, Presence
+from wsseg.labels.space import Presence
 from wsseg.methods.base import Prediction
 from wsseg.methods.prompt import Pass, Progress, Prompt
 from wsseg.methods.registry import load_method
@@ -55,12 +57,14 @@ class Seen:
         predicted: the answer.
         fits: whether it is of the kind that the model was trained on; None where
             that is not known.
+        presence: (slices, classes) as it was given, slices as cut; None where nothing was.
     """
 
     grid: Volume
     stack: Stack
     predicted: Prediction
     fits: Fits | None
+    presence: Tensor | None
 
 
 class Segmenter:
@@ -153,7 +157,7 @@ class Segmenter:
             if kind not in self._method.prompts:
                 raise WssegError(f"{kind.name}: the model {self.package.name} does not read {kind.name}")
         empty = Volume(np.broadcast_to(np.uint8(0), scan.voxels.shape), scan.affine, scan.nifti)
-        return Seen(empty, stack, self._predict(stack, prompt, seed, progress), fits)
+        return Seen(empty, stack, self._predict(stack, prompt, seed, progress), fits, prompt.presence)
 
     def decide(self, seen: Seen, drawn: Rendered | None = None, marked: Presence | None = None) -> Segmentation:
         """A mask from a network's answer and what people said.
@@ -161,11 +165,11 @@ class Segmenter:
         Args:
             seen: the answer.
             drawn: as for a call.
-            marked: presence, as for a call: nothing is in the mask of slices
-                that are said not to show a class, unless it is drawn there. What
-                the result says of presence is the network's own.
+            marked: presence, as for a call, if the network was given none. What
+                the result says of presence is the network's own then.
         """
         recipe, predicted, scan = self.package.recipe, seen.predicted, seen.grid
+        presence = seen.presence if marked is None else self._given(seen.stack, marked)
         constraints = Constraints.of(drawn, seen.stack) if drawn and not drawn.empty and not scan.colour else None
         probabilities = predicted.probabilities.cpu()
         # What is drawn may lie anywhere, and filters look around: else only what may be a class, of a large CT a part.
@@ -175,13 +179,15 @@ class Segmenter:
         maps = _refined(stack, stack.to_native(probabilities), recipe)
         if constraints:
             maps = constraints.weigh(maps, stack, scan.spacing[stack.grid.stored_axis])
-        if marked is not None:
-            maps = maps * (self._given(stack, marked) != NO).numpy()[:, :, None, None]
+        if presence is not None:
+            maps = raise_shown(maps, presence.numpy())
         found = mask_of(torch.from_numpy(maps)).numpy()
         if recipe.largest_component:
             values = self.package.labels.values()
             pieces = likely_pieces(found, maps, {values[a]: values[b] for a, b in recipe.inside.items()})
             found = constraints.keep(found, pieces) if constraints else pieces
+        if presence is not None:
+            found, maps = without_denied(found, maps, presence.numpy())
         if constraints:
             found = constraints.fix(found)
         presence_probability = predicted.presence.float().cpu().numpy()
@@ -245,7 +251,7 @@ class Segmenter:
             presence = _stored(stack, self._method.presence_probability(images, self._chunk(images)))
         return ScanSummary(presence, scan_features(stack.images), fits=self._fits(scan, stack))
 
-    def _given(self, stack: Stack, presence: Presence) -> torch.Tensor:
+    def _given(self, stack: Stack, presence: Presence) -> Tensor:
         expected = (len(self.package.labels), stack.images.shape[0])
         if presence.shape != expected:
             raise WssegError(f"presence: has shape {presence.shape}, expected {expected} (classes, slices)")
@@ -264,14 +270,14 @@ class Segmenter:
             return predict(chunk)
         return with_less_memory(predict, chunk)
 
-    def _chunk(self, images: torch.Tensor) -> int:
+    def _chunk(self, images: Tensor) -> int:
         """Slices per pass, or tiles of a picture."""
         recipe = self.package.recipe
         fitting = slices_per_pass(self.device, recipe.size)
         return fitting if recipe.colour else min(len(images), fitting)
 
 
-def _stored(stack: Stack, values: torch.Tensor) -> NDArray[np.float32]:
+def _stored(stack: Stack, values: Tensor) -> NDArray[np.float32]:
     """From (slices, classes) as cut to (classes, slices) as stored."""
     found: NDArray[np.float32] = values.float().cpu().numpy().T
     return found[:, ::-1] if stack.grid.reversed else found

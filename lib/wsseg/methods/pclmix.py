@@ -273,7 +273,7 @@ class PCLMix(Method[PCLMixSettings]):
     def predict(self, images: Tensor, prompt: Prompt, pass_: Pass) -> Prediction:
         """Look at the whole slices, then again at the square around what was found."""
         against = against_background(self._looks(images, pass_).mean(dim=0))
-        return Prediction(prompt.clear(against), prompt.decide(against.flatten(2).amax(dim=2)))
+        return Prediction(against, prompt.decide(against.flatten(2).amax(dim=2)))
 
     def score(self, held: LabelledSlices, chunk: int) -> float:
         """Agreement with strokes, most of all beside those of other classes, times that of volumes over poses.

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from wsseg.data.kinds.base import LabelKind
 from wsseg.data.kinds.registry import PRESENCE, TEXT
-from wsseg.labels.space import NO, UNKNOWN
+from wsseg.labels.space import UNKNOWN
 
 Progress = Callable[[float], None]
 """Called with the finished part of something, in [0, 1]."""
@@ -48,12 +48,6 @@ class Prompt:
         if self.presence is None:
             return shown
         return torch.where(self.presence == UNKNOWN, shown, self.presence.to(shown))
-
-    def clear(self, probabilities: Tensor) -> Tensor:
-        """Probabilities (slices, classes, ...) with 0 where a slice is said not to show a class."""
-        if self.presence is None:
-            return probabilities
-        return probabilities * (self.presence != NO)[:, :, None, None]
 
 
 @dataclass(frozen=True)

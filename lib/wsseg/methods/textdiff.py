@@ -204,7 +204,7 @@ class TextDiff(Method[TextDiffSettings]):
         found = in_windows(classify, small, side, poses, pass_.chunk, pass_.progress)
         probabilities = found[:, :, : images.shape[2], : images.shape[3]]
         shown = probabilities.amax(dim=(2, 3))
-        return Prediction(prompt.clear(probabilities), prompt.decide(shown))
+        return Prediction(probabilities, prompt.decide(shown))
 
     def _logits(self, images: Tensor, noise: Tensor, texts: Sequence[str]) -> Tensor:
         """Logits (batch, 1 + classes, ...) at the picture's own pixels, of shrunken images (batch, 3, ...).

@@ -289,7 +289,7 @@ class Union(Method[UnionSettings]):
         if self.evidence is not None and prompt.presence is not None:
             evidence = self._evidence(self.evidence, images, pass_.chunk)
             against = by_regions(images, prompt.whole_presence(), evidence, against)
-        return Prediction(prompt.clear(against), prompt.decide(against.flatten(2).amax(dim=2)))
+        return Prediction(against, prompt.decide(against.flatten(2).amax(dim=2)))
 
     def _evidence(self, network: ShortSighted, images: Tensor, chunk: int) -> Tensor:
         """What speaks for each class at each pixel of the slices of one scan."""
