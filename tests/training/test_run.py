@@ -127,18 +127,20 @@ def test_a_run_is_not_resumed_under_other_terms(slices: LabelledSlices, tmp_path
         train(_method(), slices, replace(settings, seed=7))
 
 
-def test_a_run_that_an_older_version_left_goes_on(slices: LabelledSlices, tmp_path: Path) -> None:
-    """It noted neither what size slices had nor what weights training began with: random ones."""
+@pytest.mark.parametrize("paused", [7, 27])
+def test_a_run_that_an_older_version_left_goes_on(slices: LabelledSlices, tmp_path: Path, paused: int) -> None:
+    """It noted neither what size slices had nor what weights training began with, random ones, nor steps by stage."""
     settings = TrainSettings(folder=tmp_path, steps=20)
     with pytest.raises(PausedError):
-        train(_method(), slices, settings, wish=_At(7, Wish.PAUSE))
+        train(_method(), slices, settings, wish=_At(paused, Wish.PAUSE))
     state = torch.load(tmp_path / CHECKPOINT, weights_only=True)
     del state["plan"]["size"], state["plan"]["weights to begin with"]
+    state["done"] = sum(state.pop("carried"))
     torch.save(state, tmp_path / CHECKPOINT)
     taken = {"network": TakenPart(package="start", version="1", part="network", sha256="0" * 64)}
     with pytest.raises(WssegError, match=r"weights to begin with \{\} then, \{'network': 'network of start"):
         train(_method(), slices, replace(settings, begun=taken))
-    assert train(_method(), slices, settings).step == 40
+    assert train(_method(), slices, settings).carried == (20, 20)
 
 
 @pytest.mark.parametrize(("steps", "end", "rates"), [(10, 39, []), (50, 70, [step / 50 for step in range(19, 50)])])
@@ -162,7 +164,7 @@ def test_an_interrupted_run_goes_on_under_other_steps(
 
     monkeypatch.setattr("wsseg.training.loop.learning_rate", rate)
     outcome = train(_method(), slices, replace(settings, steps=steps))
-    assert outcome.step == outcome.steps == end
+    assert sum(outcome.carried) == outcome.steps == end
     assert parts == rates
 
 
@@ -195,10 +197,10 @@ def test_a_run_that_is_finished_gives_the_average_so_far(
     settings, method = TrainSettings(folder=tmp_path, steps=20, mixed=False), _method()
     before = {name: tensor.clone() for name, tensor in method.state_dict().items()}
     outcome = train(method, slices, settings, wish=_At(25, Wish.FINISH))
-    assert (outcome.step, outcome.steps) == (25, 40)
+    assert (outcome.carried, outcome.steps) == ((20, 5), 40)
     assert any(not torch.equal(tensor, before[name]) for name, tensor in method.state_dict().items())
     again = _method()
-    assert train(again, slices, settings).step == 25
+    assert train(again, slices, settings).carried == (20, 5)
     for name, tensor in method.state_dict().items():
         assert torch.equal(again.state_dict()[name], tensor), name
 
@@ -226,10 +228,10 @@ def test_where_there_is_nothing_yet_that_is_said_and_nothing_is_lost(
     with pytest.raises(NothingYetError, match="there is nothing to publish yet"):
         train(_method(), slices, settings, wish=_At(steps, Wish.FINISH))
     saved = Checkpoint.read(tmp_path / CHECKPOINT)
-    assert saved.done + saved.step == steps
+    assert sum(saved.carried) + saved.step == steps
     retrained = replace(settings, origin="0.1", fresh=True)
     if first_result == 0.0:  # a model that was trained before has weights for all stages
-        assert train(_method(), slices, retrained, wish=_At(steps, Wish.FINISH)).step == steps
+        assert train(_method(), slices, retrained, wish=_At(steps, Wish.FINISH)).carried == (steps, 0)
 
 
 def test_a_run_that_pauses_loses_no_step(
@@ -322,6 +324,17 @@ def test_trained_package_says_what_it_was_trained_on(
     assert new.recipe.figures == []
     assert (models / "small" / "CURRENT").read_text("utf-8").strip() == new.metadata.version
     assert json.loads((new.folder / METADATA).read_text("utf-8"))["wsseg"]["training"] == record.model_dump(mode="json")
+
+
+def test_a_training_by_minutes_records_the_steps_that_it_carried_out(
+    make_package: MakePackage, phantom_data: Path, tmp_path: Path
+) -> None:
+    """And not those that its settings plan where no time is set."""
+    told: list[TrainingProgress] = []
+    settings = TrainSettings(folder=tmp_path / "run", minutes=0.05)
+    new = train_package(make_package(), phantom_data, tmp_path / "models", settings, told.append).package
+    steps = [record.steps for record in new.recipe.training.stages.values()]
+    assert 0 < sum(steps) == max(progress.step for progress in told)
 
 
 def test_a_checkpoint_that_does_not_fit_is_named(slices: LabelledSlices, tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ class Checkpoint:
         plan: what must not change while it is interrupted, in words and numbers for a message.
         method: all its weights.
         stage, step: the next to do, from 0.
-        done: steps of the stages before.
+        carried: steps that were carried out of each stage before.
         seconds: of training.
         origin: of the weights that it started from.
         optimizer, average: their states, None between two stages.
@@ -43,7 +43,7 @@ class Checkpoint:
     method: dict[str, Tensor]
     stage: int
     step: int
-    done: int
+    carried: list[int]
     seconds: float
     origin: str
     optimizer: dict[str, Any] | None = None
@@ -63,8 +63,8 @@ class Checkpoint:
             return None
         try:
             state = torch.load(path, map_location="cpu", weights_only=True)
-            if "done" not in state:  # an older one: stages had the lengths of the plan
-                state["done"] = sum(list(state["plan"]["steps"].values())[: state["stage"]])
+            if "done" in state:  # an older one, which did not note how they are shared out
+                state["carried"] = [state.pop("done"), *[0] * (state["stage"] - 1)][: state["stage"]]
             state["plan"].setdefault(BEGUN, {})  # an older one began with random weights
             return cls(**state)
         except (RuntimeError, EOFError, OSError, UnpicklingError, TypeError, KeyError) as error:

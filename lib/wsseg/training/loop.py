@@ -51,12 +51,13 @@ class Outcome:
     Attributes:
         origin: of the weights it started from.
         seconds: of training, those before an interruption included.
-        step, steps: carried out and planned; fewer where it was wanted to finish.
+        carried: steps that were carried out of each stage; none of the last ones where it was wanted to finish.
+        steps: planned, of all stages.
     """
 
     origin: str
     seconds: float
-    step: int
+    carried: tuple[int, ...]
     steps: int
 
 
@@ -116,7 +117,8 @@ def train(
                 break
     method.requires_grad_(False).eval().cpu()
     run.curves.close()
-    return Outcome(run.origin, run.elapsed(), run.done, run.total)
+    carried = *run.carried, *[0] * (len(stages) - len(run.carried))
+    return Outcome(run.origin, run.elapsed(), carried, run.total)
 
 
 @contextmanager
@@ -302,7 +304,7 @@ def _save(run: RunState, stage: int, step: int, optimizer: Any, average: EMAMode
             method=run.method.state_dict(),
             stage=stage,
             step=step,
-            done=run.done,
+            carried=run.carried,
             seconds=run.elapsed(),
             origin=run.origin,
             optimizer=optimizer.state_dict() if optimizer else None,

@@ -164,8 +164,8 @@ def train_package(
     processes.wait_for_everyone()
     worse = _is_worse(before, score)
     message = _in_a_sentence(version, before, score, settings.held_back)
-    if outcome.step < outcome.steps:
-        message += f"; training was finished after {outcome.step} of {outcome.steps} steps"
+    if (carried := sum(outcome.carried)) < outcome.steps:
+        message += f"; training was finished after {carried} of {outcome.steps} steps"
     if nowhere:
         message += f"; {' and '.join(nowhere)} in no mask of the training scans: train for longer"
     return Trained(read_package(folder, package.name), not worse, before, score, message)
@@ -317,8 +317,8 @@ def _record(method: Method, data: LabelledSlices, settings: TrainSettings, outco
         seed=settings.seed,
         origin=outcome.origin,
         stages={
-            stage.name: StageRecord(steps=settings.steps or stage.steps, batch=stage.batch, rate=stage.rate)
-            for stage in method.stages()
+            stage.name: StageRecord(steps=steps, batch=stage.batch, rate=stage.rate)
+            for stage, steps in zip(method.stages(), outcome.carried, strict=True)
         },
         seconds=round(outcome.seconds, 1),
         hardware=_hardware(),

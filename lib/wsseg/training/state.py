@@ -68,7 +68,7 @@ class RunState:
         lengths: steps of the running stage and those after it; 0 of those behind.
         origin: see :class:`TrainSettings`.
         first: stage that this process began with.
-        done: steps of the stages behind.
+        carried: steps that were carried out of each stage behind.
         seconds: of training before this process.
         curve, scores: see :class:`TrainingProgress`.
         finished: whether it ends before its time, as was wanted.
@@ -87,7 +87,7 @@ class RunState:
     lengths: list[int]
     origin: str
     first: int = 0
-    done: int = 0
+    carried: list[int] = field(default_factory=list)
     seconds: float = 0.0
     curve: list[tuple[int, float]] = field(default_factory=list)
     scores: list[tuple[int, float]] = field(default_factory=list)
@@ -102,6 +102,11 @@ class RunState:
     def file(self) -> Path:
         """The checkpoint."""
         return self.settings.folder / CHECKPOINT
+
+    @property
+    def done(self) -> int:
+        """Steps of the stages behind."""
+        return sum(self.carried)
 
     @property
     def total(self) -> int:
@@ -122,7 +127,7 @@ class RunState:
 
     def end(self, index: int, step: int) -> None:
         """A stage has ended at this step; what is missing of it, and all stages after it, stay planned."""
-        self.done += step
+        self.carried.append(step)
         self.lengths[index] = max(0, self.lengths[index] - step)
 
     def part(self, index: int, step: int) -> float:
@@ -193,13 +198,13 @@ class RunState:
             self.method.load_state_dict(saved.method)
         except RuntimeError as error:
             raise WssegError(f"{self.file}: is of another network; start again with --fresh") from error
-        self.first, self.done = saved.stage, saved.done
+        self.first, self.carried = saved.stage, list(saved.carried)
         self.seconds, self.origin = saved.seconds, saved.origin
         self.curve, self.scores = list(saved.curve), list(saved.scores)
         if saved.stage < len(self.stages):
             log.info(
                 "training goes on where it was interrupted, after %d steps; --fresh begins anew",
-                saved.done + saved.step,
+                self.done + saved.step,
             )
         self.lengths[: saved.stage] = [0] * saved.stage
         if saved.step:  # under fewer steps than were done it is at its end
