@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 from skimage.segmentation import find_boundaries
 
 from wsseg.data.slices import evenly
@@ -21,6 +21,9 @@ REFERENCE_COLOR = (255, 255, 0)
 _FILL = 0.35
 _HEIGHT = 192
 """Pixels of a slice in a sheet."""
+
+_LETTERS = 12
+"""Height of letters in pixels."""
 
 _ALONE = 768
 """Most pixels of a picture that is shown alone."""
@@ -37,7 +40,7 @@ def contact_sheet(
     """Slices with the mask filled and the reference outlined, as radiologists hang them.
 
     The patient's right is on the left, anterior (or superior) up, and slices
-    run from feet to head; pixels are square in millimetres.
+    run from feet to head, numbered as they are stored; pixels are square in millimetres.
 
     Args:
         scan: the scan.
@@ -61,6 +64,9 @@ def contact_sheet(
         _tile(plane, marked[index], truth[index], colors, rows_mm / columns_mm, height)
         for plane, index in zip(shades, chosen, strict=True)
     ]
+    if len(slices) > 1:
+        for tile, index in zip(tiles, chosen, strict=True):
+            _write(tile, f"{len(slices) - 1 - index if grid.reversed else index}", (4, 2))
     return mosaic(tiles, min(6, len(tiles)))
 
 
@@ -93,15 +99,41 @@ def mosaic(tiles: Sequence[Image.Image], columns: int) -> Image.Image:
 
 
 def save_preview(path: Path, scan: Volume, mask: Volume, grid: SliceGrid, package: ModelPackage) -> None:
-    """Write a contact sheet as PNG, in the package's colours."""
-    colors = [label.color for label in package.recipe.labels.values()]
-    save_picture(path, contact_sheet(scan, mask.voxels, grid, colors))
+    """Write a contact sheet as PNG, in the package's colours, with the names of several classes below."""
+    colors = {name: label.color for name, label in package.recipe.labels.items()}
+    sheet = contact_sheet(scan, mask.voxels, grid, list(colors.values()))
+    save_picture(path, with_legend(sheet, colors) if len(colors) > 1 else sheet)
+
+
+def with_legend(sheet: Image.Image, colors: Mapping[str, tuple[int, int, int]]) -> Image.Image:
+    """A picture with names and their colours below it, in as many lines as its width asks for."""
+    font = ImageFont.load_default(_LETTERS)
+    line, places, across, down = 2 * _LETTERS, [], _LETTERS, 0
+    for name in colors:
+        width = int(font.getlength(name)) + 3 * _LETTERS
+        if across + width > sheet.width and across > _LETTERS:
+            across, down = _LETTERS, down + line
+        places.append((across, down))
+        across += width
+    found = Image.new("RGB", (sheet.width, sheet.height + down + line))
+    found.paste(sheet)
+    for (name, color), (left, top) in zip(colors.items(), places, strict=True):
+        top += sheet.height + _LETTERS // 2
+        ImageDraw.Draw(found).rectangle((left, top, left + _LETTERS, top + _LETTERS), fill=color)
+        _write(found, name, (left + 3 * _LETTERS // 2, top - 1))
+    return found
 
 
 def save_picture(path: Path, picture: Image.Image) -> None:
     """Write a PNG, whole or not at all."""
     with whole_file(path) as part:
         picture.save(part, format="PNG")
+
+
+def _write(picture: Image.Image, words: str, place: tuple[int, int]) -> None:
+    """White letters with a black rim, which are read on whatever is behind them."""
+    font = ImageFont.load_default(_LETTERS)
+    ImageDraw.Draw(picture).text(place, words, fill="white", font=font, stroke_width=1, stroke_fill="black")
 
 
 def _tile(

@@ -59,6 +59,7 @@ def segment(
         return
     refuse_given({"--match": match}, "chooses among many scans, OUT is the mask of one")
     with errors.status("loading"):
+        from wsseg.images.folder import scan_files
         from wsseg.images.formats.table import check_extension, check_hangs, write_mask
         from wsseg.images.scan import read_any, write_any
         from wsseg.images.volume import SliceGrid
@@ -69,6 +70,8 @@ def segment(
     if uncertainty is not None:
         check_extension(uncertainty)
     started = time.perf_counter()
+    if scan.is_dir() and scan_files(scan):
+        raise WssegError(f"{out}: {scan} is no DICOM series but many scans, name a folder for their masks")
     source = read_any(scan)
     source.check_output(out)
     if uncertainty is not None:

@@ -117,8 +117,8 @@ def complete(network: nn.Module, data: LabelledSlices, pass_: Pass) -> Tensor:
     doubt = float((known[1] / known.sum(dim=0)).mean())
     used = doubt <= MOST_DOUBT
     log.info(
-        "what is drawn is %s: the image leaves %.0f %% of what may belong to it in doubt, at most %.0f %% are borne",
-        "completed to masks" if used else "learned from as it is",
+        "labels are %s: where what they mark ends is not to be seen of %.0f %% of it (%.0f %% at most)",
+        "completed to masks" if used else "learned from as they were drawn",
         100 * doubt,
         100 * MOST_DOUBT,
     )
