@@ -14,7 +14,7 @@ CLUE = 0.01
 """Probability that a class has somewhere on a slice at least; with less nothing says where on it the class might be."""
 
 SURE = 0.9
-"""Probability that the likeliest pixel of a slice gets, which is said to show a class of which nothing would be marked."""
+"""Probability of the likeliest pixel on a slice that is said to show a class, where nothing of it would be marked."""
 
 
 def raise_shown(maps: NDArray[np.float32], presence: NDArray[np.int8]) -> NDArray[np.float32]:
