@@ -30,7 +30,7 @@ from wsseg.methods.base import Blur, Prediction, Side, Sigmas, Stage, Steps, Tem
 from wsseg.methods.prompt import Pass, Prompt
 from wsseg.methods.shared.agreement import presence_auc
 from wsseg.methods.shared.gradcam import gradcam_map
-from wsseg.methods.shared.heat import blur, mark_something, over_neighbours
+from wsseg.methods.shared.heat import blur, over_neighbours
 from wsseg.methods.shared.labelling.regions import by_regions, merge_classes, seeds_of_regions
 from wsseg.methods.shared.presence import ImageLabelMethod, ImageLabelSettings, mirrored_presence, smaller
 from wsseg.networks.classifier import NoisyClassifier, resnet18
@@ -236,7 +236,6 @@ class CLDF(ImageLabelMethod[CLDFSettings]):
         shown = (found.presence > self.settings.presence_threshold).cpu()
         probabilities = over_neighbours(found.probabilities, shown, self.settings.slice_blur)
         if prompt.presence is not None:
-            probabilities = mark_something(probabilities, prompt.presence == YES)
             speaks = torch.logit(probabilities, eps=SURE)
             probabilities = by_regions(images.cpu(), prompt.whole_presence(), speaks, probabilities)
         return Prediction(probabilities, found.presence)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import torch
 
-from wsseg.methods.shared.heat import calibrate, located, mark_something, over_neighbours, to_probability
+from wsseg.methods.shared.heat import calibrate, located, over_neighbours, to_probability
 
 
 def test_probability_is_linear_through_the_threshold() -> None:
@@ -39,11 +39,3 @@ def test_neighbours_are_smoothed_over_where_the_class_is_shown() -> None:
     torch.testing.assert_close(found[0], torch.full((1, 2, 2), 0.8), atol=0.02, rtol=0)
     assert 0.02 < found[4, 0, 0, 0] < 0.5, "an empty slice between takes from its neighbours"
     torch.testing.assert_close(over_neighbours(probabilities, shown, 0.0), probabilities)
-
-
-def test_a_slice_known_to_show_a_class_is_never_left_empty() -> None:
-    probabilities = torch.full((3, 1, 8, 8), 0.01)
-    probabilities[:2, 0, 2:4, 2:4], probabilities[2, 0, 2:4, 2:4] = 0.3, 0.9
-    found = mark_something(probabilities, torch.tensor([[True], [False], [True]]))
-    assert int((found[0] > 0.5).sum()) == 4
-    assert torch.equal(found[1:], probabilities[1:])

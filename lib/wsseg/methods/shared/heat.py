@@ -88,18 +88,6 @@ def over_neighbours(probabilities: Tensor, shown: Tensor, sigma: float) -> Tenso
     return torch.from_numpy(smooth * (weight / share)[:, :, None, None])
 
 
-def mark_something(probabilities: Tensor, known: Tensor) -> Tensor:
-    """Where a slice is known to show a class but nothing reaches one half, the threshold is Otsu's of that slice.
-
-    Args:
-        probabilities: (slices, classes, size, size).
-        known: (slices, classes) bool.
-    """
-    empty = known & (probabilities.amax(dim=(2, 3)) <= 0.5)
-    again = calibrate(probabilities, "otsu")
-    return torch.where(empty[:, :, None, None], again, probabilities)
-
-
 def to_probability(maps: Tensor, threshold: Tensor | float) -> Tensor:
     """Map linearly so that 0 stays 0, the threshold becomes 0.5 and twice it 1.
 
