@@ -326,17 +326,6 @@ def test_trained_package_says_what_it_was_trained_on(
     assert json.loads((new.folder / METADATA).read_text("utf-8"))["wsseg"]["training"] == record.model_dump(mode="json")
 
 
-def test_a_training_by_minutes_records_the_steps_that_it_carried_out(
-    make_package: MakePackage, phantom_data: Path, tmp_path: Path
-) -> None:
-    """And not those that its settings plan where no time is set."""
-    told: list[TrainingProgress] = []
-    settings = TrainSettings(folder=tmp_path / "run", minutes=0.05)
-    new = train_package(make_package(), phantom_data, tmp_path / "models", settings, told.append).package
-    steps = [record.steps for record in new.recipe.training.stages.values()]
-    assert 0 < sum(steps) == max(progress.step for progress in told)
-
-
 def test_a_checkpoint_that_does_not_fit_is_named(slices: LabelledSlices, tmp_path: Path) -> None:
     (tmp_path / CHECKPOINT).write_bytes(b"PK not a checkpoint")
     with pytest.raises(WssegError, match="checkpoint is damaged"):

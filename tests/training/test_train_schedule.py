@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from conftest import MakePackage
 from wsseg.data.slices import LabelledSlices
 from wsseg.data.targets import Targets
 from wsseg.methods.union import Union, UnionSettings
 from wsseg.training.loop import train
 from wsseg.training.progress import TrainingProgress, Wish
+from wsseg.training.run import train_package
 from wsseg.training.settings import TrainSettings
 
 SMALL = UnionSettings(widths=(16, 24), neighbours=0, crop=16, batch=2, steps=10_000)
@@ -47,3 +49,14 @@ def test_a_training_that_is_told_to_finish_keeps_what_it_has_learned(
     train(method, data, settings, seen.append, wish=lambda: Wish.FINISH if seen else Wish.GO_ON)
     assert seen[-1].step < 100
     assert any(not torch.equal(old, new) for old, new in zip(before, method.parameters(), strict=True))
+
+
+def test_a_training_by_minutes_records_the_steps_that_it_carried_out(
+    make_package: MakePackage, phantom_data: Path, tmp_path: Path
+) -> None:
+    """And not those that its settings plan where no time is set."""
+    told: list[TrainingProgress] = []
+    settings = TrainSettings(folder=tmp_path / "run", minutes=0.05)
+    new = train_package(make_package(), phantom_data, tmp_path / "models", settings, told.append).package
+    steps = [record.steps for record in new.recipe.training.stages.values()]
+    assert 0 < sum(steps) == max(progress.step for progress in told)
