@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from conftest import COLOUR, SMALL, MakePackage
 from wsseg.images.volume import Volume
-from wsseg.inference.presence import CLUE, SURE, raise_shown, without_denied
+from wsseg.inference.presence import CLUE, SURE, presence_of, raise_shown, without_denied
 from wsseg.inference.segmenter import Segmenter
 from wsseg.labels.space import NO, UNKNOWN, YES
 from wsseg.methods.base import Prediction
@@ -44,6 +44,23 @@ def segment(make_package: MakePackage, monkeypatch: pytest.MonkeyPatch) -> Segme
         return np.moveaxis(segmenter.decide(seen, marked=presence if marked else None).mask.voxels, 2, 0)
 
     return run
+
+
+def test_a_piece_is_kept_on_a_slice_that_is_said_to_show_it(segment: Segment) -> None:
+    """Though it hangs together with nothing."""
+    found = segment(said(s5=NO, s6=YES), True) == 1
+    assert found.any(axis=(1, 2)).tolist() == [True] * 5 + [False, True]
+
+
+def test_pieces_that_were_dropped_do_not_speak_for_their_slices() -> None:
+    maps = np.zeros((3, 2, 4, 4), np.float32)
+    maps[:, 0, 1, 1], maps[0, 0, 3, 3], maps[:, 1, 2, 2] = 0.9, 0.3, 0.8
+    marked = np.zeros((3, 4, 4), np.uint8)
+    marked[:, 1, 1], marked[:, 2, 2] = 1, 2
+    kept = marked.copy()
+    kept[:2][kept[:2] == 1] = 0
+    found = presence_of(np.full((3, 2), 0.85, np.float32), maps, marked, kept)
+    assert found == pytest.approx(np.array([[0.3, 0.85], [0, 0.85], [0.85, 0.85]]))
 
 
 def said(**states: int) -> NDArray[np.int8]:

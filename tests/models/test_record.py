@@ -10,9 +10,11 @@ import pytest
 
 from conftest import REPOSITORY, MakePackage
 from wsseg.errors import WssegError
-from wsseg.methods.registry import method_class
+from wsseg.methods.registry import create_method, method_class
 from wsseg.models.package import METADATA, ModelPackage, read_package
 from wsseg.models.record import Figure, LabelQuality, Metric, StageRecord, TakenPart, TrainingRecord
+from wsseg.networks.residual_unet import ResidualUNet
+from wsseg.networks.shared_unet import SharedUNet
 
 SUM = "9529f3db1add98cb18d1fc78f4ea9ccd2003823180ffd197ce9f4f2d06b5f588"
 
@@ -85,6 +87,18 @@ def test_settings_whose_part_regions_have_taken_are_passed_over(make_package: Ma
     settings = read_package(package.folder).recipe.settings
     assert "hyperintense" not in settings
     assert settings["diffusion_size"] == package.recipe.size, "networks go on to see what they were trained on"
+
+
+def test_a_pclmix_model_of_before_keeps_its_network(make_package: MakePackage) -> None:
+    """There was one, which had no name, and its encoder might begin with a file."""
+    package = make_package("pclmix")
+    content = json.loads((package.folder / METADATA).read_text("utf-8"))
+    del content["wsseg"]["settings"]["network"]
+    content["wsseg"]["settings"]["encoder"] = ""
+    (package.folder / METADATA).write_text(json.dumps(content), encoding="utf-8")
+    method = create_method(read_package(package.folder))
+    assert isinstance(method.network, SharedUNet)
+    assert isinstance(create_method(package).network, ResidualUNet)
 
 
 def test_a_package_of_format_1_that_was_not_trained_is_read(make_package: MakePackage) -> None:

@@ -37,6 +37,44 @@ def raise_shown(maps: NDArray[np.float32], presence: NDArray[np.int8]) -> NDArra
     return found
 
 
+def keep_shown(marked: NDArray[np.uint8], pieces: NDArray[np.uint8], presence: NDArray[np.int8]) -> NDArray[np.uint8]:
+    """The pieces of a mask that were chosen, and what else is marked on slices that are said to show a class.
+
+    Args:
+        marked, pieces: (slices, rows, columns), 0 background, 1..N the classes.
+        presence: (slices, classes) of 1, 0, -1 (unknown).
+    """
+    found = pieces.copy()
+    for index, k in np.argwhere((presence == YES) & _dropped(marked, pieces, presence.shape[1])):
+        found[index][marked[index] == k + 1] = k + 1
+    return found
+
+
+def presence_of(
+    estimated: NDArray[np.float32], maps: NDArray[np.float32], marked: NDArray[np.uint8], pieces: NDArray[np.uint8]
+) -> NDArray[np.float32]:
+    """Presence (slices, classes) that agrees with a mask: pieces that were dropped do not speak for their slices.
+
+    Args:
+        estimated: (slices, classes) in [0, 1], before pieces were chosen.
+        maps: (slices, classes, rows, columns).
+        marked, pieces: (slices, rows, columns), before and after.
+    """
+    found = estimated.copy()
+    for index, k in np.argwhere(_dropped(marked, pieces, found.shape[1])):
+        others = maps[index, k][marked[index] != k + 1]
+        found[index, k] = min(found[index, k], others.max(initial=0.0))
+    return found
+
+
+def _dropped(marked: NDArray[np.uint8], pieces: NDArray[np.uint8], classes: int) -> NDArray[np.bool_]:
+    """Where all that was marked of a class on a slice is gone, (slices, classes)."""
+    before, after = (
+        np.stack([(mask == k + 1).any(axis=(1, 2)) for k in range(classes)], axis=1) for mask in (marked, pieces)
+    )
+    return before & ~after
+
+
 def without_denied(
     mask: NDArray[np.uint8], maps: NDArray[np.float32], presence: NDArray[np.int8]
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:

@@ -20,7 +20,7 @@ from wsseg.images.volume import Volume
 from wsseg.inference.active import ScanSummary, scan_features
 from wsseg.inference.constraints import Constraints
 from wsseg.inference.device import pick_device, slices_per_pass, with_less_memory
-from wsseg.inference.presence import raise_shown, without_denied
+from wsseg.inference.presence import keep_shown, presence_of, raise_shown, without_denied
 from wsseg.inference.quality.dice import predicted_dice, signs_of
 from wsseg.inference.quality.doubt import calibrated_doubt
 from wsseg.inference.quality.fits import ASPECTS, Fits, judge
@@ -181,34 +181,48 @@ class Segmenter:
             maps = constraints.weigh(maps, stack, scan.spacing[stack.grid.stored_axis])
         if presence is not None:
             maps = raise_shown(maps, presence.numpy())
-        found = mask_of(torch.from_numpy(maps)).numpy()
+        everything = found = mask_of(torch.from_numpy(maps)).numpy()
         if recipe.largest_component:
-            values = self.package.labels.values()
-            pieces = likely_pieces(found, maps, {values[a]: values[b] for a, b in recipe.inside.items()})
-            found = constraints.keep(found, pieces) if constraints else pieces
+            found = self._in_pieces(everything, maps, constraints, presence)
+        estimated = predicted.presence.float().cpu().numpy()
+        shown = presence_of(estimated, maps, everything, found)
         if presence is not None:
             found, maps = without_denied(found, maps, presence.numpy())
         if constraints:
             found = constraints.fix(found)
-        presence_probability = predicted.presence.float().cpu().numpy()
         certain = np.zeros(found.shape, np.float32)
         for k in range(maps.shape[1]):  # class by class: all of a large CT at once are gigabytes
-            np.maximum(certain, maps[:, k] * presence_probability[:, k, None, None], out=certain)
+            np.maximum(certain, maps[:, k] * estimated[:, k, None, None], out=certain)
         np.abs(2 * certain - 1, out=certain)
         doubt = np.round(100 * (1 - certain)).astype(np.uint8)
         if self._doubt is not None:
             doubt = self._doubt[doubt]
-        signs = signs_of(maps, found, presence_probability, scan.voxel_ml, seen.fits.p if seen.fits else 1.0)
+        signs = signs_of(maps, found, estimated, scan.voxel_ml, seen.fits.p if seen.fits else 1.0)
         return Segmentation(
             scan.like(_joined(seen.stack, near, found)),
             self.package.labels,
-            _stored(stack, predicted.presence),
+            _stored(stack, torch.from_numpy(shown)),
             scan.like(_joined(seen.stack, near, doubt)),
             predicted_dice(signs, self.package.labels.names, self._calibration, _is_foreign(seen.fits)),
             signs,
             stack.grid,
             seen.fits,
         )
+
+    def _in_pieces(
+        self,
+        everything: NDArray[np.uint8],
+        maps: NDArray[np.float32],
+        constraints: Constraints | None,
+        presence: Tensor | None,
+    ) -> NDArray[np.uint8]:
+        """One piece of each class of a mask, beside those that people speak for."""
+        values = self.package.labels.values()
+        inside = {values[inner]: values[outer] for inner, outer in self.package.recipe.inside.items()}
+        found = likely_pieces(everything, maps, inside)
+        if constraints:
+            found = constraints.keep(everything, found)
+        return found if presence is None else keep_shown(everything, found, presence.numpy())
 
     def fits(self, scan: Volume) -> Fits | None:
         """Whether a scan is of the kind that the model was trained on; None where its package does not say.

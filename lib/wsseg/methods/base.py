@@ -164,9 +164,6 @@ class Method(nn.Module, ABC, Generic[SettingsType]):
         step's batch, half of it positive; randomness comes from ``batch`` alone.
         """
 
-    def begin(self) -> None:
-        """Called once before a new model is trained, with random weights."""
-
     def meet(self, data: LabelledSlices) -> None:
         """Called once before every training, with what it is: settings that follow from the labels are made here."""
 

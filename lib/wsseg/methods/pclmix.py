@@ -31,8 +31,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 import torch
 from pydantic import Field, model_validator
@@ -57,11 +56,15 @@ from wsseg.methods.shared.masks import against_background, mask_of
 from wsseg.methods.shared.place import square_around
 from wsseg.methods.shared.poses import POSES, Pose, posed, unposed
 from wsseg.methods.shared.teacher import AveragedTeacher
+from wsseg.networks.residual_unet import ResidualUNet
 from wsseg.networks.shared_unet import SharedUNet
 from wsseg.networks.swin_decoder import SwinDecoder
 
+DEEP = slice(2, 5)
+"""Levels of the encoder that the second decoder sees: at a quarter of the resolution, an eighth and a sixteenth."""
+
 MULTIPLE = 16
-"""The U-Net halves four times, so sides are multiples of this."""
+"""The plain U-Net halves four times, so sides are multiples of this."""
 
 RISE = 0.2
 """Part of training after which it has its full weight."""
@@ -73,10 +76,8 @@ class PCLMixSettings(Settings):
     """Settings of PCLMix.
 
     Attributes:
+        network: "residual", whose first level is at half the resolution, or "plain", which is slower.
         widths: channels of the encoder's five levels.
-        encoder: a safetensors file on this machine that training from random
-            weights takes the encoder from, such as another PCLMix package's or
-            one pretrained elsewhere; channels of the input may differ.
         crop: side in pixels of the square that is trained on, and looked at
             again around what was found.
         neighbours: slices on either side that are seen with each: they tell where
@@ -103,8 +104,8 @@ class PCLMixSettings(Settings):
         batch: slices a step.
     """
 
-    widths: tuple[Width, Width, Width, Width, Width] = (24, 48, 96, 160, 256)
-    encoder: str = ""
+    network: Literal["residual", "plain"] = "residual"
+    widths: tuple[Width, Width, Width, Width, Width] = (24, 48, 96, 160, 192)
     crop: int = Field(128, ge=MULTIPLE, le=2048, multiple_of=MULTIPLE)
     neighbours: int = Field(1, ge=0, le=8)
     turned: bool = True
@@ -121,7 +122,7 @@ class PCLMixSettings(Settings):
     memory: int = Field(500, ge=1, le=100_000)
     anchors: int = Field(64, ge=2, le=10_000)
     temperature: Temperature = 0.07
-    steps: Steps = 3000
+    steps: Steps = 6000
     rate: Rate = 1e-3
     batch: Count = 8
 
@@ -160,9 +161,15 @@ class PCLMix(Method[PCLMixSettings]):
             crop=settings.crop,
             neighbours=settings.neighbours,
         )
-        self.network = SharedUNet(settings.widths, classes + 1, 1 + 2 * settings.neighbours)
-        self.auxiliary = self.training_part(lambda: SwinDecoder(settings.widths[2:], classes + 1, settings.drop_path))
-        width = settings.widths[3]
+        seen = 1 + 2 * settings.neighbours
+        self.network: ResidualUNet | SharedUNet = (
+            ResidualUNet(seen, classes + 1, settings.widths)
+            if settings.network == "residual"
+            else SharedUNet(settings.widths, classes + 1, seen)
+        )
+        channels = self.network.channels
+        self.auxiliary = self.training_part(lambda: SwinDecoder(channels[DEEP], classes + 1, settings.drop_path))
+        width = channels[DEEP][1]
         self.embed = nn.Sequential(
             nn.Conv2d(width, width, 1), nn.BatchNorm2d(width), nn.ReLU(), nn.Conv2d(width, settings.embedding, 1)
         )
@@ -171,15 +178,6 @@ class PCLMix(Method[PCLMixSettings]):
         self.teacher = AveragedTeacher(self.network) if taught else None
         self.second_teacher = AveragedTeacher(self.auxiliary) if taught else None
         self.certainty = ClassCertainty(classes + 1)
-
-    def begin(self) -> None:
-        """Take the encoder over from the file that the settings name, if any.
-
-        Raises:
-            WssegError: it is missing, damaged or of another network.
-        """
-        if self.settings.encoder:
-            self.network.load_encoder(Path(self.settings.encoder))
 
     def stages(self) -> Sequence[Stage]:
         settings = self.settings
@@ -202,7 +200,7 @@ class PCLMix(Method[PCLMixSettings]):
         levels = self.network.encode(torch.cat([images, mix(images, images)]))
         ours, mixed_ours = self.network.decode(levels).chunk(2)
         with _reproducible(batch.uniform):
-            theirs, mixed_theirs = self.auxiliary(levels[2:]).chunk(2)
+            theirs, mixed_theirs = self.auxiliary(levels[DEEP]).chunk(2)
         labels, where = self._labels(batch, mix, known, ours, theirs)
         mixed_target, mixed_known = mix(target, target), mix(known, known)
         found = {"scribbles": _partial(ours, target, known) + _partial(mixed_ours, mixed_target, mixed_known)}
@@ -220,7 +218,7 @@ class PCLMix(Method[PCLMixSettings]):
             limit = settings.doubt[0] + (settings.doubt[1] - settings.doubt[0]) * trust
             sure = believed(ours.detach(), theirs.detach(), target, known, limit)
             weight = settings.contrast * batch.done**0.9
-            found["contrast"] = weight * self._contrast(levels[3][: len(images)], sure, ours, batch.uniform[:, 2])
+            found["contrast"] = weight * self._contrast(levels[DEEP][1][: len(images)], sure, ours, batch.uniform[:, 2])
         return {**found, **self._of_slices(ours, batch)}
 
     @torch.no_grad()
@@ -233,7 +231,7 @@ class PCLMix(Method[PCLMixSettings]):
         network, auxiliary = self.teacher.follow(self.network), self.second_teacher.follow(self.auxiliary)
         levels = network.encode(batch.images)
         share = batch.uniform[:, 1] * 1009 % 1  # the digits after those that order the slices
-        soft = mixed_opinions(network.decode(levels), auxiliary(levels[2:]), share)
+        soft = mixed_opinions(network.decode(levels), auxiliary(levels[DEEP]), share)
         sure = self.certainty.sure(soft, ~known)
         return mix(soft, soft), mix(sure, sure)
 

@@ -1,7 +1,7 @@
 """Packages of earlier formats, brought to today's when they are read. Files are left as they are.
 
 Format 1 recorded training and figures in sentences for people; format 2 has fields. Of format 2 are
-settings, too, whose part regions have taken, and union models that completed nothing.
+settings, too, whose part regions have taken, union models that completed nothing, and PCLMix's that name no network.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def to_current(recipe: Any) -> Any:
     """
     if not isinstance(recipe, dict):
         return recipe
-    recipe = _completing(_without_retired(recipe))
+    recipe = _on_plain_network(_completing(_without_retired(recipe)))
     if recipe.get("format") != 1:
         return recipe
     kept = {key: value for key, value in recipe.items() if key != "trained"}
@@ -49,6 +49,14 @@ def _completing(recipe: dict[str, Any]) -> dict[str, Any]:
     if recipe.get("method") != "union" or not isinstance(parents, dict):
         return recipe
     return recipe | {"parents": {"completion": {"package": "completion", "part": "network"}, **parents}}
+
+
+def _on_plain_network(recipe: dict[str, Any]) -> dict[str, Any]:
+    """PCLMix models of before had one network, and named a file that its encoder began with."""
+    settings = recipe.get("settings")
+    if recipe.get("method") != "pclmix" or not isinstance(settings, dict):
+        return recipe
+    return recipe | {"settings": {"network": "plain"} | {k: v for k, v in settings.items() if k != "encoder"}}
 
 
 RETIRED = ("hyperintense", "votes", "seed_rim_mm")

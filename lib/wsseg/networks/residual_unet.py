@@ -29,10 +29,14 @@ class ResidualUNet(nn.Module):
         channels: of the input.
         outputs: channels of the answer.
         widths: channels of the levels, the finest first.
+
+    Attributes:
+        channels: of what :meth:`encode` gives, in its order.
     """
 
     def __init__(self, channels: int, outputs: int, widths: Sequence[int]) -> None:
         super().__init__()
+        self.channels = (channels, *widths)
         self.stem = nn.Conv2d(channels, widths[0], 4, stride=2, padding=1)
         self.first = ResidualBlock(widths[0], widths[0])
         self.down = nn.ModuleList(ResidualBlock(fine, coarse, stride=2) for fine, coarse in pairwise(widths))
@@ -62,20 +66,23 @@ class ResidualUNet(nn.Module):
             bias[output] += by
 
     def encode(self, images: Tensor) -> list[Tensor]:
-        """Activations of all levels for slices (batch, channels, rows, columns), finest first; sides halve."""
-        levels = [self.first(self.stem(images))]
+        """Slices (batch, channels, rows, columns), and all levels' activations, the finest first; sides halve."""
+        levels = [images, self.first(self.stem(images))]
         for block in self.down:
             levels.append(block(levels[-1]))
         return levels
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Slices (batch, channels, rows, columns) of any size to logits (batch, outputs, rows, columns)."""
-        levels = self.encode(images)
-        found = levels[-1]
-        for block, level in zip(reversed(self.up), reversed(levels[:-1]), strict=True):
+    def decode(self, levels: Sequence[Tensor]) -> Tensor:
+        """Logits (batch, outputs, rows, columns) of what :meth:`encode` gives."""
+        images, found = levels[0], levels[-1]
+        for block, level in zip(reversed(self.up), levels[-2:0:-1], strict=True):
             found = block(torch.cat([level, _as_large(found, level)], dim=1))
         found = torch.cat([images.to(found.dtype), _as_large(self.trunk(found), images)], dim=1)
         return self.answer(functional.leaky_relu(self.finish(found), 0.01))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Slices (batch, channels, rows, columns) of any size to logits (batch, outputs, rows, columns)."""
+        return self.decode(self.encode(images))
 
 
 class ResidualBlock(Folding):

@@ -8,20 +8,12 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from pathlib import Path
 from typing import cast
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from wsseg.errors import WssegError
 from wsseg.networks.folding import Folding
-
-FIRST = "unet.conv_0."
-ENCODER = (FIRST, "unet.down_")
-"""How names of the encoder's weights begin."""
 
 
 class SharedUNet(nn.Module):
@@ -31,10 +23,14 @@ class SharedUNet(nn.Module):
         widths: channels of the levels, the finest first.
         classes: channels of the result, background counted.
         channels: of the input.
+
+    Attributes:
+        channels: of what :meth:`encode` gives, in its order.
     """
 
     def __init__(self, widths: Sequence[int], classes: int, channels: int = 1) -> None:
         super().__init__()
+        self.channels = tuple(widths)
         self.unet = _UNet(widths, classes, channels)
 
     def encode(self, images: Tensor) -> list[Tensor]:
@@ -43,31 +39,6 @@ class SharedUNet(nn.Module):
         for down in (self.unet.down_1, self.unet.down_2, self.unet.down_3, self.unet.down_4):
             levels.append(down(levels[-1]))
         return levels
-
-    def load_encoder(self, file: Path) -> None:
-        """Take the encoder's weights from a safetensors file, by the ends of their names: ``unet.conv_0...``.
-
-        Where the file's network has another number of input channels, each of
-        ours gets their mean, scaled so that the sum over channels is kept.
-
-        Raises:
-            WssegError: the file is missing, damaged, or lacks a weight of this shape.
-        """
-        try:
-            stored = {name[name.find("unet.") :]: tensor.float() for name, tensor in load_file(file).items()}
-        except (OSError, SafetensorError) as error:
-            raise WssegError(f"{file}: cannot be read as safetensors ({error})") from error
-        with torch.no_grad():
-            for name, own in self.state_dict().items():
-                if not name.startswith(ENCODER):
-                    continue
-                given = stored.get(name)
-                if given is not None and given.ndim == 4 and given.shape[1] != own.shape[1] and name.startswith(FIRST):
-                    given = given.sum(dim=1, keepdim=True).expand(-1, own.shape[1], -1, -1) / own.shape[1]
-                if given is None or given.shape != own.shape:
-                    found = "is missing" if given is None else f"is {tuple(given.shape)}, not {tuple(own.shape)}"
-                    raise WssegError(f"{file}: {name} {found}; it is of another encoder")
-                own.copy_(given)
 
     def decode(self, levels: Sequence[Tensor]) -> Tensor:
         """Logits (batch, classes, rows, columns)."""

@@ -34,7 +34,7 @@ from wsseg.methods.registry import (
 )
 from wsseg.models.card import model_card
 from wsseg.models.package import LICENCE, Metadata, ModelPackage, read_package, write_package
-from wsseg.models.record import SCRATCH, LabelQuality, StageRecord, TakenPart, TrainingRecord
+from wsseg.models.record import SCRATCH, LabelQuality, StageRecord, TrainingRecord
 from wsseg.models.shelf import find_package, parent_licences, publish
 from wsseg.training.assessment.assess import assess
 from wsseg.training.assessment.masks import Found, found_of
@@ -100,10 +100,7 @@ def train_package(
     recipe = package.recipe
     scratch = settings.fresh or not package.trained
     method = create_method(package, settings.seed) if scratch else load_method(package, training=True)
-    begun: dict[str, TakenPart] = {}
-    if scratch:
-        method.begin()
-        begun = begin_with_parents(method, package)
+    begun = begin_with_parents(method, package) if scratch else {}
     adopted = adopt_parents(method, package, method.frozen if scratch else _stale_parts(method, package))
     frozen = (recipe.training.frozen if recipe.training else {}) | adopted
     reading = preparing(report, "reading scans")

@@ -30,7 +30,7 @@ _RECIPES: dict[str, Callable[..., Recipe]] = {
     "cdm": partial(Recipe, size=128, settings={}),
     "cam": partial(Recipe, size=128, settings={}),
     "cldf": partial(Recipe, size=128, settings={}),
-    "pclmix": partial(Recipe, size=192, settings={"crop": 192}, largest_component=True),
+    "pclmix": partial(Recipe, size=192, settings={"network": "residual", "crop": 192}, largest_component=True),
     "textdiff": partial(Recipe, size=512, settings={}, colour=True),
 }
 """By method. PCLMix sees the whole slice, since an organ of any size may lie anywhere in it."""
