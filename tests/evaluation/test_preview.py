@@ -30,6 +30,8 @@ def test_a_legend_names_every_class_in_as_many_lines_as_it_needs() -> None:
     assert few.size == (160, 50 + 24)
     assert many.height > few.height
     assert np.array_equal(np.asarray(many)[:50], np.asarray(sheet))
+    lines = (np.asarray(many)[50:] == 255).all(axis=2).reshape(-1, 24, 160)
+    assert lines.any(axis=(1, 2)).all(), "letters in each"
     squares = (np.asarray(many)[50:] == GREEN).all(axis=2)
     assert squares.sum() == pytest.approx(9 * 13 * 13, rel=0.01)
 

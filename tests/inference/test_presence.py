@@ -9,47 +9,85 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from conftest import COLOUR, SMALL, MakePackage
 from wsseg.images.volume import Volume
-from wsseg.inference.presence import CLUE, SURE, presence_of, raise_shown, without_denied
+from wsseg.inference.presence import CLUE, Denied, presence_of, raise_shown
+from wsseg.inference.result import Segmentation
 from wsseg.inference.segmenter import Segmenter
-from wsseg.labels.space import NO, UNKNOWN, YES
+from wsseg.labels.space import BACKGROUND, NO, UNKNOWN, YES
 from wsseg.methods.base import Prediction
+from wsseg.methods.shared.masks import mask_of
 
-SLICES = 7
+SLICES, SIDE = 7, 32
 
-Segment = Callable[..., NDArray[np.uint8]]
+Decide = Callable[..., Segmentation]
+
+
+def column() -> torch.Tensor:
+    """Probabilities of two classes: the first goes through all slices but is faint on the last, the second beneath."""
+    found = torch.full((SLICES, 2, SIDE, SIDE), 0.002)
+    found[:, 0, 10:20, 10:20] = 0.9
+    found[:, 1, 10:20, 10:14] = 0.6
+    found[6, 0] *= 0.2
+    return found
 
 
 @pytest.fixture
-def segment(make_package: MakePackage, monkeypatch: pytest.MonkeyPatch) -> Segment:
-    """Masks (slices, rows, columns) of two classes, of which a column of the first goes through all slices."""
+def decide(make_package: MakePackage, monkeypatch: pytest.MonkeyPatch) -> Decide:
+    """What a model of classes in one piece each makes of what its network and people say."""
     segmenter = Segmenter(make_package("union", labels=("organ", "other")).folder, "cpu")
-    recipe = segmenter.package.recipe.model_copy(update={"largest_component": True})
+    recipe = segmenter.package.recipe.model_copy(update={"largest_component": True, "size": SIDE})
     metadata = segmenter.package.metadata.model_copy(update={"wsseg": recipe})
     segmenter.package = replace(segmenter.package, metadata=metadata)
-    side = recipe.size
-    probabilities = torch.full((SLICES, 2, side, side), 0.002)
-    probabilities[:, 0, 10:20, 10:20] = 0.9
-    probabilities[:, 1, 10:20, 10:14] = 0.6
-    probabilities[6, 0] *= 0.2
-    found = Prediction(probabilities, torch.ones(SLICES, 2))
-    monkeypatch.setattr(segmenter._method, "predict", lambda *given: found)
-    rng = np.random.default_rng(0)
-    scan = Volume(rng.uniform(100, 200, (side, side, SLICES)).astype(np.float32), np.diag([1.0, 1, 4, 1]))
+    voxels = np.random.default_rng(0).uniform(100, 200, (SIDE, SIDE, SLICES)).astype(np.float32)
+    scan = Volume(voxels, np.diag([1.0, 1, 4, 1]))
 
-    def run(presence: NDArray[np.int8], marked: bool) -> NDArray[np.uint8]:
+    def run(presence: NDArray[np.int8], marked: bool = True, probabilities: torch.Tensor | None = None) -> Segmentation:
+        said = Prediction(column() if probabilities is None else probabilities, torch.ones(SLICES, 2))
+        monkeypatch.setattr(segmenter._method, "predict", lambda *given: said)
         seen = segmenter.see(scan, None if marked else presence)
-        return np.moveaxis(segmenter.decide(seen, marked=presence if marked else None).mask.voxels, 2, 0)
+        return segmenter.decide(seen, marked=presence if marked else None)
 
     return run
 
 
-def test_a_piece_is_kept_on_a_slice_that_is_said_to_show_it(segment: Segment) -> None:
+def slices(result: Segmentation, value: int) -> list[bool]:
+    """Which slices show a class in the mask."""
+    shown: list[bool] = (result.mask.voxels == value).any(axis=(0, 1)).tolist()
+    return shown
+
+
+def test_a_piece_is_kept_on_a_slice_that_is_said_to_show_it(decide: Decide) -> None:
     """Though it hangs together with nothing."""
-    found = segment(said(s5=NO, s6=YES), True) == 1
-    assert found.any(axis=(1, 2)).tolist() == [True] * 5 + [False, True]
+    assert slices(decide(said(s5=NO, s6=YES)), 1) == [True] * 5 + [False, True]
+
+
+def test_a_wrong_piece_that_is_denied_does_not_win_the_choice(decide: Decide) -> None:
+    """However large it was."""
+    probabilities = torch.full((SLICES, 2, SIDE, SIDE), 0.002)
+    probabilities[:4, 0, 2:12, 2:12], probabilities[5:, 0, 20:24, 20:24] = 0.9, 0.8
+    wrong = decide(said(), probabilities=probabilities)
+    assert slices(wrong, 1) == [True] * 4 + [False] * 3
+    assert wrong.presence[0, 5:].tolist() == pytest.approx([0.002] * 2), "what was dropped does not speak"
+    right = decide(said(s0=NO, s1=NO, s2=NO, s3=NO), probabilities=probabilities)
+    assert slices(right, 1) == [False] * 5 + [True] * 2
+
+
+def test_what_comes_second_is_one_piece_too(decide: Decide) -> None:
+    probabilities = column()
+    probabilities[:, 1] = 0.002
+    probabilities[2, 1, 12:14, 12:14], probabilities[:4, 1, 25:30, 25:30] = 0.6, 0.9
+    found = decide(said(s2=NO), probabilities=probabilities).mask.voxels == 2
+    assert ndimage.label(found)[1] == 1
+    assert found[25:30, 25:30, :4].all()
+
+
+def test_of_what_is_raised_the_result_is_not_sure(decide: Decide) -> None:
+    plain, raised = decide(said()), decide(said(s6=YES))
+    assert slices(plain, 1) != slices(raised, 1)
+    assert np.array_equal(plain.uncertainty.voxels, raised.uncertainty.voxels)
 
 
 def test_pieces_that_were_dropped_do_not_speak_for_their_slices() -> None:
@@ -59,8 +97,8 @@ def test_pieces_that_were_dropped_do_not_speak_for_their_slices() -> None:
     marked[:, 1, 1], marked[:, 2, 2] = 1, 2
     kept = marked.copy()
     kept[:2][kept[:2] == 1] = 0
-    found = presence_of(np.full((3, 2), 0.85, np.float32), maps, marked, kept)
-    assert found == pytest.approx(np.array([[0.3, 0.85], [0, 0.85], [0.85, 0.85]]))
+    found = presence_of(np.ones((3, 2), np.float32), maps, marked, kept)
+    assert found == pytest.approx(np.array([[0.3, 1], [0, 1], [1, 1]]))
 
 
 def said(**states: int) -> NDArray[np.int8]:
@@ -71,29 +109,23 @@ def said(**states: int) -> NDArray[np.int8]:
 
 
 @pytest.mark.parametrize("marked", [False, True])
-def test_an_organ_that_is_denied_on_a_slice_in_its_midst_is_one_still(segment: Segment, marked: bool) -> None:
-    before = (segment(said(), marked) == 1).sum(axis=(1, 2))
-    found = (segment(said(s2=NO), marked) == 1).sum(axis=(1, 2))
-    assert before[2] > 0
-    assert found[2] == 0
-    assert np.array_equal(np.delete(found, 2), np.delete(before, 2))
-
-
-@pytest.mark.parametrize("marked", [False, True])
-def test_what_comes_second_takes_the_place_of_a_class_that_is_denied(segment: Segment, marked: bool) -> None:
-    mask = segment(said(s2=NO), marked)
-    assert (mask[2] == 2).any()
-    assert not (mask[[0, 1, 3, 4, 5]] == 2).any()
+def test_an_organ_that_is_denied_on_a_slice_in_its_midst_is_one_still(decide: Decide, marked: bool) -> None:
+    before, found = (decide(given, marked).mask.voxels for given in (said(), said(s2=NO)))
+    assert (before[..., 2] == 1).any()
+    assert not (found[..., 2] == 1).any()
+    assert np.array_equal(np.delete(found == 1, 2, axis=2), np.delete(before == 1, 2, axis=2))
+    assert (found[..., 2] == 2).any(), "what comes second takes its place"
 
 
 @pytest.mark.parametrize("marked", [False, True])
 def test_a_class_is_marked_where_it_is_likeliest_on_a_slice_that_is_said_to_show_it(
-    segment: Segment, marked: bool
+    decide: Decide, marked: bool
 ) -> None:
-    before, found = segment(said(), marked), segment(said(s6=YES), marked)
-    assert not (before[6] == 1).any()
-    assert np.array_equal(found[6] == 1, before[5] == 1)
-    assert np.array_equal(found[:6], before[:6])
+    before, found = (decide(given, marked).mask.voxels for given in (said(), said(s6=YES)))
+    assert not (before[..., 6] == 1).any()
+    assert (found[..., 6] == 1).sum() > 10
+    assert not (found[..., 6] == 1)[before[..., 5] != 1].any()
+    assert np.array_equal(found[..., :6], before[..., :6])
 
 
 @pytest.mark.parametrize("method", sorted(SMALL.keys() - COLOUR))
@@ -106,21 +138,46 @@ def test_nothing_is_marked_where_a_class_is_said_to_be_absent(method: str, make_
     assert mask.any()
 
 
-def test_the_order_of_pixels_stays_and_what_is_marked_is_left_alone() -> None:
-    maps = np.random.default_rng(0).uniform(0, 0.3, (3, 1, 8, 8)).astype(np.float32)
-    maps[1, 0, 4, 4] = 0.8
-    maps[2] *= CLUE
-    raised = raise_shown(maps, np.full((3, 1), YES, np.int8))
-    assert raised[0].max() == pytest.approx(SURE)
-    assert np.array_equal(np.argsort(raised[0].ravel()), np.argsort(maps[0].ravel()))
-    assert np.array_equal(raised[1:], maps[1:])
+@pytest.mark.parametrize("rival", [0.05, 0.6, 0.98])
+def test_a_class_is_marked_though_others_are_likelier(rival: float) -> None:
+    """Classes are each against background, so that several exceed one half; the rival keeps what is surely its own."""
+    maps = np.full((1, 2, 12, 12), 0.001, np.float32)
+    maps[0, 0, 4:8, 4:8] = 0.4
+    maps[0, 1, 2:10, 2:10] = rival
+    maps[0, 1, 4:8, 4:8] *= 0.9
+    mask = mask_of(torch.from_numpy(raise_shown(maps, np.array([[YES, YES]], np.int8)))).numpy()
+    assert (mask == 1).sum() == 16
+    assert (mask == 2).any()
 
 
-def test_nothing_said_changes_nothing() -> None:
+def test_a_faint_clue_marks_one_piece_and_floods_no_slice() -> None:
+    maps = np.random.default_rng(0).uniform(0, CLUE, (1, 1, 32, 32)).astype(np.float32)
+    maps[0, 0, 10:13, 10:13] = 2 * CLUE
+    marked = raise_shown(maps, np.full((1, 1), YES, np.int8)) > 0.5
+    assert marked[0, 0, 10:13, 10:13].all()
+    assert ndimage.label(marked[0, 0])[1] == 1
+    nothing = maps.clip(max=0.9 * CLUE)
+    assert raise_shown(nothing, np.full((1, 1), YES, np.int8)) is nothing
+
+
+def test_what_is_drawn_is_enough() -> None:
+    """On a slice where it is drawn nothing is added; elsewhere what is drawn as something else is left alone."""
+    maps = np.full((2, 1, 8, 8), 0.1, np.float32)
+    maps[:, 0, 2:4, 2:4] = 0.3
+    drawn = np.zeros((2, 8, 8), np.uint8)
+    drawn[0, 6, 6], drawn[1, 2:4, 2] = 1, BACKGROUND
+    raised = raise_shown(maps, np.full((2, 1), YES, np.int8), drawn)
+    assert np.array_equal(raised[0], maps[0])
+    assert (raised[1, 0] > 0.5).any()
+    assert np.array_equal(raised[1, 0, 2:4, 2], maps[1, 0, 2:4, 2])
+
+
+def test_what_is_marked_already_is_left_alone_and_so_is_everything_where_nothing_is_said() -> None:
     maps = np.random.default_rng(0).uniform(0, 1, (3, 2, 8, 8)).astype(np.float32)
-    mask = np.random.default_rng(1).integers(0, 3, (3, 8, 8)).astype(np.uint8)
+    mask = mask_of(torch.from_numpy(maps)).numpy()
+    assert raise_shown(maps, np.full((3, 2), YES, np.int8)) is maps
     unknown = np.full((3, 2), UNKNOWN, np.int8)
     assert raise_shown(maps, unknown) is maps
-    left, probabilities = without_denied(mask, maps, unknown)
-    assert np.array_equal(left, mask)
-    assert np.array_equal(probabilities, maps)
+    assert Denied(unknown).cleared(maps) is maps
+    assert np.array_equal(Denied(unknown).bridged(mask, maps), mask)
+    assert np.array_equal(Denied(unknown).without(mask), mask)

@@ -106,10 +106,11 @@ def save_preview(path: Path, scan: Volume, mask: Volume, grid: SliceGrid, packag
 
 
 def with_legend(sheet: Image.Image, colors: Mapping[str, tuple[int, int, int]]) -> Image.Image:
-    """A picture with names and their colours below it, in as many lines as its width asks for."""
+    """A picture with voxel values, names and their colours below it, in as many lines as its width asks for."""
     font = ImageFont.load_default(_LETTERS)
     line, places, across, down = 2 * _LETTERS, [], _LETTERS, 0
-    for name in colors:
+    named = {f"{value} {name}": color for value, (name, color) in enumerate(colors.items(), start=1)}
+    for name in named:
         width = int(font.getlength(name)) + 3 * _LETTERS
         if across + width > sheet.width and across > _LETTERS:
             across, down = _LETTERS, down + line
@@ -117,7 +118,7 @@ def with_legend(sheet: Image.Image, colors: Mapping[str, tuple[int, int, int]]) 
         across += width
     found = Image.new("RGB", (sheet.width, sheet.height + down + line))
     found.paste(sheet)
-    for (name, color), (left, top) in zip(colors.items(), places, strict=True):
+    for (name, color), (left, top) in zip(named.items(), places, strict=True):
         top += sheet.height + _LETTERS // 2
         ImageDraw.Draw(found).rectangle((left, top, left + _LETTERS, top + _LETTERS), fill=color)
         _write(found, name, (left + 3 * _LETTERS // 2, top - 1))

@@ -20,7 +20,7 @@ from wsseg.images.volume import Volume
 from wsseg.inference.active import ScanSummary, scan_features
 from wsseg.inference.constraints import Constraints
 from wsseg.inference.device import pick_device, slices_per_pass, with_less_memory
-from wsseg.inference.presence import keep_shown, presence_of, raise_shown, without_denied
+from wsseg.inference.presence import Denied, keep_shown, presence_of, raise_shown
 from wsseg.inference.quality.dice import predicted_dice, signs_of
 from wsseg.inference.quality.doubt import calibrated_doubt
 from wsseg.inference.quality.fits import ASPECTS, Fits, judge
@@ -30,7 +30,7 @@ from wsseg.inference.refine import guided_filter
 from wsseg.inference.result import Segmentation
 from wsseg.inference.summary import Summary
 from wsseg.labels.drawn.render import Rendered
-from wsseg.labels.space import Presence
+from wsseg.labels.space import UNKNOWN, Presence
 from wsseg.methods.base import Prediction
 from wsseg.methods.prompt import Pass, Progress, Prompt
 from wsseg.methods.registry import load_method
@@ -165,11 +165,13 @@ class Segmenter:
         Args:
             seen: the answer.
             drawn: as for a call.
-            marked: presence, as for a call, if the network was given none. What
-                the result says of presence is the network's own then.
+            marked: presence, as for a call, in place of what the network was given.
+                What the result says of presence is the network's own then, of the
+                pieces that are kept.
         """
         recipe, predicted, scan = self.package.recipe, seen.predicted, seen.grid
-        presence = seen.presence if marked is None else self._given(seen.stack, marked)
+        given = seen.presence if marked is None else self._given(seen.stack, marked)
+        presence = np.full(predicted.presence.shape, UNKNOWN, np.int8) if given is None else given.numpy()
         constraints = Constraints.of(drawn, seen.stack) if drawn and not drawn.empty and not scan.colour else None
         probabilities = predicted.probabilities.cpu()
         # What is drawn may lie anywhere, and filters look around: else only what may be a class, of a large CT a part.
@@ -179,17 +181,8 @@ class Segmenter:
         maps = _refined(stack, stack.to_native(probabilities), recipe)
         if constraints:
             maps = constraints.weigh(maps, stack, scan.spacing[stack.grid.stored_axis])
-        if presence is not None:
-            maps = raise_shown(maps, presence.numpy())
-        everything = found = mask_of(torch.from_numpy(maps)).numpy()
-        if recipe.largest_component:
-            found = self._in_pieces(everything, maps, constraints, presence)
         estimated = predicted.presence.float().cpu().numpy()
-        shown = presence_of(estimated, maps, everything, found)
-        if presence is not None:
-            found, maps = without_denied(found, maps, presence.numpy())
-        if constraints:
-            found = constraints.fix(found)
+        found, shown, maps = self._marked(maps, estimated, constraints, presence)
         certain = np.zeros(found.shape, np.float32)
         for k in range(maps.shape[1]):  # class by class: all of a large CT at once are gigabytes
             np.maximum(certain, maps[:, k] * estimated[:, k, None, None], out=certain)
@@ -209,20 +202,33 @@ class Segmenter:
             seen.fits,
         )
 
-    def _in_pieces(
+    def _marked(
         self,
-        everything: NDArray[np.uint8],
         maps: NDArray[np.float32],
+        estimated: NDArray[np.float32],
         constraints: Constraints | None,
-        presence: Tensor | None,
-    ) -> NDArray[np.uint8]:
-        """One piece of each class of a mask, beside those that people speak for."""
-        values = self.package.labels.values()
-        inside = {values[inner]: values[outer] for inner, outer in self.package.recipe.inside.items()}
-        found = likely_pieces(everything, maps, inside)
+        presence: NDArray[np.int8],
+    ) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]]:
+        """The mask (slices, rows, columns), presence as it has it (slices, classes), and probabilities that may be.
+
+        Those are the network's, but for what is denied: of what is raised because somebody says so it is not sure.
+        """
+        recipe, denied = self.package.recipe, Denied(presence)
+        raised = raise_shown(maps, presence, constraints.certain if constraints else None)
+        allowed = denied.cleared(raised)
+        everything = found = denied.bridged(mask_of(torch.from_numpy(raised)).numpy(), allowed)
+        if recipe.largest_component:
+            values = self.package.labels.values()
+            inside = {values[inner]: values[outer] for inner, outer in recipe.inside.items()}
+            found = likely_pieces(everything, allowed, inside)
+            if constraints:
+                found = constraints.keep(everything, found)
+            found = keep_shown(everything, found, presence)
+        shown = presence_of(estimated, allowed, everything, found)
+        found = denied.without(found)
         if constraints:
-            found = constraints.keep(everything, found)
-        return found if presence is None else keep_shown(everything, found, presence.numpy())
+            found = constraints.fix(found)
+        return found, shown, allowed if raised is maps else denied.cleared(maps)
 
     def fits(self, scan: Volume) -> Fits | None:
         """Whether a scan is of the kind that the model was trained on; None where its package does not say.

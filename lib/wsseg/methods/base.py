@@ -199,7 +199,8 @@ class Method(nn.Module, ABC, Generic[SettingsType]):
         Args:
             images: (slices, 1, size, size) in [-1, 1], neighbours in order; or of
                 a colour picture (1, 3, rows, columns).
-            prompt: where it says nothing the method decides by itself.
+            prompt: where it says nothing the method decides by itself. What it denies need not be cleared of
+                probabilities: the segmenter does so.
         """
 
     @abstractmethod

@@ -51,12 +51,18 @@ def _completing(recipe: dict[str, Any]) -> dict[str, Any]:
     return recipe | {"parents": {"completion": {"package": "completion", "part": "network"}, **parents}}
 
 
+_PLAIN = {"network": "plain", "widths": [24, 48, 96, 160, 256], "steps": 3000}
+"""What PCLMix's settings were where a package did not say, before it had a choice of networks."""
+
+
 def _on_plain_network(recipe: dict[str, Any]) -> dict[str, Any]:
-    """PCLMix models of before had one network, and named a file that its encoder began with."""
+    """PCLMix models of before had one network, and could name a file that its encoder began with."""
     settings = recipe.get("settings")
-    if recipe.get("method") != "pclmix" or not isinstance(settings, dict):
+    if recipe.get("method") != "pclmix" or not isinstance(settings, dict) or "network" in settings:
         return recipe
-    return recipe | {"settings": {"network": "plain"} | {k: v for k, v in settings.items() if k != "encoder"}}
+    if settings.get("encoder") and not recipe.get("training"):
+        raise ValueError("settings.encoder: is gone, `parents.network` names a model to begin with")
+    return recipe | {"settings": _PLAIN | {name: value for name, value in settings.items() if name != "encoder"}}
 
 
 RETIRED = ("hyperintense", "votes", "seed_rim_mm")

@@ -63,8 +63,8 @@ class Checkpoint:
             return None
         try:
             state = torch.load(path, map_location="cpu", weights_only=True)
-            if "done" in state:  # an older one, which did not note how they are shared out
-                state["carried"] = [state.pop("done"), *[0] * (state["stage"] - 1)][: state["stage"]]
+            if "carried" not in state:
+                state["carried"] = _carried(state.pop("done", None), state["stage"], state["plan"])
             state["plan"].setdefault(BEGUN, {})  # an older one began with random weights
             return cls(**state)
         except (RuntimeError, EOFError, OSError, UnpicklingError, TypeError, KeyError) as error:
@@ -85,3 +85,10 @@ class Checkpoint:
         if other:
             told = ", ".join(f"{key} {self.plan[key]} then, {plan[key]} now" for key in other)
             raise WssegError(f"{path}: was interrupted under other terms ({told}); start again with --fresh")
+
+
+def _carried(done: int | None, stage: int, plan: dict[str, Any]) -> list[int]:
+    """Steps of the stages before, of which older versions noted the sum, and the oldest that they were as planned."""
+    if done is None:
+        return list(plan["steps"].values())[:stage]
+    return [done * (k + 1) // stage - done * k // stage for k in range(stage)]

@@ -59,7 +59,7 @@ def segment(
         return
     refuse_given({"--match": match}, "chooses among many scans, OUT is the mask of one")
     with errors.status("loading"):
-        from wsseg.images.folder import scan_files
+        from wsseg.images.folder import is_scan
         from wsseg.images.formats.table import check_extension, check_hangs, write_mask
         from wsseg.images.scan import read_any, write_any
         from wsseg.images.volume import SliceGrid
@@ -70,9 +70,14 @@ def segment(
     if uncertainty is not None:
         check_extension(uncertainty)
     started = time.perf_counter()
-    if scan.is_dir() and scan_files(scan):
-        raise WssegError(f"{out}: {scan} is no DICOM series but many scans, name a folder for their masks")
-    source = read_any(scan)
+    try:
+        source = read_any(scan)
+    except WssegError:
+        if scan.is_dir() and any(map(is_scan, scan.iterdir())):
+            raise WssegError(
+                f"{out}: {scan} is no DICOM series but a folder of scans, name a folder for their masks"
+            ) from None
+        raise
     source.check_output(out)
     if uncertainty is not None:
         check_hangs(uncertainty, source.volume)

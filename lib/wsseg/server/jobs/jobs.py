@@ -272,7 +272,8 @@ class Jobs:
 
     def _again(self, job: JobFolder, tries: int) -> bool:
         if tries == _TRIES:
-            message = "the training process was killed again and again, the machine may have too little memory"
+            last = f"jobs/{job.id}/train.log in the work directory has its last words"
+            message = f"the training process ended again and again, as where memory is short; {last}"
             job.tell(job.progress().model_copy(update={"phase": Phase.FAILED, "message": message}))
             return False
         held = self._lock.take()
