@@ -190,3 +190,22 @@ def _focused_by_tab(page: Page) -> set[str]:
         assert outline != "none" or name == "BODY", name
         reached.add(name)
     return reached
+
+
+def test_marks_refresh_the_mask_that_is_shown_and_show_none_that_is_not(user: Visit) -> None:
+    """Of clicks in a row the model is asked once."""
+    page, asked = user.page, []
+    go_to(page, "keyed")
+    page.on("request", lambda request: asked.append(request.url) if "/prediction" in request.url else None)
+    tile(page, 1).click()
+    saved(page)
+    page.wait_for_timeout(1000)
+    assert asked == []
+    page.locator("#overlay").click()
+    expect(page.locator("body")).to_have_class("overlaid")
+    with page.expect_response("**/overlay?**"):
+        for index in (2, 3, 4):
+            tile(page, index).click()
+    saved(page)
+    page.wait_for_timeout(1000)
+    assert 2 <= len(asked) <= 3, "once for the button, once or twice for three clicks"

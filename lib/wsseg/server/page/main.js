@@ -259,7 +259,7 @@ function showSaving(pending, failing) {
 function saved(write) {
   if (write.text !== undefined && model.reads_text && write.scan === labels.scan?.id) overlay.open(labels.scan, model);
   if ((write.drawings || write.removed) && write.scan === labels.scan?.id) overlay.refresh();
-  if (write.marks && overlay.wanted && write.scan === labels.scan?.id) overlay.refresh();
+  if (write.marks && write.scan === labels.scan?.id) overlay.refreshShown();
   const scan = scans.scans.find(({ id }) => id === write.scan);
   if (!scan || write.marks || write.drawings) return;
   if (write.text !== undefined) scan.text = Boolean(write.text);

@@ -2,6 +2,8 @@
 
 import * as api from "../api.js";
 
+const SOON_MS = 300;
+
 export class Overlay {
   /**
    * @param {HTMLElement} button that switches it
@@ -21,6 +23,7 @@ export class Overlay {
   open(scan, model) {
     Object.assign(this, { scan, model, prediction: null, values: null });
     this.newest++;
+    clearTimeout(this.soon);
     this.busy = false;
     this.show();
     if (this.wanted) this.ask();
@@ -50,6 +53,12 @@ export class Overlay {
     this.wanted = true;
     this.button.ariaPressed = "true";
     this.ask();
+  }
+
+  /** Slices were marked: where the mask is shown it is asked for anew, of many clicks in a row once. */
+  refreshShown() {
+    clearTimeout(this.soon);
+    if (this.wanted) this.soon = setTimeout(() => this.wanted && this.refresh(), SOON_MS);
   }
 
   async ask() {
