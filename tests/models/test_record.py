@@ -90,15 +90,19 @@ def test_settings_whose_part_regions_have_taken_are_passed_over(make_package: Ma
 
 
 def test_a_pclmix_model_of_before_keeps_its_network(make_package: MakePackage) -> None:
-    """There was one, which had no name, and its encoder might begin with a file."""
+    """There was one, which had no name, and what a package did not say was otherwise."""
     package = make_package("pclmix")
     content = json.loads((package.folder / METADATA).read_text("utf-8"))
-    del content["wsseg"]["settings"]["network"]
-    content["wsseg"]["settings"]["encoder"] = ""
+    content["wsseg"]["settings"] = {"crop": 192}
     (package.folder / METADATA).write_text(json.dumps(content), encoding="utf-8")
     method = create_method(read_package(package.folder))
     assert isinstance(method.network, SharedUNet)
+    assert (method.network.channels, method.settings.steps) == ((24, 48, 96, 160, 256), 3000)
     assert isinstance(create_method(package).network, ResidualUNet)
+    content["wsseg"]["settings"]["encoder"] = "/data/encoder.safetensors"
+    (package.folder / METADATA).write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(WssegError, match=r"settings\.encoder: is gone, `parents\.network` names a model"):
+        read_package(package.folder)
 
 
 def test_a_package_of_format_1_that_was_not_trained_is_read(make_package: MakePackage) -> None:
