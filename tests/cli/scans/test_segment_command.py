@@ -1,0 +1,57 @@
+"""What `wsseg segment` takes for one scan and for many."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from pydicom import dcmread
+
+from command import wsseg
+from dicom_series import GEOMETRIES, SHAPE, series, write
+from wsseg.images.formats.table import read_volume
+
+
+def test_a_folder_of_one_dicom_series_becomes_one_mask(published: str, tmp_path: Path) -> None:
+    """Whatever else lies in it: a picture that somebody left beside the images makes it no folder of scans."""
+    folder = write(series(GEOMETRIES["axial"]), tmp_path / "series")
+    (folder / "preview.png").write_bytes(b"no image")
+    wsseg("segment", folder, tmp_path / "mask.nii.gz", "--model", published)
+    assert read_volume(tmp_path / "mask.nii.gz").voxels.shape == SHAPE
+    wsseg("segment", folder, tmp_path / "mask.dcm", "--model", published, "--presence", _everywhere(folder, tmp_path))
+    assert dcmread(tmp_path / "mask.dcm").Modality == "SEG"
+
+
+def _everywhere(folder: Path, tmp_path: Path) -> Path:
+    """A table that says of every slice of a series that it shows the class."""
+    uid = dcmread(folder / "IM0000").SeriesInstanceUID
+    table = tmp_path / "presence.csv"
+    rows = "".join(f"{uid},{index},1\n" for index in range(SHAPE[2]))
+    table.write_text(f"case,slice,tumor\n{rows}", encoding="utf-8")
+    return table
+
+
+def test_many_scans_into_one_mask_are_refused_in_one_sentence(
+    published: str, phantom_data: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "mask.nii.gz"
+    refused = wsseg("segment", phantom_data, out, "--model", published, check=False)
+    assert refused.returncode == 2
+    assert f"{phantom_data} is no DICOM series but a folder of scans" in refused.stderr
+    (tmp_path / "empty").mkdir()
+    empty = wsseg("segment", tmp_path / "empty", out, "--model", published, check=False)
+    assert "holds no DICOM image" in empty.stderr
+    assert not out.exists()
+
+
+def test_a_mask_is_the_same_with_and_without_words_on_presence_that_say_nothing(
+    published: str, phantom_data: Path, tmp_path: Path
+) -> None:
+    scan = next(iter(sorted(phantom_data.glob("phantom_000.nii.gz"))))
+    count = read_volume(scan).voxels.shape[2]
+    table = tmp_path / "presence.csv"
+    table.write_text("case,slice,tumor\n" + "".join(f"phantom_000,{k},\n" for k in range(count)), encoding="utf-8")
+    masks = [tmp_path / "plain.nii.gz", tmp_path / "unknown.nii.gz"]
+    wsseg("segment", scan, masks[0], "--model", published)
+    wsseg("segment", scan, masks[1], "--model", published, "--presence", table)
+    assert np.array_equal(*(read_volume(mask).voxels for mask in masks))
