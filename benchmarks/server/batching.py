@@ -22,7 +22,7 @@ from torch import Tensor
 from wsseg.diffusion.derivative import Contrast, difference
 from wsseg.diffusion.schedule import NoiseSchedule
 from wsseg.inference.device import slices_per_pass
-from wsseg.methods.cdm import CDMSettings
+from wsseg.methods.cdm import CDM, CDMSettings
 from wsseg.networks.unet import ConditionalUNet
 
 SCHEDULE = NoiseSchedule()
@@ -42,7 +42,7 @@ def sequential(network: ConditionalUNet, noisy: Tensor, step: int) -> Tensor:
 
 def batched(network: ConditionalUNet, noisy: Tensor, step: int) -> Tensor:
     """Both branches and as many slices at once as wsseg computes on a CPU."""
-    chunk = slices_per_pass(torch.device("cpu"), noisy.shape[-1])
+    chunk = slices_per_pass(torch.device("cpu"), noisy.shape[-1], CDM.pixel_bytes)
     contrast = Contrast(network, SCHEDULE, network.row(1, noisy), network.row(0, noisy))
     return torch.cat([difference(contrast, part, step, tau=0.0) for part in noisy.split(chunk)])
 

@@ -14,12 +14,6 @@ Result = TypeVar("Result")
 _CPU_BYTES = 1 << 28
 """What activations may take on a CPU: little enough for its caches; with 1 GiB, 128 pixels take 1.5 times as long."""
 
-_BYTES_PER_PIXEL = 2500
-"""Activations of one slice and one branch per pixel of the network's input.
-
-CDM's needs 1,700 (measured by torch.profiler); the rest is for wider networks.
-"""
-
 
 def pick_device(name: str | None) -> torch.device:
     """The named device, or a GPU where there is one, else the CPU."""
@@ -36,10 +30,14 @@ def pick_device(name: str | None) -> torch.device:
     return device
 
 
-def slices_per_pass(device: torch.device, size: int) -> int:
-    """How many slices of ``size`` pixels to compute at once: half of a GPU's free memory, 256 MiB on a CPU."""
+def slices_per_pass(device: torch.device, size: int, pixel_bytes: int) -> int:
+    """How many slices of ``size`` pixels to compute at once: half of a GPU's free memory, 256 MiB on a CPU.
+
+    Args:
+        pixel_bytes: activations of a method, see :class:`wsseg.methods.base.Method`.
+    """
     budget = _CPU_BYTES if device.type == "cpu" else torch.cuda.mem_get_info(device)[0] // 2
-    return int(max(1, budget // (2 * _BYTES_PER_PIXEL * size * size)))
+    return int(max(1, budget // (pixel_bytes * size * size)))
 
 
 def with_less_memory(predict: Callable[[int], Result], chunk: int) -> Result:

@@ -293,7 +293,7 @@ class Segmenter:
     def _chunk(self, images: Tensor) -> int:
         """Slices per pass, or tiles of a picture."""
         recipe = self.package.recipe
-        fitting = slices_per_pass(self.device, recipe.size)
+        fitting = slices_per_pass(self.device, recipe.size, self._method.pixel_bytes)
         return fitting if recipe.colour else min(len(images), fitting)
 
 

@@ -128,6 +128,8 @@ class Method(nn.Module, ABC, Generic[SettingsType]):
         variety: how much training slices are varied.
         minutes: of training where nothing else is asked for; None trains the stages' own steps.
         finds_pieces: training tells whether each class is one piece; else the package does.
+        pixel_bytes: of activations, for each pixel of a slice that is looked at: by it slices are computed as many
+            at once as fit. CDM's two branches take 3,400 (torch.profiler), the rest is for wider networks.
     """
 
     settings_type: type[SettingsType]
@@ -140,6 +142,7 @@ class Method(nn.Module, ABC, Generic[SettingsType]):
     variety: Variety = USUAL
     minutes: ClassVar[float | None] = None
     finds_pieces: ClassVar[bool] = False
+    pixel_bytes: ClassVar[int] = 5000
 
     @abstractmethod
     def __init__(self, settings: SettingsType, classes: int) -> None:

@@ -147,6 +147,7 @@ class PCLMix(Method[PCLMixSettings]):
     training_only = ("auxiliary", "embed", "memory", "teacher", "second_teacher", "certainty")
     learns_from = (SCRIBBLES,)
     heeds = (CORRECTIONS,)
+    pixel_bytes = 1000  # in four poses
 
     def __init__(self, settings: PCLMixSettings, classes: int) -> None:
         super().__init__(settings, classes)

@@ -136,6 +136,7 @@ class Union(Method[UnionSettings]):
     learns_from = tuple(KINDS.values())
     minutes = 15.0
     finds_pieces = True
+    pixel_bytes = 400
     frozen = ("completion",)
     training_only = ("completion",)
 

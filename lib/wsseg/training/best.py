@@ -15,7 +15,7 @@ from wsseg.methods.base import Method
 
 def held_back_score(method: Method, held: LabelledSlices) -> float | None:
     """How well a method meets labels that were held back, None where that cannot be told."""
-    chunk = slices_per_pass(next(method.parameters()).device, held.images.shape[-1])
+    chunk = slices_per_pass(next(method.parameters()).device, held.images.shape[-1], method.pixel_bytes)
     with torch.no_grad():
         found = method.score(held, chunk)
     return None if math.isnan(found) else found

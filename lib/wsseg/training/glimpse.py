@@ -44,7 +44,7 @@ class Glimpse:
     def of(cls, method: Method, held: LabelledSlices, step: int) -> Glimpse:
         """The slices of the first scans held back that most is labelled of, as a method sees them now."""
         images, masks = [], []
-        chunk = slices_per_pass(held.images.device, held.images.shape[-1])
+        chunk = slices_per_pass(held.images.device, held.images.shape[-1], method.pixel_bytes)
         for case in range(min(CASES, len(held.cases))):
             rows = torch.nonzero(held.case == case)[:, 0]
             targets = held.targets.at(rows)

@@ -143,7 +143,7 @@ def _pixel_labels(run: RunState, stage: Stage, data: LabelledSlices, resumed: bo
             raise WssegError(f"{file}: is missing or damaged; start again with --fresh") from error
     begin = time.monotonic()
     run.method.requires_grad_(False).eval()
-    chunk = slices_per_pass(run.accelerator.device, data.images.shape[-1])
+    chunk = slices_per_pass(run.accelerator.device, data.images.shape[-1], run.method.pixel_bytes)
     progress = preparing(run.listener, "making labels", run.progress)
     with torch.no_grad():
         pixels = run.method.pixel_labels(stage, data, Pass(chunk, progress=progress))

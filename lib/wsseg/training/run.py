@@ -112,7 +112,8 @@ def train_package(
         log.warning(sentence)
     method.meet(slices)
     slices, held = _hold_back(slices, settings.held_back, package)
-    quality = _checked(method, package, check, preparing(report, "checking labels")) if check else {}
+    chunk = slices_per_pass(torch.device("cpu"), recipe.size, method.pixel_bytes)
+    quality = _checked(method, package, check, chunk, preparing(report, "checking labels")) if check else {}
     processes = PartialState(cpu=not torch.cuda.is_available())
     if processes.is_main_process:
         _clean_folder(settings)
@@ -125,7 +126,7 @@ def train_package(
     reports = _Reports(report)
     outcome = train(method, slices, settings, reports, held, wish)
     reports.publishing(0)
-    publishing = Pass(slices_per_pass(torch.device("cpu"), recipe.size), progress=reports.publishing)
+    publishing = Pass(chunk, progress=reports.publishing)
     parts = 3 if method.finds_pieces else 1
     method.fit_thresholds(slices, publishing.step(0, parts))
     before, score = _compare(method, None if scratch else package, held)
@@ -263,13 +264,14 @@ def _stale_parts(method: Method, package: ModelPackage) -> list[str]:
     return stale
 
 
-def _checked(method: Method, package: ModelPackage, folder: Path, progress: Progress) -> dict[str, LabelQuality]:
+def _checked(
+    method: Method, package: ModelPackage, folder: Path, chunk: int, progress: Progress
+) -> dict[str, LabelQuality]:
     """The quality of the pixel labels a method makes for itself, by class, logged."""
     if not any(stage.makes_labels for stage in method.stages()):
         raise WssegError(
             f"--check: {package.recipe.method} makes no pixel labels for itself, there is nothing to check"
         )
-    chunk = slices_per_pass(torch.device("cpu"), package.recipe.size)
     found = check_pixel_labels(method, package, folder, chunk, progress)
     for name, quality in found.items():
         log.info("pixel labels of %s on %s: %s", name, folder, quality)
