@@ -208,6 +208,7 @@ def test_next_case_marks_and_sentence_in_the_browser(server: Server, tmp_path: P
         assert tile.bounding_box()["width"] == pytest.approx(128, abs=2)
         tile.click()
         expect(page.locator("#counts")).to_have_text("1 ✓   0 ✕   0 unknown")
+        expect(page.locator("#saved")).to_have_text("Saved")  # else the overlay follows the mark first
         page.locator("#overlay").click()
         expect(page.locator("body.overlaid")).to_have_count(1)
         overlays = [url for url in user.asked if "/overlay?" in url]
