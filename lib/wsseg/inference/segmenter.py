@@ -20,7 +20,7 @@ from wsseg.images.volume import Volume
 from wsseg.inference.active import ScanSummary, scan_features
 from wsseg.inference.constraints import Constraints
 from wsseg.inference.device import pick_device, slices_per_pass, with_less_memory
-from wsseg.inference.presence import Denied, keep_shown, presence_of, raise_shown
+from wsseg.inference.presence import clear_denied, extend_shown, keep_shown, presence_of, without_denied
 from wsseg.inference.quality.dice import predicted_dice, signs_of
 from wsseg.inference.quality.doubt import calibrated_doubt
 from wsseg.inference.quality.fits import ASPECTS, Fits, judge
@@ -209,14 +209,9 @@ class Segmenter:
         constraints: Constraints | None,
         presence: NDArray[np.int8],
     ) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]]:
-        """The mask (slices, rows, columns), presence as it has it (slices, classes), and probabilities that may be.
-
-        Those are the network's, but for what is denied: of what is raised because somebody says so it is not sure.
-        """
-        recipe, denied = self.package.recipe, Denied(presence)
-        raised = raise_shown(maps, presence, constraints.certain if constraints else None)
-        allowed = denied.cleared(raised)
-        everything = found = denied.bridged(mask_of(torch.from_numpy(raised)).numpy(), allowed)
+        """The mask (slices, rows, columns), presence as it has it (slices, classes), and probabilities that may be."""
+        recipe, allowed = self.package.recipe, without_denied(maps, presence)
+        everything = found = mask_of(torch.from_numpy(maps)).numpy()
         if recipe.largest_component:
             values = self.package.labels.values()
             inside = {values[inner]: values[outer] for inner, outer in recipe.inside.items()}
@@ -225,10 +220,11 @@ class Segmenter:
                 found = constraints.keep(everything, found)
             found = keep_shown(everything, found, presence)
         shown = presence_of(estimated, allowed, everything, found)
-        found = denied.without(found)
+        found = extend_shown(found, allowed, presence, constraints.certain if constraints else None)
+        found = clear_denied(found, presence)
         if constraints:
             found = constraints.fix(found)
-        return found, shown, allowed if raised is maps else denied.cleared(maps)
+        return found, shown, allowed
 
     def fits(self, scan: Volume) -> Fits | None:
         """Whether a scan is of the kind that the model was trained on; None where its package does not say.
