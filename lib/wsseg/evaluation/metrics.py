@@ -46,8 +46,7 @@ def score_slices(case: Case, result: Segmentation, seed: int) -> list[SliceScore
         predicted, truth = grid.cut(result.mask.voxels) == value, grid.cut(case.reference) == value
         for index in np.flatnonzero(truth.any(axis=(1, 2))):
             dice, distance = dice_of(predicted[index], truth[index]), hd95_of(predicted[index], truth[index], spacing)
-            stored = len(truth) - 1 - index if grid.reversed else index
-            scores.append(SliceScore(seed, case.name, name, int(stored), dice, distance))
+            scores.append(SliceScore(seed, case.name, name, grid.stored(int(index), len(truth)), dice, distance))
     return scores
 
 

@@ -66,7 +66,7 @@ def contact_sheet(
     ]
     if len(slices) > 1:
         for tile, index in zip(tiles, chosen, strict=True):
-            _write(tile, f"{len(slices) - 1 - index if grid.reversed else index}", (4, 2))
+            _write(tile, f"{grid.stored(index, len(slices))}", (4, 2))
     return mosaic(tiles, min(6, len(tiles)))
 
 

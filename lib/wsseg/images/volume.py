@@ -122,6 +122,10 @@ class SliceGrid:
         clear = spacing[order[2]] >= COARSE * spacing[order[1]]
         return cls(orientation, int(order[2]) if clear else default_axis, volume.shape)
 
+    def stored(self, index: int, count: int) -> int:
+        """The number that a slice as cut, one of so many, has as the scan is stored."""
+        return count - 1 - index if self.reversed else index
+
     def cut(self, voxels: NDArray[Scalar]) -> NDArray[Scalar]:
         """(x, y, slice) as stored to (slices, rows, columns) in RAS+ order; colours stay last."""
         canonical = nib.orientations.apply_orientation(voxels, self.orientation)
