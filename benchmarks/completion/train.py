@@ -21,13 +21,14 @@ from torch import Tensor
 from torch.nn import functional
 from torch.optim.swa_utils import update_bn
 
+from wsseg.inference.device import has_bf16
 from wsseg.methods.backbones.completion import Completion, CompletionSettings
 from wsseg.methods.base import Method, Stage
 from wsseg.methods.registry import load_method, stored_weights
 from wsseg.methods.shared.labelling.completion import SIDE, Window, look, through
 from wsseg.models.package import ModelPackage, Recipe, read_package
 from wsseg.models.record import SCRATCH, StageRecord, TrainingRecord
-from wsseg.training.loop import averaged, has_bf16, learning_rate
+from wsseg.training.loop import averaged, learning_rate
 from wsseg.training.planning.backbone import NOTHING, write_backbone
 
 BATCH, NEW, POOL = 12, 4, 4000
@@ -93,7 +94,7 @@ def main() -> None:
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(stage, step, done)
         views = next_batch(pool, rng)
-        with torch.autocast("cpu", torch.bfloat16, enabled=has_bf16()):
+        with torch.autocast("cpu", torch.bfloat16, enabled=has_bf16(torch.device("cpu"))):
             logits = network(views[:, :4])
         loss = losses(logits, views[:, 4])
         loss.backward()

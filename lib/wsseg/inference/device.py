@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar, cast
 
 import torch
@@ -28,6 +29,20 @@ def pick_device(name: str | None) -> torch.device:
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise WssegError(f'device "{name}" is not there, this machine has {torch.cuda.device_count()} GPUs')
     return device
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Whether a device computes in bf16: a recent GPU, or a CPU with AVX512-BF16 or AMX."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+@contextmanager
+def mixed_precision(device: torch.device, wanted: bool = True) -> Iterator[None]:
+    """Networks compute in bf16 where the device does, which takes about half of float32's seconds."""
+    with torch.autocast(device.type, torch.bfloat16, enabled=wanted and has_bf16(device)):
+        yield
 
 
 def slices_per_pass(device: torch.device, size: int, pixel_bytes: int) -> int:

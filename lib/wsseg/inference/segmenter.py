@@ -19,7 +19,7 @@ from wsseg.images.scan import check_scan, read_scan
 from wsseg.images.volume import Volume
 from wsseg.inference.active import ScanSummary, scan_features
 from wsseg.inference.constraints import Constraints
-from wsseg.inference.device import pick_device, slices_per_pass, with_less_memory
+from wsseg.inference.device import mixed_precision, pick_device, slices_per_pass, with_less_memory
 from wsseg.inference.presence import clear_denied, extend_shown, keep_shown, presence_of, without_denied
 from wsseg.inference.quality.dice import predicted_dice, signs_of
 from wsseg.inference.quality.doubt import calibrated_doubt
@@ -173,7 +173,7 @@ class Segmenter:
         given = seen.presence if marked is None else self._given(seen.stack, marked)
         presence = np.full(predicted.presence.shape, UNKNOWN, np.int8) if given is None else given.numpy()
         constraints = Constraints.of(drawn, seen.stack) if drawn and not drawn.empty and not scan.colour else None
-        probabilities = predicted.probabilities.cpu()
+        probabilities = predicted.probabilities.float().cpu()
         # What is drawn may lie anywhere, and filters look around: else only what may be a class, of a large CT a part.
         anywhere = constraints is not None or scan.colour or recipe.edge_mm > 0 or recipe.rim_mm > 0
         near = EVERYWHERE if anywhere else seen.stack.extent(probabilities, UNLIKELY)
@@ -263,7 +263,7 @@ class Segmenter:
         check_scan(scan, "scan")
         stack = prepare(scan, View.of(self.package.recipe))
         images = stack.images.to(self.device)
-        with torch.no_grad():
+        with torch.no_grad(), mixed_precision(self.device):
             presence = _stored(stack, self._method.presence_probability(images, self._chunk(images)))
         return ScanSummary(presence, scan_features(stack.images), fits=self._fits(scan, stack))
 
@@ -277,8 +277,7 @@ class Segmenter:
         images = stack.images.to(self.device)
 
         def predict(chunk: int) -> Prediction:
-            # float32 on every device: bf16 would move a mask's border by rounding alone.
-            with torch.no_grad():
+            with torch.no_grad(), mixed_precision(self.device):
                 return self._method.predict(images, prompt, Pass(chunk, seed, progress))
 
         chunk = self._chunk(images)

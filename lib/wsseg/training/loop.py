@@ -21,7 +21,7 @@ from torch.utils.tensorboard import SummaryWriter
 from wsseg.data.slices import Batch, LabelledSlices
 from wsseg.errors import WssegError
 from wsseg.files import whole_file
-from wsseg.inference.device import slices_per_pass
+from wsseg.inference.device import has_bf16, mixed_precision, slices_per_pass
 from wsseg.methods.base import Method, Stage
 from wsseg.methods.prompt import Pass
 from wsseg.training.best import Best, held_back_score
@@ -145,7 +145,7 @@ def _pixel_labels(run: RunState, stage: Stage, data: LabelledSlices, resumed: bo
     run.method.requires_grad_(False).eval()
     chunk = slices_per_pass(run.accelerator.device, data.images.shape[-1], run.method.pixel_bytes)
     progress = preparing(run.listener, "making labels", run.progress)
-    with torch.no_grad():
+    with torch.no_grad(), mixed_precision(run.accelerator.device, run.settings.mixed):
         pixels = run.method.pixel_labels(stage, data, Pass(chunk, progress=progress))
     if run.accelerator.is_main_process:
         with whole_file(file) as part:
@@ -153,13 +153,6 @@ def _pixel_labels(run: RunState, stage: Stage, data: LabelledSlices, resumed: bo
     run.accelerator.wait_for_everyone()
     run.pause(time.monotonic() - begin)
     return load_file(file)["pixels"]
-
-
-def has_bf16() -> bool:
-    """Whether the hardware computes in bf16: a recent GPU, or a CPU with AVX512-BF16 or AMX."""
-    if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported()
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
 def averaged(weights: list[nn.Parameter]) -> EMAModel:
@@ -180,7 +173,7 @@ def _train_stage(run: RunState, index: int, saved: Checkpoint | None) -> None:
     weights = list(stage.module.parameters())
     optimizer = torch.optim.AdamW(weights, lr=stage.rate, weight_decay=1e-4)
     average = averaged(weights)
-    mixed = run.settings.mixed and has_bf16()
+    mixed = run.settings.mixed and has_bf16(run.accelerator.device)
     objective, optimizer = run.accelerator.prepare(_Objective(run.method, stage, mixed), optimizer)
     step, best = 0, Best()
     if saved:
