@@ -13,6 +13,7 @@ from wsseg.data.augment import (
     Variety,
     augment,
     lifted,
+    negative,
     places,
     recoloured,
     stained_tissue,
@@ -156,6 +157,16 @@ def test_another_sequence_keeps_usual_tissue_and_air(power: float, brighter: boo
     dark, bright = (float(other[0, row, 0]) for row in (8, 12))
     assert (bright > 0.4 > dark) == brighter
     assert (bright < 0.4 < dark) != brighter
+
+
+def test_of_a_negative_bright_is_dark_and_air_is_air() -> None:
+    plain = _tissue()[None] * 2 - 1
+    other = negative(plain)
+    assert other.shape == plain.shape
+    assert (other[plain == -1] == -1).all()
+    dark, bright = (float(other[0, 0, row, 0]) for row in (8, 12))
+    assert dark > float(plain[0, 0, 4, 0]) > bright
+    torch.testing.assert_close(negative(other)[0, 0, 12, 0], plain[0, 0, 12, 0], atol=0.05, rtol=0)
 
 
 def test_a_place_is_dimmed() -> None:

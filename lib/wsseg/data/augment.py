@@ -267,11 +267,19 @@ def recoloured(image: Tensor, how: Recolouring) -> Tensor:
         return image
     median = image[tissue].median()
     level = image / median
-    rows, columns = (torch.linspace(-1, 1, side) for side in image.shape[1:])
+    rows, columns = (torch.linspace(-1, 1, side, device=image.device) for side in image.shape[1:])
     apart = (rows - how.row).square()[:, None] + (columns - how.column).square()
     dimming = 1 - how.dimmed * torch.exp(-apart / (2 * how.width**2))
     other = median * level.clamp(min=AIR) ** how.power * dimming
     return torch.lerp(image, other, ((level - AIR) / (TISSUE - AIR)).clamp(0, 1))
+
+
+def negative(images: Tensor) -> Tensor:
+    """Slices (slices, channels, size, size) in [-1, 1] as a sequence would show them in which bright is dark."""
+    turned = [
+        recoloured(image, Recolouring(power=-1, dimmed=0, row=0, column=0, width=1)) for image in (images + 1) / 2
+    ]
+    return torch.stack(turned).clamp(0, 1) * 2 - 1
 
 
 def places(heights: Tensor, size: Sequence[int]) -> Tensor:

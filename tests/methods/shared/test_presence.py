@@ -1,7 +1,16 @@
 from __future__ import annotations
 
+from pathlib import Path
+
+import numpy as np
+import pytest
 import torch
 
+from conftest import SMALL_CAM
+from wsseg.evaluation.cases import load_cases
+from wsseg.evaluation.metrics import score_slices
+from wsseg.inference.segmenter import Segmenter
+from wsseg.methods.cam import CAM
 from wsseg.methods.prompt import Prompt
 from wsseg.methods.shared.presence import smooth_over_slices
 
@@ -16,3 +25,41 @@ def test_given_presence_wins_where_known() -> None:
     probability = torch.tensor([[0.9], [0.9], [0.9]])
     decided = Prompt(torch.tensor([[1], [0], [-1]])).decide(probability)
     torch.testing.assert_close(decided, torch.tensor([[1.0], [0.0], [0.9]]))
+
+
+class _ByBrightness(CAM):
+    """Knows findings as bright ones, and rather takes a slice without any for one that shows nothing."""
+
+    def presence_probability(self, images: torch.Tensor, chunk: int) -> torch.Tensor:
+        return torch.where(images.amax(dim=(1, 2, 3)) > 0.2, 0.95, 0.4)[:, None]
+
+
+def _slices(finding: float) -> torch.Tensor:
+    images = torch.full((4, 1, 32, 32), -0.2)
+    images[:, :, :4] = -1  # air
+    images[:2, :, 10:16, 10:16] = finding
+    return images
+
+
+@pytest.mark.parametrize(("finding", "dark"), [(0.6, False), (-0.6, True)])
+@pytest.mark.parametrize("said", [None, [1, 1, 0, 0], [1, -1, 0, -1]])
+def test_a_dark_finding_is_looked_for_in_the_negative(finding: float, dark: bool, said: list[int] | None) -> None:
+    method, images = _ByBrightness(SMALL_CAM, 1), _slices(finding)
+    prompt = Prompt(None if said is None else torch.tensor(said)[:, None])
+    seen, estimated = method.in_known_contrast(images, prompt, chunk=4)
+    assert torch.equal(seen, images) != dark
+    assert (estimated > 0.5).flatten().tolist() == [True, True, False, False]
+
+
+@pytest.mark.long
+def test_a_glioma_is_found_in_a_scan_turned_dark(shared: Path) -> None:
+    """As the shipped figures are of FLAIR alone: tissue inverted and air black, nothing told."""
+    segmenter = Segmenter("cldf-glioma-flair", "cpu")
+    case = next(case for case in load_cases(shared / "lgg" / "val", segmenter.package.labels) if "7690" in case.name)
+    level = case.scan.voxels / np.quantile(case.scan.voxels, 0.999)
+    dark = case.scan.like(np.where(level > 0.1, 1.1 - level.clip(0, 1), 0).astype(np.float32))
+    found, plain = (
+        np.mean([score.dice for score in score_slices(case, segmenter(scan), 0)]) for scan in (dark, case.scan)
+    )
+    assert plain > 0.5
+    assert found > 0.7 * plain

@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
-from wsseg.data.augment import Variety
+from wsseg.data.augment import Variety, negative
 from wsseg.data.kinds.registry import PRESENCE
 from wsseg.data.slices import LabelledSlices
 from wsseg.methods.base import Method, Prediction, Settings
@@ -20,6 +20,10 @@ from wsseg.methods.shared.agreement import presence_auc
 
 RECOLOURED = 0.4
 """Part of the samples whose contrast is another: else a finding that is bright in training is known by that alone."""
+
+
+LEAST = 1e-4
+"""Probability that a surprise counts as, so that one slice does not decide for a whole scan."""
 
 
 class ImageLabelSettings(Settings):
@@ -42,13 +46,23 @@ class ImageLabelMethod(Method[ImageLabelSettingsType]):
     variety = Variety(recoloured=RECOLOURED)
 
     def predict(self, images: Tensor, prompt: Prompt, pass_: Pass) -> Prediction:
-        decided = prompt.decide(self.presence_probability(images, pass_.chunk))
+        images, estimated = self.in_known_contrast(images, prompt, pass_.chunk)
+        decided = prompt.decide(estimated)
         shown = decided > self.settings.presence_threshold
         slices = torch.nonzero(shown.any(dim=1))[:, 0]
         probabilities = torch.zeros(len(images), self.classes, *images.shape[2:])
         if len(slices):
             probabilities[slices] = self.locate(images, slices, shown[slices], pass_)
         return Prediction(probabilities * shown[:, :, None, None], decided)
+
+    def in_known_contrast(self, images: Tensor, prompt: Prompt, chunk: int) -> tuple[Tensor, Tensor]:
+        """The slices or their negative, and the presence (slices, classes) that is estimated on them.
+
+        Other sequences show the same finding dark. Those slices are taken on which the model better
+        tells what is known of presence or, where nothing is, on which it is surer of what it tells.
+        """
+        seen = [(each, self.presence_probability(each, chunk)) for each in (images, negative(images))]
+        return max(seen, key=lambda one: _likelihood(one[1], prompt))
 
     def score(self, held: LabelledSlices, chunk: int) -> float:
         """Area under the ROC curve of presence per slice, mean over the classes of which both states are known."""
@@ -72,6 +86,13 @@ class ImageLabelMethod(Method[ImageLabelSettingsType]):
         Returns:
             (len(slices), classes, size, size) in [0, 1], 0.5 on the border of a finding, on the CPU.
         """
+
+
+def _likelihood(estimated: Tensor, prompt: Prompt) -> float:
+    """Mean logarithm of the probability of presence as it is known, or else of what is likeliest."""
+    decided = prompt.decide(estimated.float()).round()
+    said = torch.where(decided == 1, estimated, 1 - estimated).float()
+    return float(said.clamp(min=LEAST).log().mean())
 
 
 def smooth_over_slices(logits: Tensor) -> Tensor:
