@@ -24,7 +24,7 @@ def gradcam_map(classifier: nn.Module, layer: str, images: Tensor, k: int, progr
     from monai.visualize import GradCAMpp  # loading MONAI takes seconds, which predicting need not wait for
 
     maps = []
-    with torch.enable_grad():
+    with torch.enable_grad(), torch.autocast(images.device.type, enabled=False):  # weights are ratios of tiny numbers
         cam = GradCAMpp(deepcopy(classifier).requires_grad_(True), layer, postprocessing=_scale)
         for index in range(len(images)):
             maps.append(cast(Tensor, cam(images[index : index + 1], class_idx=k))[0, 0].detach().float().cpu())

@@ -22,6 +22,9 @@ RECOLOURED = 0.4
 """Part of the samples whose contrast is another: else a finding that is bright in training is known by that alone."""
 
 
+CLEARLY = 0.05
+"""By how much a slice's logarithm has to be likelier in the negative: a scan's own contrast is the usual one."""
+
 LEAST = 1e-4
 """Probability that a surprise counts as, so that one slice does not decide for a whole scan."""
 
@@ -61,8 +64,11 @@ class ImageLabelMethod(Method[ImageLabelSettingsType]):
         Other sequences show the same finding dark. Those slices are taken on which the model better
         tells what is known of presence or, where nothing is, on which it is surer of what it tells.
         """
-        seen = [(each, self.presence_probability(each, chunk)) for each in (images, negative(images))]
-        return max(seen, key=lambda one: _likelihood(one[1], prompt))
+        turned = negative(images)
+        as_is, as_turned = (self.presence_probability(each, chunk) for each in (images, turned))
+        if _likelihood(as_turned, prompt) > _likelihood(as_is, prompt) + CLEARLY:
+            return turned, as_turned
+        return images, as_is
 
     def score(self, held: LabelledSlices, chunk: int) -> float:
         """Area under the ROC curve of presence per slice, mean over the classes of which both states are known."""
