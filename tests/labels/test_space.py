@@ -30,6 +30,12 @@ class TestLabelSpace:
             (("a", "a"), "must be distinct"),
             (("a", ""), "not empty"),
             (("background", "a"), "always 0"),
+            (("Background", "a"), "always 0"),
+            (("Liver", "liver"), "must be distinct"),
+            (("a", "slice"), '"slice" is a column of every table'),
+            (("Case",), '"Case" is a column of every table'),
+            (("slice_axis",), '"slice_axis" is a column of every table'),
+            (("left\nkidney",), "cannot be printed, such as a line break"),
         ],
     )
     def test_names_that_no_viewer_could_show(self, names: tuple[str, ...], reason: str) -> None:

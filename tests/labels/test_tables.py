@@ -89,7 +89,6 @@ class TestPresenceFile:
         [
             ("", "column case, slice, tumor is missing"),
             ("case,slice,tumour\na,0,1\n", "column tumor is missing"),
-            ("case;slice;tumor\na;0;1\n", "column case, slice, tumor is missing"),
             ("case,slice,tumor\na,0,1\na,0,0\n", "line 3: slice 0 of a is listed twice"),
             ("case,slice,tumor\n\n\na,0,2\n", "line 4: tumor must be 1, 0 or empty, not '2'"),
             ("case,slice,tumor\na,0,yes\n", "line 2: tumor must be 1, 0 or empty, not 'yes'"),
@@ -178,3 +177,17 @@ class TestOneCase:
         path = csv(tmp_path, "case,slice,tumor\na,0,1\n")
         with pytest.raises(WssegError, match=r"a has .* along the stored axis i, .* along k; .* column slice_axis"):
             presence_of("a", path, TUMOR, slices=1, axis=0)
+
+
+def test_a_table_as_spreadsheets_and_pandas_write_it(tmp_path: Path) -> None:
+    for text in (
+        "case;slice;tumor\na;0;1\na;1;\n",
+        "case\tslice\ttumor\na\t0\t1\na\t1\t\n",
+        "case,slice,tumor\na,0,1.0\na,1,\n",
+    ):
+        assert read_presence(csv(tmp_path, text), TUMOR)["a"].states.tolist() == [[YES, UNKNOWN]]
+
+
+def test_a_column_that_is_there_twice(tmp_path: Path) -> None:
+    with pytest.raises(WssegError, match="column tumor is there twice"):
+        read_presence(csv(tmp_path, "case,slice,tumor,tumor\na,0,1,0\n"), TUMOR)

@@ -21,6 +21,9 @@ Presence = NDArray[np.int8]
 """(classes, slices) of YES, NO or UNKNOWN; slices as stored, along the axis that they run along."""
 
 
+RESERVED = {"background", "case", "slice", "slice_axis"}
+"""Names that no class can have: the value 0, and columns of tables in which classes are columns too."""
+
 LONGEST_NAME = 255
 
 WHOLE = -1
@@ -93,9 +96,8 @@ class LabelSpace:
     convention that 3D Slicer, OHIF and MITK all read rightly.
 
     Raises:
-        WssegError: no class, an empty, repeated or over-long name,
-            "background", or more than 254 classes (255 is the scribbles'
-            background).
+        WssegError: no class, an empty, repeated, reserved or over-long name, one with
+            line breaks or the like, or more than 254 classes (255 is the scribbles' background).
     """
 
     names: tuple[str, ...]
@@ -103,12 +105,18 @@ class LabelSpace:
     def __post_init__(self) -> None:
         if not 1 <= len(self.names) <= 254:
             raise WssegError(f"labels: {len(self.names)} given, between 1 and 254 are possible")
-        if len(set(self.names)) != len(self.names) or "" in self.names:
-            raise WssegError(f"labels: names must be distinct and not empty, not {list(self.names)}")
+        folded = {name.casefold() for name in self.names}
+        if len(folded) != len(self.names) or "" in folded:
+            raise WssegError(f"labels: names must be distinct, upper case or lower, and not empty: {list(self.names)}")
         if any(len(name) > 64 for name in self.names):
             raise WssegError("labels: a name is longer than the 64 characters that DICOM allows")
-        if "background" in self.names:
+        if "background" in folded:
             raise WssegError('labels: "background" is always 0 and must not be listed')
+        for name in self.names:
+            if name.casefold() in RESERVED:
+                raise WssegError(f'labels: "{name}" is a column of every table of labels, call the class otherwise')
+            if not name.isprintable():
+                raise WssegError(f"labels: {name!r} holds a character that cannot be printed, such as a line break")
 
     def __len__(self) -> int:
         return len(self.names)

@@ -27,6 +27,10 @@ AXIS_COLUMN = "slice_axis"
 """Of a table, which names the stored axis that its slices are counted along."""
 
 
+DELIMITERS = ",;\t"
+"""Of columns; where a comma is the decimal point spreadsheets write semicolons."""
+
+
 @dataclass(frozen=True)
 class ListedPresence:
     """The image-level labels of one case as a table lists them.
@@ -140,15 +144,20 @@ def read_table(path: Path, needed: set[str]) -> tuple[list[str], list[tuple[int,
     """The columns of a table in their order, and its rows with their lines.
 
     Raises:
-        WssegError: it cannot be read, or a column that is needed is missing.
+        WssegError: it cannot be read, a column that is needed is missing, or one is there twice.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:  # Excel puts a mark in front
-            reader = csv.DictReader(file)
+            head = file.readline()
+            file.seek(0)
+            reader = csv.DictReader(file, delimiter=max(DELIMITERS, key=head.count))
             columns, rows = list(reader.fieldnames or ()), [(reader.line_num, row) for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise WssegError(f"{path}: cannot be read as CSV ({error})") from error
     _check_columns(path, columns, needed)
+    twice = sorted({name for name in columns if columns.count(name) > 1})
+    if twice:
+        raise WssegError(f"{path}: column {', '.join(twice)} is there twice")
     return columns, rows
 
 
@@ -179,7 +188,7 @@ def axis_named(text: str | None, place: str) -> int:
 
 
 def _state(text: str | None, name: str, place: str) -> int:
-    states = {"1": YES, "0": NO, "": UNKNOWN}
+    states = {"1": YES, "0": NO, "": UNKNOWN, "1.0": YES, "0.0": NO}  # so pandas writes a column with empty cells
     key = (text or "").strip()
     if key not in states:
         raise WssegError(f"{place}: {name} must be 1, 0 or empty, not {text!r}")

@@ -189,6 +189,12 @@ class TestUndo:
                 store.undo(write, "me")
         assert store.revision() == 4
 
+    def test_not_what_somebody_else_has_written(self, store: LabelStore) -> None:
+        write = store.mark(A, [Mark("RV", 0, 1)], HEART, "me")
+        with pytest.raises(WssegError, match=f"write {write} is of me, who alone can undo it"):
+            store.undo(write, "you")
+        assert store.revision() == write
+
     @pytest.mark.parametrize("revision", [-(2**70), -1, 0, 2, 2**31, 2**63 - 1, 2**63, 10**40])
     def test_no_such_write(self, store: LabelStore, revision: int) -> None:
         store.describe(A, "one", "me")

@@ -195,7 +195,10 @@ def _fits(connection: sa.Connection, found: int, scan: ScanIdentity) -> bool:
 
 
 def _check_own(connection: sa.Connection, revision: int, annotator: str) -> None:
-    """Refuse to undo a write that somebody else has written over."""
+    """Refuse to undo a write of somebody else, or one that somebody else has written over."""
+    author = connection.scalar(sa.select(writes.c.annotator).where(writes.c.serial == revision))
+    if author != annotator:
+        raise WssegError(f"labels: write {revision} is of {author}, who alone can undo it")
     undone, later = labels.alias(), labels.alias()
     others = (
         sa.select(scans.c.name, writes.c.annotator)

@@ -282,7 +282,7 @@ class LabelStore:
 
         Raises:
             NotFoundError: there is no such write in this project.
-            WssegError: somebody else has written over it since.
+            WssegError: it is somebody else's, or somebody else has written over it since.
         """
         check_name(annotator, "annotator")
         with self._database.writing() as connection:
