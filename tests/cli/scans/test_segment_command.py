@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 from pydicom import dcmread
 
 from command import wsseg
 from dicom_series import GEOMETRIES, SHAPE, series, write
+from wsseg.cli.scans.segment import _unmarked
 from wsseg.images.formats.table import read_volume
+from wsseg.images.volume import UPRIGHT, SliceGrid, Volume
+from wsseg.labels.space import LabelSpace
 
 
 def test_a_folder_of_one_dicom_series_becomes_one_mask(published: str, tmp_path: Path) -> None:
@@ -55,3 +60,14 @@ def test_a_mask_is_the_same_with_and_without_words_on_presence_that_say_nothing(
     wsseg("segment", scan, masks[0], "--model", published)
     wsseg("segment", scan, masks[1], "--model", published, "--presence", table)
     assert np.array_equal(*(read_volume(mask).voxels for mask in masks))
+
+
+def test_slices_that_are_said_to_show_what_is_not_marked_are_named() -> None:
+    voxels = np.zeros((4, 4, 3), np.uint8)
+    voxels[1, 1, 0] = 2
+    mask = Volume(voxels, UPRIGHT)
+    result: Any = SimpleNamespace(mask=mask, labels=LabelSpace(("liver", "spleen")), grid=SliceGrid.of(mask))
+    known = np.array([[0, -1, 0], [1, 1, 1]], np.int8)
+    said = ["spleen is said to be on slices 1, 2, where nothing was found that could be it"]
+    assert _unmarked(result, known) == said
+    assert _unmarked(result, None) == []

@@ -16,6 +16,7 @@ from wsseg.models import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from wsseg.inference.result import Segmentation
+    from wsseg.labels.space import Presence
 
 
 def segment(
@@ -105,7 +106,7 @@ def segment(
         )
     if result.fits and result.fits.doubtful:
         errors.print(f"this scan does not fit {model}, {result.fits}", style="yellow", markup=False, soft_wrap=True)
-    for sentence in [*result.sentences(), *_remarks(model, result)]:
+    for sentence in [*result.sentences(), *_remarks(model, result), *_unmarked(result, known)]:
         errors.print(sentence, highlight=False, markup=False, soft_wrap=True)
     printed.print(f"{out}", highlight=False, soft_wrap=True)
 
@@ -124,6 +125,23 @@ def _remarks(model: str, result: Segmentation) -> list[str]:
         found.append("nothing was found, the mask is empty")
     elif slices := result.look_at():
         found.append(f"worth a look, the most doubtful first: slices {', '.join(map(str, slices))} (the first is 0)")
+    return found
+
+
+def _unmarked(result: Segmentation, known: Presence | None) -> list[str]:
+    """The slices that are said to show a class and on which the mask has none of it, a sentence for each class."""
+    if known is None:
+        return []
+    import numpy as np
+
+    from wsseg.labels.space import NO, YES, presence_of_mask
+
+    marked = presence_of_mask(result.mask.voxels, len(result.labels), result.grid.stored_axis)
+    found = []
+    for name, missing in zip(result.labels.names, (known == YES) & (marked == NO), strict=True):
+        if missing.any():
+            slices = ", ".join(map(str, np.flatnonzero(missing)))
+            found.append(f"{name} is said to be on slices {slices}, where nothing was found that could be it")
     return found
 
 
