@@ -264,8 +264,7 @@ class Segmenter:
         stack = prepare(scan, View.of(self.package.recipe))
         images = stack.images.to(self.device)
         with torch.no_grad(), mixed_precision(self.device):
-            _, estimated = self._method.in_known_contrast(images, Prompt(), self._chunk(images))
-            presence = _stored(stack, estimated)
+            presence = _stored(stack, self._method.presence_probability(images, self._chunk(images)))
         return ScanSummary(presence, scan_features(stack.images), fits=self._fits(scan, stack))
 
     def _given(self, stack: Stack, presence: Presence) -> Tensor:

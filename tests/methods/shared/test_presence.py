@@ -42,24 +42,31 @@ def _slices(finding: float) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(("finding", "dark"), [(0.6, False), (-0.6, True)])
-@pytest.mark.parametrize("said", [None, [1, 1, 0, 0], [1, -1, 0, -1]])
-def test_a_dark_finding_is_looked_for_in_the_negative(finding: float, dark: bool, said: list[int] | None) -> None:
+@pytest.mark.parametrize("said", [[1, 1, 0, 0], [1, -1, 0, -1]])
+def test_a_dark_finding_is_looked_for_in_the_negative(finding: float, dark: bool, said: list[int]) -> None:
     method, images = _ByBrightness(SMALL_CAM, 1), _slices(finding)
-    prompt = Prompt(None if said is None else torch.tensor(said)[:, None])
+    prompt = Prompt(torch.tensor(said)[:, None])
     seen, estimated = method.in_known_contrast(images, prompt, chunk=4)
     assert torch.equal(seen, images) != dark
     assert (estimated > 0.5).flatten().tolist() == [True, True, False, False]
 
 
+def test_where_nothing_is_said_a_scan_is_taken_as_it_is() -> None:
+    images = _slices(-0.6)
+    seen, _ = _ByBrightness(SMALL_CAM, 1).in_known_contrast(images, Prompt(), chunk=4)
+    assert torch.equal(seen, images)
+
+
 @pytest.mark.long
 def test_a_glioma_is_found_in_a_scan_turned_dark(shared: Path) -> None:
-    """As the shipped figures are of FLAIR alone: tissue inverted and air black, nothing told."""
+    """As the shipped figures are of FLAIR alone: tissue inverted and air black, presence given."""
     segmenter = Segmenter("cldf-glioma-flair", "cpu")
     case = next(case for case in load_cases(shared / "lgg" / "val", segmenter.package.labels) if "7690" in case.name)
     level = case.scan.voxels / np.quantile(case.scan.voxels, 0.999)
     dark = case.scan.like(np.where(level > 0.1, 1.1 - level.clip(0, 1), 0).astype(np.float32))
     found, plain = (
-        np.mean([score.dice for score in score_slices(case, segmenter(scan), 0)]) for scan in (dark, case.scan)
+        np.mean([score.dice for score in score_slices(case, segmenter(scan, case.presence), 0)])
+        for scan in (dark, case.scan)
     )
     assert plain > 0.5
     assert found > 0.7 * plain

@@ -61,11 +61,15 @@ class ImageLabelMethod(Method[ImageLabelSettingsType]):
     def in_known_contrast(self, images: Tensor, prompt: Prompt, chunk: int) -> tuple[Tensor, Tensor]:
         """The slices or their negative, and the presence (slices, classes) that is estimated on them.
 
-        Other sequences show the same finding dark. Those slices are taken on which the model better
-        tells what is known of presence or, where nothing is, on which it is surer of what it tells.
+        Other sequences show the same finding dark. Where presence is given, those slices are taken on
+        which the model better tells it; where nothing is, how sure it is would not tell: on a scan
+        of another kind it may be surer of the negative.
         """
+        as_is = self.presence_probability(images, chunk)
+        if prompt.presence is None:
+            return images, as_is
         turned = negative(images)
-        as_is, as_turned = (self.presence_probability(each, chunk) for each in (images, turned))
+        as_turned = self.presence_probability(turned, chunk)
         if _likelihood(as_turned, prompt) > _likelihood(as_is, prompt) + CLEARLY:
             return turned, as_turned
         return images, as_is
