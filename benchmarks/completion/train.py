@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.optim.swa_utils import update_bn
 
-from wsseg.inference.device import has_bf16
+from wsseg.inference.device import mixed_precision
 from wsseg.methods.backbones.completion import Completion, CompletionSettings
 from wsseg.methods.base import Method, Stage
 from wsseg.methods.registry import load_method, stored_weights
@@ -94,7 +94,7 @@ def main() -> None:
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(stage, step, done)
         views = next_batch(pool, rng)
-        with torch.autocast("cpu", torch.bfloat16, enabled=has_bf16(torch.device("cpu"))):
+        with mixed_precision(torch.device("cpu")):
             logits = network(views[:, :4])
         loss = losses(logits, views[:, 4])
         loss.backward()

@@ -23,7 +23,7 @@ from union import classes_of, modality_of
 
 from wsseg.data.preprocess import View
 from wsseg.data.slices import Batch, LabelledSlices, load_slices
-from wsseg.inference.device import has_bf16
+from wsseg.inference.device import mixed_precision
 from wsseg.methods.backbones.start import Start, StartSettings
 from wsseg.methods.base import Stage
 from wsseg.methods.registry import stored_weights
@@ -104,7 +104,7 @@ def main() -> None:
         done = step / asked.steps
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(task.stage, step, done)
-        with torch.autocast("cpu", torch.bfloat16, enabled=has_bf16(torch.device("cpu"))):
+        with mixed_precision(torch.device("cpu")):
             losses = task.method.losses(task.stage, task.batch(step, done))
         torch.stack(list(losses.values())).sum().backward()
         nn.utils.clip_grad_norm_(weights, 1.0)

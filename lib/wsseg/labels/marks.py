@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from wsseg.errors import WssegError
-from wsseg.labels.space import LabelSpace
-from wsseg.labels.tables import AXES, AXIS_COLUMN, axis_named, read_table
+from wsseg.labels.space import AXIS_COLUMN, LabelSpace
+from wsseg.labels.tables import AXES, axis_named, read_table
 
 BOX_FILE, POINT_FILE = "boxes.csv", "points.csv"
 """The tables of a data folder."""

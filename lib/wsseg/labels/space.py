@@ -21,8 +21,11 @@ Presence = NDArray[np.int8]
 """(classes, slices) of YES, NO or UNKNOWN; slices as stored, along the axis that they run along."""
 
 
-RESERVED = {"background", "case", "slice", "slice_axis"}
-"""Names that no class can have: the value 0, and columns of tables in which classes are columns too."""
+AXIS_COLUMN = "slice_axis"
+"""Of a table, which names the stored axis that its slices are counted along."""
+
+COLUMNS = ("case", "slice", AXIS_COLUMN)
+"""Of a table of image-level labels, where all others are classes: so no class can have such a name."""
 
 LONGEST_NAME = 255
 
@@ -113,7 +116,7 @@ class LabelSpace:
         if "background" in folded:
             raise WssegError('labels: "background" is always 0 and must not be listed')
         for name in self.names:
-            if name.casefold() in RESERVED:
+            if name.casefold() in COLUMNS:
                 raise WssegError(f'labels: "{name}" is a column of every table of labels, call the class otherwise')
             if not name.isprintable():
                 raise WssegError(f"labels: {name!r} holds a character that cannot be printed, such as a line break")

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from wsseg.errors import WssegError
-from wsseg.labels.space import NO, UNKNOWN, YES, LabelSpace, Presence
+from wsseg.labels.space import AXIS_COLUMN, COLUMNS, NO, UNKNOWN, YES, LabelSpace, Presence
 
 PRESENCE_FILE = "image_labels.csv"
 """The table of image-level labels in a data folder."""
@@ -22,10 +22,6 @@ TEXT_FILE = "text.csv"
 
 AXES = "ijk"
 """Names of a scan's stored axes, as NIfTI has them."""
-
-AXIS_COLUMN = "slice_axis"
-"""Of a table, which names the stored axis that its slices are counted along."""
-
 
 DELIMITERS = ",;\t"
 """Of columns; where a comma is the decimal point spreadsheets write semicolons."""
@@ -95,7 +91,7 @@ def read_presence(path: Path, labels: LabelSpace) -> dict[str, ListedPresence]:
 def classes_in(path: Path) -> LabelSpace:
     """The classes that a table of image-level labels has columns for, in their order."""
     columns, _ = read_table(path, {"case", "slice"})
-    return LabelSpace(tuple(name for name in columns if name not in ("case", "slice", AXIS_COLUMN)))
+    return LabelSpace(tuple(name for name in columns if name not in COLUMNS))
 
 
 def presence_of(case: str, path: Path, labels: LabelSpace, slices: int, axis: int) -> Presence:
@@ -115,7 +111,7 @@ def write_presence(path: Path, cases: Mapping[str, ListedPresence], labels: Labe
     text = {YES: "1", NO: "0", UNKNOWN: ""}
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(["case", "slice", AXIS_COLUMN, *labels.names])
+        writer.writerow([*COLUMNS, *labels.names])
         for case, listed in cases.items():
             for index, states in enumerate(listed.states.T):
                 writer.writerow([case, index, AXES[listed.axis], *(text[int(s)] for s in states)])

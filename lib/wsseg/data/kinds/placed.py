@@ -19,8 +19,8 @@ from wsseg.data.targets import Targets
 from wsseg.errors import WssegError
 from wsseg.images.volume import Volume
 from wsseg.labels.marks import BANDS, BOX_FILE, POINT_FILE, BoxMark, PointMark, read_boxes, read_points
-from wsseg.labels.space import BACKGROUND, LabelSpace
-from wsseg.labels.tables import AXES, AXIS_COLUMN
+from wsseg.labels.space import AXIS_COLUMN, BACKGROUND, LabelSpace
+from wsseg.labels.tables import AXES
 
 Mark = TypeVar("Mark", BoxMark, PointMark)
 

@@ -100,8 +100,7 @@ class ImageLabelMethod(Method[ImageLabelSettingsType]):
 
 def _likelihood(estimated: Tensor, prompt: Prompt) -> float:
     """Mean logarithm of the probability of presence as it is known, or else of what is likeliest."""
-    decided = prompt.decide(estimated.float()).round()
-    said = torch.where(decided == 1, estimated, 1 - estimated).float()
+    said = torch.where(prompt.decide(estimated).round() == 1, estimated, 1 - estimated)
     return float(said.clamp(min=LEAST).log().mean())
 
 
