@@ -38,6 +38,14 @@ def test_minutes_end_a_training(data: LabelledSlices, tmp_path: Path) -> None:
     assert seen[-1].step == seen[-1].steps < 10_000
 
 
+def test_a_training_whose_minutes_are_over_before_its_first_step_has_one_of_each_stage(
+    data: LabelledSlices, tmp_path: Path
+) -> None:
+    """As on a slow machine, where choosing how to compute takes them: never weights that have learned nothing."""
+    outcome = train(Union(SMALL, 1), data, TrainSettings(folder=tmp_path, minutes=1e-6))
+    assert outcome.carried == (1,) * len(outcome.carried)
+
+
 def test_a_training_that_is_told_to_finish_keeps_what_it_has_learned(
     data: LabelledSlices, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -131,7 +131,12 @@ class RunState:
         self.lengths[index] = max(0, self.lengths[index] - step)
 
     def part(self, index: int, step: int) -> float:
-        """The part of a stage that lies behind after so many steps of it, 1 at its end; the same in every process."""
+        """The part of a stage that lies behind after so many steps of it, 1 at its end; the same in every process.
+
+        None does before its first step: where the minutes are over by then, each stage still has one.
+        """
+        if step == 0:
+            return 0.0
         if self.settings.minutes is None:
             return min(1.0, step / self.lengths[index])
         lengths = [stage.steps for stage in self.stages]
