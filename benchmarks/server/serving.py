@@ -37,7 +37,7 @@ def serving(
         )
     try:
         address = f"http://127.0.0.1:{port}"
-        _wait_for(f"{address}/info/")
+        _wait_for(f"{address}/info/", process, log)
         yield address, process
     finally:
         process.terminate()
@@ -50,9 +50,11 @@ def free_port() -> int:
         return int(free.getsockname()[1])
 
 
-def _wait_for(url: str) -> None:
+def _wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
     end = time.monotonic() + START_SECONDS
     while time.monotonic() < end:
+        if process.poll() is not None:
+            sys.exit(f"the server ended before it answered; {log}:\n{log.read_text(errors='replace')[-2000:]}")
         try:
             if requests.get(url, timeout=60).ok:
                 return
