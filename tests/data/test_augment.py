@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from skimage.color import rgb2hed
 
 from wsseg.data.augment import (
     PLACES,
@@ -16,6 +17,7 @@ from wsseg.data.augment import (
     negative,
     places,
     recoloured,
+    stained,
     stained_tissue,
 )
 from wsseg.data.targets import Targets
@@ -82,23 +84,34 @@ def test_lifted_tissue_keeps_its_median_and_air_stays_dark() -> None:
     assert torch.equal(lifted(image, 0.0), image)
 
 
-def test_stain_shifts_colours_apart_and_nothing_else() -> None:
-    images = torch.full((1, 3, 8, 8), 0.0)
-    stained = replace(NONE, stain=(0.5, 1.0, 2.0))
-    found = augment(images, Targets.unknown(1, 1, (8, 8)), [stained])[0]
-    expected = 2 * torch.tensor([0.5**0.5, 0.5, 0.25]) - 1
-    torch.testing.assert_close(found, expected.view(1, 3, 1, 1).expand_as(found), atol=1e-5, rtol=0)
+def test_twice_the_eosin_is_twice_its_optical_density_and_leaves_haematoxylin_alone() -> None:
+    """As scikit-image parts the dyes, but that its densities are in units of their own."""
+    images = torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(0)) * 0.5 + 0.4
+    found = stained(images[0], (1.0, 2.0, 1.0))
+    before, after = (rgb2hed(picture.permute(1, 2, 0).double().numpy()) for picture in (images[0], found))
+    pure = before.min(axis=2) > 0.001  # a dye of negative density is set to 0 there
+    assert pure.sum() > 5
+    np.testing.assert_allclose(after[pure], before[pure] * (1, 2, 1), atol=2e-3)
+    torch.testing.assert_close(stained(images[0], (1.0, 1.0, 1.0)), images[0], atol=1e-5, rtol=0)
 
 
-def test_stain_is_drawn_for_each_colour_where_asked_for() -> None:
+def test_stain_is_varied_only_where_asked_for() -> None:
+    images = torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(0)) * 0.5
+    known, draw = Targets.unknown(1, 1, (8, 8)), replace(NONE, stain=(0.5, 1.0, 2.0))
+    plain, varied = (augment(images, known, [draw], Variety(stain=stain))[0] for stain in (0.0, 0.3))
+    torch.testing.assert_close(plain, images, atol=1e-5, rtol=0)
+    assert (varied - images).abs().max() > 0.02
+
+
+def test_stain_is_drawn_for_each_dye_where_asked_for() -> None:
     rng = np.random.default_rng(0)
     draws = [Augmentation.draw(rng, stained_tissue(64)).stain for _ in range(100)]
     assert np.abs(np.log(draws)).max() <= stained_tissue(64).stain
     assert len(np.unique(draws)) == 300
-    assert {Augmentation.draw(rng, Variety()).stain for _ in range(3)} == {(1.0,)}
+    assert {Augmentation.draw(rng, Variety()).stain for _ in range(3)} == {NONE.stain}
     # The other draws are the same with and without.
     plain, varied = (Augmentation.draw(np.random.default_rng(5), Variety(stain=stain)) for stain in (0.0, 0.3))
-    assert replace(varied, stain=(1.0,)) == plain
+    assert replace(varied, stain=NONE.stain) == plain
 
 
 @pytest.mark.parametrize("crop", [20, 50])

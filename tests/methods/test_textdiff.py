@@ -140,9 +140,28 @@ def test_the_head_predicts_at_the_resolution_it_learns_at() -> None:
     method = _method(shrink=2, crop=2 * SIDE, poses=1).requires_grad_(False).eval()
     picture = torch.rand(1, 3, 2 * SIDE, 2 * SIDE, generator=torch.Generator().manual_seed(0)) * 2 - 1
     noise = slice_noise(torch.zeros(1, 3, SIDE, SIDE), torch.zeros(1, dtype=torch.long), 0, 0, 0)
-    logits = method._logits(functional.avg_pool2d(picture, 2), noise, ["left"])  # as training has them
+    logits = method._logits(picture, noise, ["left"])  # as training has them
     found = method.predict(picture, Prompt(text="left"), Pass(1)).probabilities
     torch.testing.assert_close(found, torch.softmax(logits, dim=1)[:, 1:], atol=1e-5, rtol=1e-4)
+
+
+def test_borders_follow_the_pictures_own_pixels_once_it_has_learned() -> None:
+    """Before, and where weights are of a package that had no such part, nothing is corrected."""
+    method = _method(shrink=2, crop=2 * SIDE)
+    stored = {name: weight for name, weight in method.state_dict().items() if ".sharpen." not in name}
+    earlier = _method(shrink=2, crop=2 * SIDE)
+    torch.nn.init.normal_(earlier.head.sharpen.stem[0][0].weight)
+    earlier.load_state_dict(stored)
+    picture = torch.rand(1, 3, 2 * SIDE, 2 * SIDE, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    shown = [each.eval().predict(picture, Prompt(), Pass(1)).probabilities for each in (method, earlier)]
+    torch.testing.assert_close(shown[0], shown[1])
+    with torch.no_grad():
+        method.head.sharpen.correct.weight.normal_()
+    found = method.predict(picture, Prompt(), Pass(1)).probabilities
+    fine = found - functional.avg_pool2d(found, 2).repeat_interleave(2, 2).repeat_interleave(2, 3)
+    assert fine.abs().max() > 0.01
+    with pytest.raises(RuntimeError, match="sharpen"):  # but one that is there in part is damaged
+        earlier.load_state_dict(stored | {"head.sharpen.correct.bias": torch.zeros(2)})
 
 
 def test_poses_are_averaged() -> None:

@@ -28,7 +28,7 @@ class Variety:
         gain: greatest relative change of the intensity.
         lift: greatest change of the level of all tissue, in its medians, the median kept: how far the darkest of
             it lies above air differs between scanners.
-        stain: natural logarithm of the greatest exponent of one colour, on top of
+        stain: natural logarithm of the greatest factor on one dye's optical density, on top of
             gamma: how much of a dye there is differs between laboratories.
         crop: pixels of the square that is seen; None for the whole slice.
         within: the square's middle stays so far in that it shows at most a
@@ -67,6 +67,12 @@ PLACES = 3
 
 ASTRAY = (0.15, 0.05, 0.05)
 """Standard deviations of :func:`places`: what a scan covers and a body's outline differ from patient to patient."""
+
+DYES = ((0.65, 0.70, 0.29), (0.07, 0.99, 0.11), (0.27, 0.57, 0.78))
+"""Optical density that haematoxylin, eosin and a third dye have for red, green and blue (Ruifrok and Johnston 2001)."""
+
+CLEAR = 1 / 256
+"""Least light that passes: one grey value of a picture of eight bits."""
 
 FLATTEST, STEEPEST = 0.3, 1.8
 """Least and greatest exponent of another sequence's contrast, see :class:`Recolouring`."""
@@ -138,7 +144,7 @@ class Augmentation:
         gain: factor on the intensity in [0, 1].
         lift: added to all tissue, in its medians.
         overturned: neighbours in the other order; scanners do not agree on which end comes first.
-        stain: exponent of each colour, on top of gamma; one for all alike.
+        stain: factor on the optical density of each of :data:`DYES`, on top of gamma.
         astray: slices, rows, columns in parts of half the scan by which :func:`places` are wrong.
         recolouring: None where the contrast stays.
     """
@@ -151,7 +157,7 @@ class Augmentation:
     gain: float
     lift: float = 0.0
     overturned: bool = False
-    stain: tuple[float, ...] = (1.0,)
+    stain: tuple[float, ...] = (1.0, 1.0, 1.0)
     astray: tuple[float, ...] = (0.0, 0.0, 0.0)
     recolouring: Recolouring | None = None
 
@@ -167,7 +173,9 @@ class Augmentation:
             gamma=float(np.exp(rng.uniform(-variety.gamma, variety.gamma))),
             gain=float(rng.uniform(1 - variety.gain, 1 + variety.gain)),
             overturned=variety.neighbours > 0 and bool(rng.random() < 0.5) and not variety.placed,
-            stain=tuple(np.exp(rng.uniform(-variety.stain, variety.stain, 3)).tolist()) if variety.stain else (1.0,),
+            stain=tuple(np.exp(rng.uniform(-variety.stain, variety.stain, 3)).tolist())
+            if variety.stain
+            else (1.0,) * 3,
             astray=tuple(rng.normal(0, ASTRAY).tolist()) if variety.placed else (0.0, 0.0, 0.0),
             recolouring=Recolouring.draw(rng) if variety.recoloured and rng.random() < variety.recoloured else None,
             lift=float(rng.uniform(-variety.lift, variety.lift)) if variety.lift else 0.0,
@@ -220,8 +228,7 @@ def augment(
     ordered = torch.where(over, slices.flip(1).flatten(1, 2), images)
     around = "reflection" if variety.within else "zeros"
     moved = functional.grid_sample(ordered + 1, grid, padding_mode=around, align_corners=False) / 2
-    exponents = [[draw.gamma * colour for colour in draw.stain] for draw in draws]
-    gamma = torch.tensor(exponents, dtype=images.dtype)[:, :, None, None]
+    gamma = torch.tensor([draw.gamma for draw in draws], dtype=images.dtype).view(-1, 1, 1, 1)
     gain = torch.tensor([draw.gain for draw in draws], dtype=images.dtype).view(-1, 1, 1, 1)
 
     def move(planes: Tensor) -> Tensor:
@@ -230,6 +237,8 @@ def augment(
 
     if variety.lift:
         moved = torch.stack([lifted(plane, draw.lift) for plane, draw in zip(moved, draws, strict=True)])
+    if variety.stain:
+        moved = torch.stack([stained(plane, draw.stain) for plane, draw in zip(moved, draws, strict=True)])
     varied = moved.clamp(0, 1) ** gamma * gain
     for plane, draw in zip(varied, draws, strict=True):
         if draw.recolouring is not None:
@@ -254,6 +263,18 @@ def lifted(image: Tensor, lift: float) -> Tensor:
     if not tissue.any():
         return image
     return torch.where(tissue, (image + lift * image[tissue].median()) / (1 + lift), image).clamp(min=0)
+
+
+def stained(image: Tensor, factors: Sequence[float]) -> Tensor:
+    """A picture (3, rows, columns) in [0, 1] of stained tissue with more or less of each dye.
+
+    Dyes take light away independently of each other, so that their optical
+    densities add (colour deconvolution); as Tellez et al. 2018 vary them.
+    """
+    dyes = torch.tensor(DYES, dtype=image.dtype, device=image.device)
+    mixed = torch.linalg.inv(dyes) @ torch.diag(torch.tensor(factors, dtype=image.dtype, device=image.device)) @ dyes
+    density = -image.clamp(CLEAR, 1).log()
+    return torch.exp(-torch.einsum("crs,cd->drs", density, mixed)).clamp(0, 1)
 
 
 def recoloured(image: Tensor, how: Recolouring) -> Tensor:

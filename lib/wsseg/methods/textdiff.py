@@ -165,9 +165,8 @@ class TextDiff(Method[TextDiffSettings]):
         settings = self.settings
         withheld = batch.uniform[:, 0] < settings.text_dropout
         texts = ["" if drop else text for drop, text in zip(withheld.tolist(), batch.targets.texts, strict=True)]
-        images = functional.avg_pool2d(batch.images, settings.shrink)
-        noise = batch.noise[:, :, : images.shape[2], : images.shape[3]]
-        logits = self._logits(images, noise, texts).float()
+        rows, columns = (length // settings.shrink for length in batch.images.shape[2:])
+        logits = self._logits(batch.images, batch.noise[:, :, :rows, :columns], texts).float()
         target, known = batch.targets.known_pixels()
         scores = logits if settings.arithmetic == "published" else torch.softmax(logits, dim=1)
         return {
@@ -190,32 +189,28 @@ class TextDiff(Method[TextDiffSettings]):
 
     def predict(self, images: Tensor, prompt: Prompt, pass_: Pass) -> Prediction:
         """Windows, blended by Gaussian weights; one noise for all of a pose, as published."""
-        shrink, side = self.settings.shrink, self.settings.crop // self.settings.shrink
+        side = self.settings.crop // self.settings.shrink
         poses = POSES[: self.settings.poses]
         slot = torch.zeros(1, dtype=torch.long)
         noises = [slice_noise(torch.zeros(1, 3, side, side), slot, pass_.seed, 0, pose) for pose in range(len(poses))]
 
         def classify(windows: Tensor, pose: int) -> Tensor:
-            noise = noises[pose].to(windows.device).expand_as(windows)
+            noise = noises[pose].to(windows.device).expand(len(windows), -1, -1, -1)
             logits = self._logits(windows, noise, [prompt.text] * len(windows))
             return torch.softmax(logits.float(), dim=1)[:, 1:]
 
-        small = functional.avg_pool2d(images, shrink, ceil_mode=True)
-        found = in_windows(classify, small, side, poses, pass_.chunk, pass_.progress)
-        probabilities = found[:, :, : images.shape[2], : images.shape[3]]
+        probabilities = in_windows(classify, images, self.settings.crop, poses, pass_.chunk, pass_.progress)
         shown = probabilities.amax(dim=(2, 3))
         return Prediction(probabilities, prompt.decide(shown))
 
-    def _logits(self, images: Tensor, noise: Tensor, texts: Sequence[str]) -> Tensor:
-        """Logits (batch, 1 + classes, ...) at the picture's own pixels, of shrunken images (batch, 3, ...).
-
-        The head works at the network's pixels, in training as in prediction.
-        """
+    def _logits(self, pictures: Tensor, noise: Tensor, texts: Sequence[str]) -> Tensor:
+        """Logits (batch, 1 + classes, ...) at the pixels of pictures (batch, 3, ...)."""
         words, known = self.text(texts)
         if self.settings.arithmetic == "published":
             known = torch.ones_like(known)
-        logits = self.head(self.features(images, noise), words, known, images.shape[2:])
-        return functional.interpolate(logits, scale_factor=self.settings.shrink, mode="bilinear", align_corners=False)
+        images = functional.avg_pool2d(pictures, self.settings.shrink)
+        logits: Tensor = self.head(self.features(images, noise), words, known, images.shape[2:], pictures)
+        return logits
 
     def features(self, images: Tensor, noise: Tensor) -> list[Tensor]:
         """Activations per level, coarsest first, those of all noise levels side by side, in one frozen batch."""

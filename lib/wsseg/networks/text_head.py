@@ -1,8 +1,9 @@
-"""TextDiff's trained part: image features that have read the sentence, to classes."""
+"""TextDiff's trained part: image features that have read the sentence, and the picture's own pixels, to classes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +11,9 @@ from torch.nn import functional
 
 GROUPS = 8
 """Groups of channels that are normalised together."""
+
+STEM = 16
+"""Channels of what is seen in the picture's own pixels."""
 
 
 class TextHead(nn.Module):
@@ -42,9 +46,12 @@ class TextHead(nn.Module):
             *(nn.GroupNorm(GROUPS, hidden[0]), nn.ReLU()),
             *(_block(hidden[0], hidden[1]), nn.Conv2d(hidden[1], classes, 3, padding=1)),
         )
+        self.sharpen = Sharpening(hidden[1], classes)
 
-    def forward(self, features: Sequence[Tensor], words: Tensor, known: Tensor, size: Sequence[int]) -> Tensor:
-        """Logits (batch, classes, *size).
+    def forward(
+        self, features: Sequence[Tensor], words: Tensor, known: Tensor, size: Sequence[int], pictures: Tensor
+    ) -> Tensor:
+        """Logits (batch, classes, k rows, k columns).
 
         The first convolution sees all scales side by side at full size. As it
         is linear it is taken scale by scale and summed, so that only one of
@@ -54,7 +61,8 @@ class TextHead(nn.Module):
             features: per scale (batch, channels, rows, columns), coarsest first.
             words: (batch, length, text_width).
             known: (batch, length) bool, where there is a word.
-            size: rows and columns of the result.
+            size: rows and columns that all scales are brought to.
+            pictures: (batch, 3, k rows, k columns), at its own pixels.
         """
         total: Tensor | None = None
         scales = zip(self.project, self.refine, features, strict=True)
@@ -64,7 +72,49 @@ class TextHead(nn.Module):
             own = self.first.weight[:, index * self.width : (index + 1) * self.width]
             part = functional.conv2d(wide, own, self.first.bias if index == 0 else None, padding=1)
             total = part if total is None else total + part
-        return self.rest(total)
+        hidden = self.rest[:-1](total)
+        return self.sharpen(self.rest[-1](hidden), hidden, pictures)
+
+
+class Sharpening(nn.Module):
+    """Corrects logits by the picture's own pixels, which know borders that features of fewer pixels do not.
+
+    Nothing is corrected before it has learned: a head of before there was this
+    part is read as it is, and can go on learning from there.
+
+    Args:
+        width: channels of what the logits were made from.
+        classes: of the logits.
+    """
+
+    def __init__(self, width: int, classes: int) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(_block(3, STEM), _block(STEM, STEM))
+        self.refine = _block(width + STEM, width)
+        self.correct = nn.Conv2d(width, classes, 1)
+        nn.init.zeros_(self.correct.weight)
+        nn.init.zeros_(cast(Tensor, self.correct.bias))
+        self.register_load_state_dict_pre_hook(_as_it_was)
+
+    def forward(self, logits: Tensor, hidden: Tensor, pictures: Tensor) -> Tensor:
+        """Logits (batch, classes, k rows, k columns).
+
+        Args:
+            logits: (batch, classes, rows, columns).
+            hidden: (batch, width, rows, columns).
+            pictures: (batch, 3, k rows, k columns) in [-1, 1].
+        """
+        coarse, wide = (
+            functional.interpolate(each, pictures.shape[2:], mode="bilinear", align_corners=False)
+            for each in (logits, hidden)
+        )
+        return coarse + self.correct(self.refine(torch.cat([wide, self.stem(pictures)], dim=1)))
+
+
+def _as_it_was(module: nn.Module, stored: dict[str, Any], prefix: str, *_: object) -> None:
+    """Give stored weights that know nothing of a part those that it has."""
+    if not any(name.startswith(prefix) for name in stored):
+        stored |= {prefix + name: weight for name, weight in module.state_dict().items()}
 
 
 def _block(before: int, after: int) -> nn.Sequential:

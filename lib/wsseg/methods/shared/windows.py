@@ -16,7 +16,7 @@ SPREAD = 0.3
 """Deviation of the Gaussian that a window's answer is weighed by, in sides: at its border it knows the half."""
 
 Look = Callable[[Tensor, int], Tensor]
-"""Windows (n, channels, side, side), and the index of their pose, to answers (n, classes, k side, k side)."""
+"""Windows (n, channels, side, side), and the index of their pose, to answers (n, classes, side, side)."""
 
 
 def in_windows(
@@ -38,7 +38,7 @@ def in_windows(
         progress: told the finished part, in [0, 1].
 
     Returns:
-        (pictures, classes, k rows, k columns).
+        (pictures, classes, rows, columns).
     """
     rows, columns = pictures.shape[2:]
     padding = [0, max(0, side - columns), 0, max(0, side - rows)]
@@ -53,12 +53,12 @@ def in_windows(
         windows = torch.stack([seen[index, :, top : top + side, left : left + side] for index, top, left in part])
         answers = unposed(look(posed(windows, poses[pose]), pose), poses[pose]).cpu()
         if blend is None:
-            blend = _Blend(seen.shape, side, answers)
+            blend = _Blend(seen.shape, answers)
         for place, answer in zip(part, answers, strict=True):
             blend.add(place, answer)
         progress((done + 1) / len(parts))
     assert blend is not None
-    return blend.mean()[..., : blend.scale * rows, : blend.scale * columns]
+    return blend.mean()[..., :rows, :columns]
 
 
 class _Place(NamedTuple):
@@ -72,22 +72,20 @@ class _Blend:
 
     Args:
         shape: of the pictures (pictures, channels, rows, columns).
-        side: of windows.
-        answers: the first ones, (n, classes, k side, k side).
+        answers: the first ones, (n, classes, side, side).
     """
 
-    def __init__(self, shape: Sequence[int], side: int, answers: Tensor) -> None:
-        wide = answers.shape[2]
-        self.scale = wide // side
-        size = [self.scale * length for length in shape[2:]]
-        self.total, self.weights = torch.zeros(shape[0], answers.shape[1], *size), torch.zeros(shape[0], 1, *size)
-        away = (torch.arange(wide) - (wide - 1) / 2) / (SPREAD * wide)
+    def __init__(self, shape: Sequence[int], answers: Tensor) -> None:
+        side = answers.shape[2]
+        self.total = torch.zeros(shape[0], answers.shape[1], *shape[2:])
+        self.weights = torch.zeros(shape[0], 1, *shape[2:])
+        away = (torch.arange(side) - (side - 1) / 2) / (SPREAD * side)
         along = torch.exp(-away.square() / 2).clamp(min=1e-3)
         self.weight = along[:, None] * along
 
     def add(self, place: _Place, answer: Tensor) -> None:
-        """An answer (classes, k side, k side) for a window of a picture, by its top and left."""
-        rows, columns = (slice(self.scale * at, self.scale * at + len(self.weight)) for at in place[1:])
+        """An answer (classes, side, side) for a window of a picture, by its top and left."""
+        rows, columns = (slice(at, at + len(self.weight)) for at in place[1:])
         self.total[place.picture, :, rows, columns] += self.weight * answer
         self.weights[place.picture, :, rows, columns] += self.weight
 
