@@ -6,15 +6,17 @@ never saw: whole volumes, nothing given, mean over classes of each scan. In
 brackets stands the median bias of a class's volume; seconds are of training.
 
     python benchmarks/methods/union.py TASK... --run DIR [--minutes 15 | --steps N] [--seeds 3]
-        [--use scribbles,boxes,points] [--start union-heart-cine | --start ""] [--only CLASS] [--scans 5]
+        [--use scribbles,boxes:5,points:8+boxes:-4] [--start union-heart-cine | --start ""] [--only CLASS]
 
 Training begins with the weights of `union-start`, as every new model's, unless
 another package is named, or none: it has learned from the training scans of some
 tasks. Minutes are what people wait; steps give the same model on a machine that
 does other things too.
 
+A row of ``--use`` is one kind of label, or several joined by +; ``:5`` takes those of the first five scans
+alone, ``:-4`` those of the last four, so that rows can cost the same minutes. Scans without any are left out.
 With ``--only`` everything but one class is as if nobody had drawn it: a user's own organ, among others
-that look alike. ``--scans`` trains on the first so many.
+that look alike.
 
 A task is a folder with `train` and `val`; class names are the columns of its
 `train/image_labels.csv`, the modality is CT where the folder's name says so.
@@ -32,17 +34,20 @@ import argparse
 import csv
 import math
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import nibabel
 import numpy as np
 from common import interval, kept
 from rich.progress import Progress
 
-from wsseg.data.kinds.registry import KINDS, kinds_named
+from wsseg.data.kinds.base import LabelKind
+from wsseg.data.kinds.registry import KINDS, PRESENCE
 from wsseg.evaluation.cases import load_cases
 from wsseg.evaluation.metrics import dice_of
 from wsseg.files import make_folder
@@ -75,18 +80,42 @@ class Score:
     seconds: float
 
 
-def train_and_score(task: Path, use: str, start: str, minutes: float | None, steps: int | None, seed: int) -> Score:
+@dataclass(frozen=True)
+class Share:
+    """Labels of one kind, of all scans or of some.
+
+    Attributes:
+        kind: of label.
+        scans: the first so many, below 0 the last; None for all.
+    """
+
+    kind: LabelKind[Any]
+    scans: int | None = None
+
+    def of(self, cases: Sequence[str]) -> Sequence[str]:
+        """The cases that have them."""
+        return cases[self.scans :] if self.scans is not None and self.scans < 0 else cases[: self.scans]
+
+
+def shares(use: str) -> list[Share]:
+    """What a row learns from: ``points:8+boxes:-4``."""
+    parts = [part.partition(":") for part in use.split("+")]
+    return [Share(KINDS[name], int(scans) if scans else None) for name, _, scans in parts]
+
+
+def train_and_score(
+    task: Path, use: str, only: str, start: str, minutes: float | None, steps: int | None, seed: int
+) -> Score:
     """One training, begun with the weights of a package, if any, and its Dice on the task's val."""
-    labels = classes_of(task)
-    kinds, modality = kinds_named(use.split("+")), modality_of(task)
-    with TemporaryDirectory(prefix="wsseg-union-") as name:
+    kinds, modality = [share.kind for share in shares(use)], modality_of(task)
+    with in_part(task, use, only) as part, TemporaryDirectory(prefix="wsseg-union-") as name:
         models = Path(name)
-        package = _beginning_with(start, new_package("union-benchmark", labels.names, modality, models))
+        package = _beginning_with(start, new_package("union-benchmark", classes_of(part).names, modality, models))
         settings = TrainSettings(folder=models / "run", seed=seed, minutes=minutes, steps=steps)
         began = time.monotonic()
-        trained = train_package(package, task / "train", models, settings, use=kinds).package
+        trained = train_package(package, part / "train", models, settings, use=kinds).package
         seconds = time.monotonic() - began
-        return _scored(Segmenter(trained.folder), task / "val", seconds)
+        return _scored(Segmenter(trained.folder), part / "val", seconds)
 
 
 def _beginning_with(start: str, package: ModelPackage) -> ModelPackage:
@@ -106,28 +135,53 @@ def _scored(segmenter: Segmenter, folder: Path, seconds: float) -> Score:
     return Score(dice, bias, seconds)
 
 
-def in_part(task: Path, only: str, scans: int | None, folder: Path) -> Path:
-    """A task of the first scans of another, and of one of its classes if one is named, in a folder."""
-    names = classes_of(task).names
-    value = names.index(only) + 1 if only else 0
-    for part in ("train", "val"):
-        (folder / part).mkdir()
-        files = list(scan_files(task / part).items())
-        kept = dict(files[:scans] if part == "train" else files)
-        for case, file in kept.items():
-            (folder / part / file.name).symlink_to(file.resolve())
-            for drawn in filter(None, (drawn_beside(file.parent, case, ending) for ending in ENDINGS)):
-                image = nibabel.load(drawn)
-                voxels = np.asanyarray(image.dataobj)
-                one = np.where(voxels == value, 1, np.where(voxels == BACKGROUND, BACKGROUND, 0)).astype(np.uint8)
-                nibabel.save(nibabel.Nifti1Image(one if only else voxels, image.affine), folder / part / drawn.name)
-        for table in (task / part).glob("*.csv"):
-            _write_part(table, folder / part / table.name, kept, set(names) - {only} if only else set())
-    return folder
+@contextmanager
+def in_part(task: Path, use: str, only: str) -> Iterator[Path]:
+    """A task with the labels of a row alone, and of one class if one is named; the task itself where that is all."""
+    parts = shares(use)
+    if not only and all(share.scans is None for share in parts):
+        yield task
+        return
+    everywhere = list(scan_files(task / "train"))
+    labelled = {_file_of(share.kind): set(share.of(everywhere)) for share in parts}
+    with TemporaryDirectory(prefix="wsseg-part-") as folder:
+        out, names = Path(folder), classes_of(task).names
+        value = names.index(only) + 1 if only else 0
+        _write_scans(task / "train", out / "train", labelled, value)
+        _write_scans(task / "val", out / "val", {"label": set(scan_files(task / "val"))}, value)
+        for table in (task / "train").glob("*.csv"):
+            left_out = set(names) - {only} if only else set()
+            _write_part(table, out / "train" / table.name, labelled.get(table.name, set()), left_out)
+        yield out
+
+
+def _file_of(kind: LabelKind[Any]) -> str:
+    """What a kind's files are told by: the end of the name of one beside each scan, or the name of a table."""
+    return str(getattr(kind, "ending", "") or getattr(kind, "table", ""))
+
+
+def _write_scans(folder: Path, out: Path, labelled: Mapping[str, Collection[str]], value: int) -> None:
+    """The scans of a folder that have a label, and what was drawn on them."""
+    make_folder(out)
+    for case, file in scan_files(folder).items():
+        if any(case in cases for cases in labelled.values()):
+            (out / file.name).symlink_to(file.resolve())
+        for ending in ENDINGS:
+            beside = drawn_beside(folder, case, ending)
+            if beside and case in labelled.get(ending, ()):
+                _write_drawn(beside, out / beside.name, value)
+
+
+def _write_drawn(file: Path, out: Path, value: int) -> None:
+    """What was drawn, and of one class alone if it has a value."""
+    image = nibabel.load(file)
+    voxels = np.asanyarray(image.dataobj)
+    one = np.where(voxels == value, 1, np.where(voxels == BACKGROUND, BACKGROUND, 0)).astype(np.uint8)
+    nibabel.save(nibabel.Nifti1Image(one if value else voxels, image.affine), out)
 
 
 def _write_part(table: Path, out: Path, cases: Collection[str], left_out: Collection[str]) -> None:
-    """The rows of a table on some scans, without classes that are left out."""
+    """The rows of a table on some scans, without classes that are left out; its columns stay, as they name classes."""
     with table.open(newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file)
         columns = [name for name in reader.fieldnames or () if name not in left_out]
@@ -152,13 +206,13 @@ def annotation_minutes(task: Path, use: str) -> float:
     """What the labels of the named kinds have cost, by counting classes and slices that bear them."""
     folder, labels = task / "train", classes_of(task)
     scans, seconds = scan_files(folder), 0.0
-    for name in use.split("+"):
-        for case, given in KINDS[name].in_folder(folder, scans, labels).items():
-            presence = KINDS[name].stored(given, read_grid(scans[case]), labels)
-            drawn = presence.pixels.flatten(1)
+    for kind in (share.kind for share in shares(use)):
+        for case, given in kind.in_folder(folder, scans, labels).items():
+            stored = kind.stored(given, read_grid(scans[case]), labels)
+            drawn = stored.pixels.flatten(1)
             marked = sum(int((drawn == k + 1).any(dim=1).sum()) for k in range(len(labels)))
-            known = presence.presence >= 0 if name == "presence" else presence.presence == 1
-            seconds += SECONDS[name] * (marked or int(known.sum()))
+            known = stored.presence >= 0 if kind is PRESENCE else stored.presence == 1
+            seconds += SECONDS[kind.name] * (marked or int(known.sum()))
     return seconds / 60
 
 
@@ -174,34 +228,27 @@ def main() -> None:
     parser.add_argument("--use", default="scribbles,boxes,points,points+boxes+scribbles")
     parser.add_argument("--start", default="union-start")
     parser.add_argument("--only", default="")
-    parser.add_argument("--scans", type=int)
     asked = parser.parse_args()
     make_folder(asked.run)
-    if asked.only or asked.scans:
-        with TemporaryDirectory(prefix="wsseg-part-") as name:
-            parts = []
-            for task in asked.task:
-                make_folder(part := Path(name) / f"{asked.only.replace(' ', '-')}-{asked.scans or 'all'}-{task.name}")
-                parts.append(in_part(task, asked.only, asked.scans, part))
-            run(asked, parts)
-    else:
-        run(asked, asked.task)
+    run(asked)
 
 
-def run(asked: argparse.Namespace, tasks: Sequence[Path]) -> None:
+def run(asked: argparse.Namespace) -> None:
     """Train what has not been yet, and print."""
     minutes = 15.0 if asked.minutes is None and asked.steps is None else asked.minutes
     length = f"{asked.steps} steps" if minutes is None else f"{minutes:g} minutes"
-    rows = [(task, use, seed) for task in tasks for use in asked.use.split(",") for seed in range(asked.seeds)]
+    rows = [(task, use, seed) for task in asked.task for use in asked.use.split(",") for seed in range(asked.seeds)]
     found: dict[tuple[Path, str], list[Score]] = {}
     with Progress() as bar:
         for task, use, seed in bar.track(rows, description="training"):
-            file = asked.run / f"{task.name}-{use}-{asked.start or 'random'}-{length.replace(' ', '-')}-{seed}.json"
-            score = kept(file, Score, train_and_score, task, use, asked.start, minutes, asked.steps, seed)
+            what = f"{asked.only.replace(' ', '-')}-{task.name}" if asked.only else task.name
+            file = asked.run / f"{what}-{use}-{asked.start or 'random'}-{length.replace(' ', '-')}-{seed}.json"
+            score = kept(file, Score, train_and_score, task, use, asked.only, asked.start, minutes, asked.steps, seed)
             found.setdefault((task, use), []).append(score)
-    for task in tasks:
-        print(f"\n{task.name}, {length} of training from {asked.start or 'random weights'}, {asked.seeds} seeds\n")
-        names = classes_of(task).names
+    for task in asked.task:
+        what = f"{asked.only}, {task.name}" if asked.only else task.name
+        print(f"\n{what}, {length} of training from {asked.start or 'random weights'}, {asked.seeds} seeds\n")
+        names = (asked.only,) if asked.only else classes_of(task).names
         print(f"| labels | annotation, minutes | {' | '.join(names)} | mean | 95 % over patients | seconds |")
         print("|" + "---|" * (5 + len(names)))
         for use in asked.use.split(","):
@@ -212,7 +259,8 @@ def run(asked: argparse.Namespace, tasks: Sequence[Path]) -> None:
                 f"{value:.3f} ({100 * extra:+.0f} %)"
                 for value, extra in zip(dice.mean(axis=0), np.nanmedian(bias, axis=0), strict=True)
             )
-            cost = annotation_minutes(task, use)
+            with in_part(task, use, asked.only) as part:
+                cost = annotation_minutes(part, use)
             seconds = np.mean([score.seconds for score in scores])
             print(f"| {use} | {cost:.0f} | {cells} | {dice.mean():.3f} | {low:.3f} to {high:.3f} | {seconds:.0f} |")
 

@@ -50,18 +50,44 @@ def test_a_part_of_a_task_knows_one_class_as_if_nobody_had_drawn_others(benchmar
     (task / "train" / "points.csv").write_text(
         "case,slice,label,row,column\na,1,liver,2,3\na,1,spleen,5,3\n", encoding="utf-8"
     )
-    (tmp_path / "part").mkdir()
-    part = benchmark.in_part(task, "spleen", 1, tmp_path / "part")
-    assert benchmark.classes_of(part).names == ("spleen",)
-    assert not (part / "train" / "b.nii.gz").exists()
-    assert (part / "val" / "b.nii.gz").exists()
-    assert (part / "train" / "image_labels.csv").read_text("utf-8").split() == ["case,slice,spleen", "a,1,1"]
-    assert (part / "train" / "points.csv").read_text("utf-8").split() == [
-        "case,slice,label,row,column",
-        "a,1,spleen,5,3",
-    ]
-    values = [np.unique(read_volume(part / name).voxels) for name in ("train/a_scribble.nii.gz", "val/a_label.nii.gz")]
-    assert [found.tolist() for found in values] == [[0, 1, 255], [0, 1]]
+    with benchmark.in_part(task, "scribbles:1+points", "spleen") as part:
+        assert benchmark.classes_of(part).names == ("spleen",)
+        assert sorted(file.name for file in (part / "train").glob("*.nii.gz")) == [
+            "a.nii.gz",
+            "a_scribble.nii.gz",
+            "b.nii.gz",
+        ]
+        assert (part / "val" / "b_label.nii.gz").exists()
+        assert (part / "train" / "points.csv").read_text("utf-8").split() == [
+            "case,slice,label,row,column",
+            "a,1,spleen,5,3",
+        ]
+        files = ("train/a_scribble.nii.gz", "val/a_label.nii.gz")
+        values = [np.unique(read_volume(part / name).voxels).tolist() for name in files]
+        assert values == [[0, 1, 255], [0, 1]]
+        assert benchmark.annotation_minutes(part, "scribbles:1+points") == pytest.approx((17 + 2.4) / 60)
+
+
+def test_a_row_takes_each_kind_from_scans_of_its_own(benchmark: ModuleType, tmp_path: Path) -> None:
+    """As many from the start, or from the end; scans without any are left out, tables keep their columns."""
+    for part, cases in (("train", "abcd"), ("val", "e")):
+        (tmp_path / part).mkdir()
+        for case in cases:
+            drawn = np.zeros((8, 8, 4), np.uint8)
+            drawn[2, :, 1] = 1
+            write_nifti(tmp_path / part / f"{case}.nii.gz", np.zeros((8, 8, 4), np.int16), np.eye(4))
+            kind = "scribble" if part == "train" else "label"
+            write_nifti(tmp_path / part / f"{case}_{kind}.nii.gz", drawn, np.eye(4))
+    rows = "".join(f"{case},1,liver,2,3\n" for case in "abcd")
+    (tmp_path / "train" / "points.csv").write_text(f"case,slice,label,row,column\n{rows}", encoding="utf-8")
+    (tmp_path / "train" / "image_labels.csv").write_text("case,slice,liver\na,0,0\n", encoding="utf-8")
+    with benchmark.in_part(tmp_path, "scribbles:2+points:-1", "") as part:
+        files = sorted(file.name for file in (part / "train").glob("*.nii.gz"))
+        assert files == ["a.nii.gz", "a_scribble.nii.gz", "b.nii.gz", "b_scribble.nii.gz", "d.nii.gz"]
+        assert (part / "train" / "points.csv").read_text("utf-8").split()[1:] == ["d,1,liver,2,3"]
+        assert (part / "train" / "image_labels.csv").read_text("utf-8").split() == ["case,slice,liver"]
+    with benchmark.in_part(tmp_path, "scribbles+points", "") as part:
+        assert part == tmp_path
 
 
 def test_the_interval_holds_the_mean(benchmark: ModuleType) -> None:
