@@ -137,6 +137,8 @@ def test_a_table_names_scans_and_cases(tmp_path: Path) -> None:
         ("one", tmp_path / "x" / "scan.nii.gz", "one_mask.nii.gz"),
         ("two", tmp_path / "y" / "scan.nrrd", "two_mask.nrrd"),
     ]
+    table.write_text("scan;case\nx/a,b.nii.gz;one\n", encoding="utf-8-sig")  # as where a comma is decimal
+    assert [(s.case, s.place) for s in find_scans(table)] == [("one", tmp_path / "x" / "a,b.nii.gz")]
     wrong = {
         "file\nx.nii.gz\n": "column scan is missing",
         "scan\nx/a.nii.gz\ny/a.nii.gz\n": "is the same case as",

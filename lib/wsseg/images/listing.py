@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -11,6 +10,7 @@ from wsseg.errors import NotFoundError, WssegError
 from wsseg.images.folder import is_scan
 from wsseg.images.formats.table import MASKS, case_name, is_picture
 from wsseg.images.scan import SEG, Scan, read_any
+from wsseg.spreadsheets import read_table
 
 TABLE = ".csv"
 
@@ -98,15 +98,7 @@ def _matches(source: Source, match: str) -> bool:
 
 
 def _listed(table: Path) -> list[Source]:
-    try:
-        with table.open(newline="", encoding="utf-8-sig") as file:  # Excel puts a mark in front
-            reader = csv.DictReader(file)
-            columns, rows = reader.fieldnames or (), [(reader.line_num, row) for row in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise WssegError(f"{table}: cannot be read as CSV ({error})") from error
-    if "scan" not in columns:
-        raise WssegError(f"{table}: column scan is missing, it holds the scans' paths")
-    return [_in_row(table, line, row) for line, row in rows]
+    return [_in_row(table, line, row) for line, row in read_table(table, {"scan"})[1]]
 
 
 def _in_row(table: Path, line: int, row: dict[str, str]) -> Source:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from wsseg.errors import WssegError
 from wsseg.labels.space import AXIS_COLUMN, LabelSpace
-from wsseg.labels.tables import AXES, axis_named, read_table
+from wsseg.labels.tables import AXES, axis_named
+from wsseg.spreadsheets import read_table
 
 BOX_FILE, POINT_FILE = "boxes.csv", "points.csv"
 """The tables of a data folder."""

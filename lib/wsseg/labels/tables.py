@@ -12,6 +12,7 @@ import numpy as np
 
 from wsseg.errors import WssegError
 from wsseg.labels.space import AXIS_COLUMN, COLUMNS, NO, UNKNOWN, YES, LabelSpace, Presence
+from wsseg.spreadsheets import check_columns, read_table
 
 PRESENCE_FILE = "image_labels.csv"
 """The table of image-level labels in a data folder."""
@@ -22,9 +23,6 @@ TEXT_FILE = "text.csv"
 
 AXES = "ijk"
 """Names of a scan's stored axes, as NIfTI has them."""
-
-DELIMITERS = ",;\t"
-"""Of columns; where a comma is the decimal point spreadsheets write semicolons."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +119,7 @@ def read_texts(path: Path) -> dict[str, str]:
     """Read sentences: columns ``case`` (or ``image``, as public releases name it) and ``text``."""
     columns, rows = read_table(path, {"text"})
     name = "image" if "image" in columns and "case" not in columns else "case"
-    _check_columns(path, columns, {name})
+    check_columns(path, columns, {name})
     found: dict[str, str] = {}
     for line, row in rows:
         if row[name] in found:
@@ -134,33 +132,6 @@ def write_texts(path: Path, texts: Mapping[str, str]) -> None:
     """Write what :func:`read_texts` reads."""
     with path.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([("case", "text"), *texts.items()])
-
-
-def read_table(path: Path, needed: set[str]) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
-    """The columns of a table in their order, and its rows with their lines.
-
-    Raises:
-        WssegError: it cannot be read, a column that is needed is missing, or one is there twice.
-    """
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:  # Excel puts a mark in front
-            head = file.readline()
-            file.seek(0)
-            reader = csv.DictReader(file, delimiter=max(DELIMITERS, key=head.count))
-            columns, rows = list(reader.fieldnames or ()), [(reader.line_num, row) for row in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise WssegError(f"{path}: cannot be read as CSV ({error})") from error
-    _check_columns(path, columns, needed)
-    twice = sorted({name for name in columns if columns.count(name) > 1})
-    if twice:
-        raise WssegError(f"{path}: column {', '.join(twice)} is there twice")
-    return columns, rows
-
-
-def _check_columns(path: Path, columns: list[str], needed: set[str]) -> None:
-    missing = needed.difference(columns)
-    if missing:
-        raise WssegError(f"{path}: column {', '.join(sorted(missing))} is missing")
 
 
 def _slice_index(text: str | None, place: str) -> int:

@@ -12,6 +12,7 @@ from pydicom import dcmread
 from command import wsseg
 from dicom_series import GEOMETRIES, SHAPE, series, write
 from wsseg.cli.scans.segment import _unmarked
+from wsseg.images.formats.nifti import write_nifti
 from wsseg.images.formats.table import read_volume
 from wsseg.images.volume import UPRIGHT, SliceGrid, Volume
 from wsseg.labels.space import LabelSpace
@@ -25,6 +26,10 @@ def test_a_folder_of_one_dicom_series_becomes_one_mask(published: str, tmp_path:
     assert read_volume(tmp_path / "mask.nii.gz").voxels.shape == SHAPE
     wsseg("segment", folder, tmp_path / "mask.dcm", "--model", published, "--presence", _everywhere(folder, tmp_path))
     assert dcmread(tmp_path / "mask.dcm").Modality == "SEG"
+    write_nifti(folder / "other.nii.gz", np.zeros((8, 8, 4), np.int16), np.eye(4))  # and a second scan is not dropped
+    both = wsseg("segment", folder, tmp_path / "both.dcm", "--model", published, check=False)
+    assert f"{folder} is a folder of scans, not of one DICOM series" in both.stderr
+    assert not (tmp_path / "both.dcm").exists()
 
 
 def _everywhere(folder: Path, tmp_path: Path) -> Path:
@@ -42,7 +47,7 @@ def test_many_scans_into_one_mask_are_refused_in_one_sentence(
     out = tmp_path / "mask.nii.gz"
     refused = wsseg("segment", phantom_data, out, "--model", published, check=False)
     assert refused.returncode == 2
-    assert f"{phantom_data} is no DICOM series but a folder of scans" in refused.stderr
+    assert f"{phantom_data} is a folder of scans, not of one DICOM series" in refused.stderr
     (tmp_path / "empty").mkdir()
     empty = wsseg("segment", tmp_path / "empty", out, "--model", published, check=False)
     assert "holds no DICOM image" in empty.stderr

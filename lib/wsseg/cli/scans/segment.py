@@ -15,6 +15,7 @@ from wsseg.errors import WssegError
 from wsseg.models import DEFAULT_MODEL
 
 if TYPE_CHECKING:
+    from wsseg.images.scan import Scan
     from wsseg.inference.result import Segmentation
     from wsseg.labels.space import Presence
 
@@ -60,9 +61,8 @@ def segment(
         return
     refuse_given({"--match": match}, "chooses among many scans, OUT is the mask of one")
     with errors.status("loading"):
-        from wsseg.images.folder import is_scan
         from wsseg.images.formats.table import check_extension, check_hangs, write_mask
-        from wsseg.images.scan import read_any, write_any
+        from wsseg.images.scan import write_any
         from wsseg.images.volume import SliceGrid
         from wsseg.inference.segmenter import Segmenter
         from wsseg.labels.tables import presence_of
@@ -71,14 +71,7 @@ def segment(
     if uncertainty is not None:
         check_extension(uncertainty)
     started = time.perf_counter()
-    try:
-        source = read_any(scan)
-    except WssegError:
-        if scan.is_dir() and any(map(is_scan, scan.iterdir())):
-            raise WssegError(
-                f"{out}: {scan} is no DICOM series but a folder of scans, name a folder for their masks"
-            ) from None
-        raise
+    source = _only_scan(scan, out)
     source.check_output(out)
     if uncertainty is not None:
         check_hangs(uncertainty, source.volume)
@@ -143,6 +136,22 @@ def _unmarked(result: Segmentation, known: Presence | None) -> list[str]:
             slices = ", ".join(map(str, np.flatnonzero(missing)))
             found.append(f"{name} is said to be on slices {slices}, where nothing was found that could be it")
     return found
+
+
+def _only_scan(place: Path, out: Path) -> Scan:
+    """A file, or a folder of one DICOM series and no other scan; pictures may lie beside one, as on a CD."""
+    from wsseg.images.folder import is_scan
+    from wsseg.images.formats.table import is_picture
+    from wsseg.images.scan import read_any
+
+    beside = [file for file in place.iterdir() if is_scan(file)] if place.is_dir() else []
+    try:
+        if all(map(is_picture, beside)):
+            return read_any(place)
+    except WssegError:
+        if not beside:
+            raise
+    raise WssegError(f"{out}: {place} is a folder of scans, not of one DICOM series; name a folder for their masks")
 
 
 def _facts(case: str, version: str, model: str, result: Segmentation, seconds: float) -> dict[str, Any]:

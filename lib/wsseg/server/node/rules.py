@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from pathlib import Path
 from pydicom import Dataset
 
 from wsseg.errors import WssegError
+from wsseg.spreadsheets import read_table
 
 ATTRIBUTES = {
     "modality": "Modality",
@@ -73,12 +73,7 @@ class Rules:
         Raises:
             WssegError: unreadable, another column, no model, or no regular expression.
         """
-        try:
-            with file.open(newline="", encoding="utf-8-sig") as opened:  # Excel puts a mark in front
-                reader = csv.DictReader(opened)
-                columns, rows = list(reader.fieldnames or ()), [(reader.line_num, row) for row in reader]
-        except (OSError, UnicodeDecodeError, csv.Error) as error:
-            raise WssegError(f"{file}: cannot be read as CSV ({error})") from error
+        columns, rows = read_table(file, frozenset())
         if MODEL not in columns or set(columns) - {MODEL, *ATTRIBUTES}:
             raise WssegError(f"{file}: must have the column model, and of {', '.join(ATTRIBUTES)} those that decide")
         if not rows:
