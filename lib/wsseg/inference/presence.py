@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logit
 
-from wsseg.labels.space import NO, YES
+from wsseg.labels.space import NO, YES, presence_of_mask
 
 CLUE = 0.025
 """Probability that a class has somewhere on a slice at least; with less nothing says where on it the class might be."""
@@ -42,6 +42,11 @@ def clear_denied(mask: NDArray[np.uint8], presence: NDArray[np.int8]) -> NDArray
     for index, k in np.argwhere(presence == NO):
         found[index][found[index] == k + 1] = 0
     return found
+
+
+def unmarked(mask: NDArray[np.uint8], presence: NDArray[np.int8]) -> NDArray[np.bool_]:
+    """Where a class is said to be on a slice and the mask has none of it, (slices, classes)."""
+    return np.asarray((presence == YES) & (presence_of_mask(mask, presence.shape[1], axis=0).T == NO))
 
 
 def extend_shown(

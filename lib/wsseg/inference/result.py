@@ -22,6 +22,8 @@ SLICES = 5
 WORTH = 0.1
 """Doubt of a slice that is worth it: a tenth of the largest mask on a slice."""
 
+NEGATIVE = "segmented as its negative, on which the model is surer of what it sees: what it knows bright is dark here"
+
 
 @dataclass(frozen=True)
 class Segmentation:
@@ -42,6 +44,9 @@ class Segmentation:
         grid: how the scan was cut into slices.
         fits: whether the scan is of the kind that the model was trained on;
             None where its package does not say.
+        negative: whether its negative was segmented.
+        unmarked: (classes, slices) bool, slices as stored that are said to show a class of which the
+            mask has nothing there; None where nothing was said.
     """
 
     mask: Volume
@@ -52,12 +57,14 @@ class Segmentation:
     signs: NDArray[np.float64]
     grid: SliceGrid
     fits: Fits | None = None
+    negative: bool = False
+    unmarked: NDArray[np.bool_] | None = None
 
     @property
     def remark(self) -> str:
         """What whoever opens the mask should know: how good it is, or that the scan does not fit; else empty."""
         if self.fits and self.fits.doubtful:
-            return f"does not fit the model, {self.fits}"
+            return "; ".join([f"does not fit the model, {self.fits}", *self.sentences()])
         return "; ".join(self.sentences())
 
     def segments(self, package: ModelPackage) -> Segments:
@@ -74,12 +81,21 @@ class Segmentation:
             "predicted_dice": {name: dice.facts() for name, dice in self.predicted_dice.items()},
             "look_at": self.look_at(),
             "fits": self.fits.facts() if self.fits else None,
+            "negative": self.negative,
+            "unmarked": self.said_in_vain(),
             **self._sizes(),
         }
 
     def sentences(self) -> list[str]:
-        """Sentences of how good the mask of each class is."""
-        return [f"{name}: {dice}" for name, dice in self.predicted_dice.items()]
+        """How good the mask of each class is, after what the scan was taken for."""
+        return [NEGATIVE] * self.negative + [f"{name}: {dice}" for name, dice in self.predicted_dice.items()]
+
+    def said_in_vain(self) -> dict[str, list[int]]:
+        """By class the slices as stored that are said to show it, and where nothing was found that could be it."""
+        if self.unmarked is None:
+            return {}
+        rows = zip(self.labels.names, self.unmarked, strict=True)
+        return {name: [int(index) for index in np.flatnonzero(row)] for name, row in rows if row.any()}
 
     @property
     def mean_predicted_dice(self) -> float | None:

@@ -20,7 +20,7 @@ from wsseg.images.volume import Volume
 from wsseg.inference.active import ScanSummary, scan_features
 from wsseg.inference.constraints import Constraints
 from wsseg.inference.device import mixed_precision, pick_device, slices_per_pass, with_less_memory
-from wsseg.inference.presence import clear_denied, extend_shown, keep_shown, presence_of, without_denied
+from wsseg.inference.presence import clear_denied, extend_shown, keep_shown, presence_of, unmarked, without_denied
 from wsseg.inference.quality.dice import predicted_dice, signs_of
 from wsseg.inference.quality.doubt import calibrated_doubt
 from wsseg.inference.quality.fits import ASPECTS, Fits, judge
@@ -152,7 +152,8 @@ class Segmenter:
         fits = self._fits(scan, stack)
         if refuse and fits and fits.doubtful:
             raise WssegError(f"scan: does not fit {self.package.name}, {fits}")
-        prompt = Prompt(None if presence is None else self._given(stack, presence), text)
+        given = None if presence is None else self._given(stack, presence)
+        prompt = Prompt(given, text, fits.p if fits else 1.0)
         for kind in prompt.kinds():
             if kind not in self._method.prompts:
                 raise WssegError(f"{kind.name}: the model {self.package.name} does not read {kind.name}")
@@ -200,6 +201,8 @@ class Segmenter:
             signs,
             stack.grid,
             seen.fits,
+            predicted.negative,
+            _stored(stack, torch.from_numpy(unmarked(found, presence))) > 0,
         )
 
     def _marked(

@@ -58,10 +58,12 @@ class Prediction:
         probabilities: (slices, classes, size, size) in [0, 1]; the mask is
             where the greatest of them exceeds 0.5.
         presence: (slices, classes) in [0, 1].
+        negative: whether it is of the scan's negative, on which the finding looks as in training.
     """
 
     probabilities: Tensor
     presence: Tensor
+    negative: bool = False
 
 
 # What settings are made of. All are bounded: a package from elsewhere may ask for no more than a machine has.

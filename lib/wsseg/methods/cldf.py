@@ -238,7 +238,7 @@ class CLDF(ImageLabelMethod[CLDFSettings]):
         if prompt.presence is not None:
             speaks = torch.logit(probabilities, eps=SURE)
             probabilities = by_regions(images.cpu(), prompt.whole_presence(), speaks, probabilities)
-        return Prediction(probabilities, found.presence)
+        return Prediction(probabilities, found.presence, found.negative)
 
     def encode(self, images: Tensor, slices: Tensor) -> Sequence[Tensor]:
         """The noise-conditioned classifier's, at t = 0."""

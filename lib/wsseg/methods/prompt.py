@@ -23,10 +23,13 @@ class Prompt:
     Attributes:
         presence: (slices, classes) of 1, 0, -1 (unknown), on the CPU; None where nothing is known.
         text: a sentence on the scan, "" for none.
+        fits: nobody's word but the scan's own: p-value of its being of the kind that the model was
+            trained on; 1 where that is not known.
     """
 
     presence: Tensor | None = None
     text: str = ""
+    fits: float = 1.0
 
     def kinds(self) -> list[LabelKind]:
         """The kinds of labels that are given."""

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 from pydicom import dcmread
 
 from command import wsseg
 from dicom_series import GEOMETRIES, SHAPE, series, write
-from wsseg.cli.scans.segment import _unmarked
 from wsseg.images.formats.nifti import write_nifti
 from wsseg.images.formats.table import read_volume
-from wsseg.images.volume import UPRIGHT, SliceGrid, Volume
-from wsseg.labels.space import LabelSpace
 
 
 def test_a_folder_of_one_dicom_series_becomes_one_mask(published: str, tmp_path: Path) -> None:
@@ -67,12 +63,20 @@ def test_a_mask_is_the_same_with_and_without_words_on_presence_that_say_nothing(
     assert np.array_equal(*(read_volume(mask).voxels for mask in masks))
 
 
-def test_slices_that_are_said_to_show_what_is_not_marked_are_named() -> None:
-    voxels = np.zeros((4, 4, 3), np.uint8)
-    voxels[1, 1, 0] = 2
-    mask = Volume(voxels, UPRIGHT)
-    result: Any = SimpleNamespace(mask=mask, labels=LabelSpace(("liver", "spleen")), grid=SliceGrid.of(mask))
-    known = np.array([[0, -1, 0], [1, 1, 1]], np.int8)
-    said = ["spleen is said to be on slices 1, 2, where nothing was found that could be it"]
-    assert _unmarked(result, known) == said
-    assert _unmarked(result, None) == []
+def test_slices_that_are_said_to_show_what_is_not_marked_are_named(
+    published: str, phantom_data: Path, tmp_path: Path
+) -> None:
+    scan = phantom_data / "phantom_000.nii.gz"
+    voxels = read_volume(scan).voxels.copy()
+    voxels[:, :, 0] = 0  # air, where nothing can be
+    write_nifti(tmp_path / "scan.nii.gz", voxels, np.eye(4))
+    table = tmp_path / "presence.csv"
+    rows = "".join(f"scan,{index},{int(index == 0)}\n" for index in range(voxels.shape[2]))
+    table.write_text(f"case,slice,tumor\n{rows}", encoding="utf-8")
+    answer = tmp_path / "told.json"
+    told = wsseg(
+        *("segment", tmp_path / "scan.nii.gz", tmp_path / "mask.nii.gz", "--model", published),
+        *("--presence", table, "--json", answer),
+    )
+    assert "tumor is said to be on slices 0, where nothing was found that could be it" in told.stderr
+    assert json.loads(answer.read_text("utf-8"))["unmarked"] == {"tumor": [0]}

@@ -9,9 +9,10 @@ import torch
 from conftest import SMALL_CAM
 from wsseg.evaluation.cases import load_cases
 from wsseg.evaluation.metrics import score_slices
+from wsseg.inference.result import NEGATIVE
 from wsseg.inference.segmenter import Segmenter
 from wsseg.methods.cam import CAM
-from wsseg.methods.prompt import Prompt
+from wsseg.methods.prompt import Pass, Prompt
 from wsseg.methods.shared.presence import smooth_over_slices
 
 
@@ -51,22 +52,28 @@ def test_a_dark_finding_is_looked_for_in_the_negative(finding: float, dark: bool
     assert (estimated > 0.5).flatten().tolist() == [True, True, False, False]
 
 
-def test_where_nothing_is_said_a_scan_is_taken_as_it_is() -> None:
-    images = _slices(-0.6)
-    seen, _ = _ByBrightness(SMALL_CAM, 1).in_known_contrast(images, Prompt(), chunk=4)
-    assert torch.equal(seen, images)
+@pytest.mark.parametrize(("fits", "turned"), [(1.0, False), (0.3, False), (0.05, True), (1e-6, False)])
+def test_where_nothing_is_said_only_an_odd_scan_is_looked_at_in_the_negative(fits: float, turned: bool) -> None:
+    """And no scan of another kind altogether, of whose negative a model may well be surer."""
+    method = _ByBrightness(SMALL_CAM, 1)
+    seen, _ = method.in_known_contrast(_slices(-0.6), Prompt(fits=fits), chunk=4)
+    assert torch.equal(seen, _slices(-0.6)) != turned
+    assert method.predict(_slices(-0.6), Prompt(fits=fits), Pass(4)).negative == turned
+    seen, _ = method.in_known_contrast(_slices(0.6), Prompt(fits=fits), chunk=4)
+    assert torch.equal(seen, _slices(0.6))
 
 
 @pytest.mark.long
 def test_a_glioma_is_found_in_a_scan_turned_dark(shared: Path) -> None:
-    """As the shipped figures are of FLAIR alone: tissue inverted and air black, presence given."""
+    """As the shipped figures are of FLAIR alone: tissue inverted and air black, presence given and not."""
     segmenter = Segmenter("cldf-glioma-flair", "cpu")
     case = next(case for case in load_cases(shared / "lgg" / "val", segmenter.package.labels) if "7690" in case.name)
     level = case.scan.voxels / np.quantile(case.scan.voxels, 0.999)
     dark = case.scan.like(np.where(level > 0.1, 1.1 - level.clip(0, 1), 0).astype(np.float32))
-    found, plain = (
-        np.mean([score.dice for score in score_slices(case, segmenter(scan, case.presence), 0)])
-        for scan in (dark, case.scan)
-    )
-    assert plain > 0.5
-    assert found > 0.7 * plain
+    for given in (case.presence, None):
+        results = [segmenter(scan, given) for scan in (dark, case.scan)]
+        found, plain = (np.mean([score.dice for score in score_slices(case, result, 0)]) for result in results)
+        assert plain > 0.5
+        assert found > 0.7 * plain
+        assert [result.negative for result in results] == [True, False]
+        assert [NEGATIVE in result.remark for result in results] == [True, False]

@@ -17,7 +17,6 @@ from wsseg.models import DEFAULT_MODEL
 if TYPE_CHECKING:
     from wsseg.images.scan import Scan
     from wsseg.inference.result import Segmentation
-    from wsseg.labels.space import Presence
 
 
 def segment(
@@ -99,7 +98,7 @@ def segment(
         )
     if result.fits and result.fits.doubtful:
         errors.print(f"this scan does not fit {model}, {result.fits}", style="yellow", markup=False, soft_wrap=True)
-    for sentence in [*result.sentences(), *_remarks(model, result), *_unmarked(result, known)]:
+    for sentence in [*result.sentences(), *_remarks(model, result)]:
         errors.print(sentence, highlight=False, markup=False, soft_wrap=True)
     printed.print(f"{out}", highlight=False, soft_wrap=True)
 
@@ -118,23 +117,10 @@ def _remarks(model: str, result: Segmentation) -> list[str]:
         found.append("nothing was found, the mask is empty")
     elif slices := result.look_at():
         found.append(f"worth a look, the most doubtful first: slices {', '.join(map(str, slices))} (the first is 0)")
-    return found
-
-
-def _unmarked(result: Segmentation, known: Presence | None) -> list[str]:
-    """The slices that are said to show a class and on which the mask has none of it, a sentence for each class."""
-    if known is None:
-        return []
-    import numpy as np
-
-    from wsseg.labels.space import NO, YES, presence_of_mask
-
-    marked = presence_of_mask(result.mask.voxels, len(result.labels), result.grid.stored_axis)
-    found = []
-    for name, missing in zip(result.labels.names, (known == YES) & (marked == NO), strict=True):
-        if missing.any():
-            slices = ", ".join(map(str, np.flatnonzero(missing)))
-            found.append(f"{name} is said to be on slices {slices}, where nothing was found that could be it")
+    for name, missing in result.said_in_vain().items():
+        found.append(
+            f"{name} is said to be on slices {', '.join(map(str, missing))}, where nothing was found that could be it"
+        )
     return found
 
 

@@ -22,8 +22,11 @@ RECOLOURED = 0.4
 """Part of the samples whose contrast is another: else a finding that is bright in training is known by that alone."""
 
 
-CLEARLY = 0.05
+CLEARLY = 0.02
 """By how much a slice's logarithm has to be likelier in the negative: a scan's own contrast is the usual one."""
+
+ODD = (0.001, 0.2)
+"""p-values between which a scan may be one in another contrast: hardly like the training scans, yet no other organ."""
 
 LEAST = 1e-4
 """Probability that a surprise counts as, so that one slice does not decide for a whole scan."""
@@ -49,24 +52,25 @@ class ImageLabelMethod(Method[ImageLabelSettingsType]):
     variety = Variety(recoloured=RECOLOURED)
 
     def predict(self, images: Tensor, prompt: Prompt, pass_: Pass) -> Prediction:
-        images, estimated = self.in_known_contrast(images, prompt, pass_.chunk)
+        seen, estimated = self.in_known_contrast(images, prompt, pass_.chunk)
         decided = prompt.decide(estimated)
         shown = decided > self.settings.presence_threshold
         slices = torch.nonzero(shown.any(dim=1))[:, 0]
         probabilities = torch.zeros(len(images), self.classes, *images.shape[2:])
         if len(slices):
-            probabilities[slices] = self.locate(images, slices, shown[slices], pass_)
-        return Prediction(probabilities * shown[:, :, None, None], decided)
+            probabilities[slices] = self.locate(seen, slices, shown[slices], pass_)
+        return Prediction(probabilities * shown[:, :, None, None], decided, seen is not images)
 
     def in_known_contrast(self, images: Tensor, prompt: Prompt, chunk: int) -> tuple[Tensor, Tensor]:
-        """The slices or their negative, and the presence (slices, classes) that is estimated on them.
+        """The slices themselves or their negative, and the presence (slices, classes) that is estimated on them.
 
-        Other sequences show the same finding dark. Where presence is given, those slices are taken on
-        which the model better tells it; where nothing is, how sure it is would not tell: on a scan
-        of another kind it may be surer of the negative.
+        Other sequences show the same finding dark. Those slices are taken on which the model better
+        tells the presence that is given; where none is, of which it is surer, if the scan is
+        odd: on one of another kind altogether how sure it is tells nothing.
         """
         as_is = self.presence_probability(images, chunk)
-        if prompt.presence is None:
+        least, most = ODD
+        if prompt.presence is None and not least <= prompt.fits < most:
             return images, as_is
         turned = negative(images)
         as_turned = self.presence_probability(turned, chunk)

@@ -111,7 +111,8 @@ def _predict(app: WssegApp, scan: str, package: ModelPackage, given: _Prompted, 
         )
     said = result.facts()
     _masks.put(scan, package.name, version, result.mask)
-    return {"version": version, **{key: said[key] for key in ("presence", "predicted_dice", "look_at", "fits")}}
+    shown = ("presence", "predicted_dice", "look_at", "fits", "negative", "unmarked")
+    return {"version": version, **{key: said[key] for key in shown}}
 
 
 @router.get("/overlay", summary="The mask of a prediction")
