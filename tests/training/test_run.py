@@ -24,10 +24,10 @@ from wsseg.models.package import CARD, METADATA, WEIGHTS, Parent
 from wsseg.models.record import TakenPart
 from wsseg.training.checkpoint import CHECKPOINT, LABELS, Checkpoint
 from wsseg.training.loop import learning_rate, train
-from wsseg.training.progress import Phase, TrainingProgress, Wish
+from wsseg.training.progress import PausedError, Phase, TrainingProgress, Wish
 from wsseg.training.run import train_package
 from wsseg.training.settings import TrainSettings
-from wsseg.training.state import NothingYetError, PausedError
+from wsseg.training.state import NothingYetError
 
 TUMOR = LabelSpace(("tumor",))
 

@@ -14,7 +14,7 @@ from wsseg.data.slices import LabelledSlices
 from wsseg.data.targets import Targets
 from wsseg.methods.union import Union, UnionSettings
 from wsseg.training.loop import train
-from wsseg.training.progress import TrainingProgress, Wish
+from wsseg.training.progress import PausedError, TrainingProgress, Wish
 from wsseg.training.run import train_package
 from wsseg.training.settings import TrainSettings
 
@@ -57,6 +57,26 @@ def test_a_training_that_is_told_to_finish_keeps_what_it_has_learned(
     train(method, data, settings, seen.append, wish=lambda: Wish.FINISH if seen else Wish.GO_ON)
     assert seen[-1].step < 100
     assert any(not torch.equal(old, new) for old, new in zip(before, method.parameters(), strict=True))
+
+
+def test_a_training_pauses_before_its_first_step_too(
+    data: LabelledSlices, make_package: MakePackage, phantom_data: Path, tmp_path: Path
+) -> None:
+    """People who press Ctrl-C do not wait until many scans are read, or many strokes are completed."""
+    settings = TrainSettings(folder=tmp_path, steps=1)
+    told: list[float] = []
+    with pytest.raises(PausedError, match="paused while reading scans; started again, training goes on"):
+        train_package(
+            make_package(),
+            phantom_data,
+            tmp_path / "models",
+            settings,
+            lambda progress: told.append(progress.prepared),
+            wish=lambda: Wish.PAUSE,
+        )
+    assert len(told) == 1
+    with pytest.raises(PausedError, match="paused while making labels"):
+        train(Union(SMALL, 1), data, settings, wish=lambda: Wish.PAUSE)
 
 
 def test_a_training_by_minutes_records_the_steps_that_it_carried_out(

@@ -144,7 +144,7 @@ def _pixel_labels(run: RunState, stage: Stage, data: LabelledSlices, resumed: bo
     begin = time.monotonic()
     run.method.requires_grad_(False).eval()
     chunk = slices_per_pass(run.accelerator.device, data.images.shape[-1], run.method.pixel_bytes)
-    progress = preparing(run.listener, "making labels", run.progress)
+    progress = preparing(run.listener, "making labels", run.wish, run.progress)
     with torch.no_grad(), mixed_precision(run.accelerator.device, run.settings.mixed):
         pixels = run.method.pixel_labels(stage, data, Pass(chunk, progress=progress))
     if run.accelerator.is_main_process:

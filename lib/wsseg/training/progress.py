@@ -7,6 +7,7 @@ from enum import Enum, StrEnum, auto
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
+from wsseg.errors import WssegError
 from wsseg.methods.prompt import Progress
 
 
@@ -36,6 +37,10 @@ class Wish(Enum):
 
     PAUSE = auto()
     """To end, and to be gone on with later."""
+
+
+class PausedError(WssegError):
+    """Training was asked to pause, and has."""
 
 
 class TrainingProgress(BaseModel):
@@ -105,7 +110,16 @@ Report = Callable[[TrainingProgress], None]
 """Told how far training is, now and then."""
 
 
-def preparing(report: Report, what: str, so_far: TrainingProgress | None = None) -> Progress:
-    """What to tell the finished part of a preparation to."""
+def preparing(report: Report, what: str, wish: Callable[[], Wish], so_far: TrainingProgress | None = None) -> Progress:
+    """What to tell the finished part of a preparation to.
+
+    It raises :class:`PausedError` where the run is to pause: nothing of the preparation is kept.
+    """
     known = so_far or TrainingProgress()
-    return lambda part: report(known.model_copy(update={"phase": Phase.PREPARING, "message": what, "prepared": part}))
+
+    def tell(part: float) -> None:
+        report(known.model_copy(update={"phase": Phase.PREPARING, "message": what, "prepared": part}))
+        if wish() is Wish.PAUSE:
+            raise PausedError(f"paused while {what}; started again, training goes on")
+
+    return tell

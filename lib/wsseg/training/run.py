@@ -103,7 +103,7 @@ def train_package(
     begun = begin_with_parents(method, package) if scratch else {}
     adopted = adopt_parents(method, package, method.frozen if scratch else _stale_parts(method, package))
     frozen = (recipe.training.frozen if recipe.training else {}) | adopted
-    reading = preparing(report, "reading scans")
+    reading = preparing(report, "reading scans", wish)
     kinds = _usable(method, use)
     slices = load_slices(data, package.labels, View.of(recipe), kinds, () if use else method.heeds, reading)
     for sentence in filter(None, (kind.reading(slices.targets, package.labels) for kind in slices.kinds)):
@@ -113,7 +113,8 @@ def train_package(
     method.meet(slices)
     slices, held = _hold_back(slices, settings.held_back, package)
     chunk = slices_per_pass(torch.device("cpu"), recipe.size, method.pixel_bytes)
-    quality = _checked(method, package, check, chunk, preparing(report, "checking labels")) if check else {}
+    checking = preparing(report, "checking labels", wish)
+    quality = _checked(method, package, check, chunk, checking) if check else {}
     processes = PartialState(cpu=not torch.cuda.is_available())
     if processes.is_main_process:
         _clean_folder(settings)

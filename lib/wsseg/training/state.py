@@ -20,7 +20,7 @@ from wsseg.labels.space import YES
 from wsseg.methods.base import Method, Stage
 from wsseg.models.record import SCRATCH
 from wsseg.training.checkpoint import BEGUN, CHECKPOINT, Checkpoint
-from wsseg.training.progress import Phase, Report, TrainingProgress, Wish
+from wsseg.training.progress import PausedError, Phase, Report, TrainingProgress, Wish
 from wsseg.training.settings import TrainSettings
 
 log = logging.getLogger(__name__)
@@ -51,10 +51,6 @@ class NothingYetError(WssegError):
             f"there is nothing to publish yet: training has to run for {FIRST_RESULT:.0f} seconds"
             " and to reach the last part of the model; what was learned until now is kept"
         )
-
-
-class PausedError(WssegError):
-    """Training was asked to pause, and has."""
 
 
 @dataclass

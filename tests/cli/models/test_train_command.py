@@ -12,8 +12,7 @@ from rich.console import Console
 from wsseg.cli import main
 from wsseg.cli.models.training import CtrlC, TrainingBar
 from wsseg.cli.progress import EVERY
-from wsseg.training.progress import Phase, TrainingProgress, Wish
-from wsseg.training.state import PausedError
+from wsseg.training.progress import PausedError, Phase, TrainingProgress, Wish
 
 
 class _Clock:

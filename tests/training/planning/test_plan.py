@@ -14,10 +14,9 @@ from wsseg.labels.space import LabelSpace
 from wsseg.models.package import LICENCE
 from wsseg.training.planning.new import new_package
 from wsseg.training.planning.plan import HOUNSFIELD, NOT_DRAWN, plan_for
-from wsseg.training.progress import Wish
+from wsseg.training.progress import PausedError, Wish
 from wsseg.training.run import train_package
 from wsseg.training.settings import TrainSettings
-from wsseg.training.state import PausedError
 
 
 def _folder(path: Path, spacing: float, box: tuple[int, int, int, int], label: str, cases: str = "ab") -> Path:
@@ -126,8 +125,12 @@ def test_an_interrupted_training_keeps_to_its_plan(tmp_path: Path) -> None:
         new_package("paused-ct", ["liver"], "CT", home() / "models"),
         TrainSettings(folder=tmp_path / "run"),
     )
+    steps: list[int] = []
     with pytest.raises(PausedError):
-        train_package(made, folder, home() / "models", settings, wish=lambda: Wish.PAUSE)
+        train_package(
+            *(made, folder, home() / "models", settings, lambda progress: steps.append(progress.step)),
+            wish=lambda: Wish.PAUSE if any(steps) else Wish.GO_ON,
+        )
     plan = plan_for(folder, made.labels, "CT")
     _widen(folder)
     assert plan_for(folder, made.labels, "CT").size != plan.size

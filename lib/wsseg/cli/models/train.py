@@ -45,9 +45,9 @@ def train(
         from wsseg.cli.models.training import CtrlC, TrainingBar
         from wsseg.data.kinds.registry import kinds_named
         from wsseg.models.shelf import find_package
+        from wsseg.training.progress import PausedError
         from wsseg.training.run import train_package
         from wsseg.training.settings import TrainSettings
-        from wsseg.training.state import PausedError
 
     package = find_package(name)
     models = out or home() / "models"
