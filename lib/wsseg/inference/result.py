@@ -112,8 +112,10 @@ class Segmentation:
 
         Doubtful are those with many doubtful voxels, in parts of the largest mask
         on a slice, and those of which the model cannot decide whether they show
-        a class.
+        a class. A picture is looked at as it is.
         """
+        if self.mask.picture:
+            return []
         others = tuple(axis for axis in range(3) if axis != self.grid.stored_axis)
         marked = np.count_nonzero(self.mask.voxels, axis=others).max()
         voxels = self.uncertainty.voxels.sum(axis=others, dtype=np.float64) / 100 / max(1, marked)
