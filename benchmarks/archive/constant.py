@@ -58,6 +58,7 @@ class Constant(Segmenter):
             {},
             np.ones((1, len(SIGNS))),
             grid,
+            np.zeros((1, slices), np.bool_),
         )
 
 

@@ -33,6 +33,7 @@ from __future__ import annotations
 import argparse
 import csv
 import math
+import re
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -48,6 +49,7 @@ from rich.progress import Progress
 
 from wsseg.data.kinds.base import LabelKind
 from wsseg.data.kinds.registry import KINDS, PRESENCE
+from wsseg.errors import WssegError
 from wsseg.evaluation.cases import load_cases
 from wsseg.evaluation.metrics import dice_of
 from wsseg.files import make_folder
@@ -57,6 +59,7 @@ from wsseg.inference.segmenter import Segmenter
 from wsseg.labels.space import BACKGROUND, LabelSpace
 from wsseg.labels.tables import PRESENCE_FILE, classes_in
 from wsseg.models.package import ModelPackage, Parent
+from wsseg.spreadsheets import read_table
 from wsseg.training.planning.new import new_package
 from wsseg.training.run import train_package
 from wsseg.training.settings import TrainSettings
@@ -99,8 +102,12 @@ class Share:
 
 def shares(use: str) -> list[Share]:
     """What a row learns from: ``points:8+boxes:-4``."""
-    parts = [part.partition(":") for part in use.split("+")]
-    return [Share(KINDS[name], int(scans) if scans else None) for name, _, scans in parts]
+    found = re.findall(r"(\w+)(?::(-?[1-9]\d*))?(?:\+|$)", use)
+    names = [name for name, _ in found]
+    whole = "+".join(f"{name}:{scans}" if scans else name for name, scans in found)
+    if not names or whole != use or len({*names}) < len(names) or not KINDS.keys() >= {*names}:
+        raise WssegError(f"--use {use}: must be kinds of labels, each once, joined by +, as in points:8+boxes:-4")
+    return [Share(KINDS[name], int(scans) if scans else None) for name, scans in found]
 
 
 def train_and_score(
@@ -182,10 +189,9 @@ def _write_drawn(file: Path, out: Path, value: int) -> None:
 
 def _write_part(table: Path, out: Path, cases: Collection[str], left_out: Collection[str]) -> None:
     """The rows of a table on some scans, without classes that are left out; its columns stay, as they name classes."""
-    with table.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        columns = [name for name in reader.fieldnames or () if name not in left_out]
-        rows = [row for row in reader if row["case"] in cases and row.get("label") not in left_out]
+    names, listed = read_table(table, set())
+    columns = [name for name in names if name not in left_out]
+    rows = [row for _, row in listed if row.get("case") in cases and row.get("label") not in left_out]
     with out.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns, extrasaction="ignore")
         writer.writeheader()
@@ -229,6 +235,8 @@ def main() -> None:
     parser.add_argument("--start", default="union-start")
     parser.add_argument("--only", default="")
     asked = parser.parse_args()
+    for use in asked.use.split(","):
+        shares(use)  # a row that cannot be meant is refused before others have trained
     make_folder(asked.run)
     run(asked)
 

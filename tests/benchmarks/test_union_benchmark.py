@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from conftest import REPOSITORY
+from wsseg.errors import WssegError
 from wsseg.images.formats.nifti import write_nifti
 from wsseg.images.formats.table import read_volume
 
@@ -88,6 +89,12 @@ def test_a_row_takes_each_kind_from_scans_of_its_own(benchmark: ModuleType, tmp_
         assert (part / "train" / "image_labels.csv").read_text("utf-8").split() == ["case,slice,liver"]
     with benchmark.in_part(tmp_path, "scribbles+points", "") as part:
         assert part == tmp_path
+
+
+@pytest.mark.parametrize("use", ["", "foo", "boxes:", "boxes:x", "boxes:0", "boxes+", "boxes:1+boxes:-1", "boxes:1:2"])
+def test_a_row_that_cannot_be_meant_is_refused(benchmark: ModuleType, use: str) -> None:
+    with pytest.raises(WssegError, match="each once, joined by"):
+        benchmark.shares(use)
 
 
 def test_the_interval_holds_the_mean(benchmark: ModuleType) -> None:

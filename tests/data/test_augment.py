@@ -95,6 +95,15 @@ def test_twice_the_eosin_is_twice_its_optical_density_and_leaves_haematoxylin_al
     torch.testing.assert_close(stained(images[0], (1.0, 1.0, 1.0)), images[0], atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("factors", [(1.0, 1.0, 1.0), (0.7, 1.3, 0.7), (1.3, 0.7, 1.3)])
+def test_black_and_white_stay_a_picture(factors: tuple[float, float, float]) -> None:
+    picture = torch.tensor([0.0, 1.0]).expand(3, 1, 2)
+    found = stained(picture, factors)
+    assert found.isfinite().all()
+    assert (found[..., 1] == 1).all(), "no dye, no light taken away"
+    assert ((found[..., 0] >= 0) & (found[..., 0] < 0.3)).all()
+
+
 def test_stain_is_varied_only_where_asked_for() -> None:
     images = torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(0)) * 0.5
     known, draw = Targets.unknown(1, 1, (8, 8)), replace(NONE, stain=(0.5, 1.0, 2.0))

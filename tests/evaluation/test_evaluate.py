@@ -43,7 +43,8 @@ def _square(top: int, left: int, side: int = 10) -> np.ndarray:
 
 def _result(scan: Volume, mask: np.ndarray, presence: np.ndarray) -> Segmentation:
     doubt = scan.like(np.zeros(scan.voxels.shape, np.uint8))
-    return Segmentation(scan.like(mask), TUMOR, presence, doubt, {}, np.ones((1, len(SIGNS))), SliceGrid.of(scan))
+    signs, unmarked = np.ones((1, len(SIGNS))), np.zeros(presence.shape, np.bool_)
+    return Segmentation(scan.like(mask), TUMOR, presence, doubt, {}, signs, SliceGrid.of(scan), unmarked)
 
 
 def test_dice_by_hand() -> None:

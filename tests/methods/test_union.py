@@ -13,6 +13,7 @@ from wsseg.data.kinds.placed import band_of
 from wsseg.data.kinds.registry import PRESENCE
 from wsseg.data.slices import Batch, LabelledSlices
 from wsseg.data.targets import Targets
+from wsseg.methods.base import Prediction
 from wsseg.methods.prompt import Pass, Prompt
 from wsseg.methods.shared.sizes import FILLED
 from wsseg.methods.union import Union, UnionSettings
@@ -297,19 +298,25 @@ def test_at_the_end_masks_of_whole_slices_are_made_as_large_as_boxes_tell() -> N
     assert shown.raised[2] == 0.0
 
 
-def test_one_boxed_scan_says_nothing_of_a_class_that_is_drawn_on_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Union, "predict", lambda *_: pytest.fail("looked at"))
+@pytest.mark.parametrize("scans", [1, 2, 3])
+def test_few_boxed_scans_say_nothing_of_a_class_that_is_drawn_on_others(
+    scans: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[int] = []
+
+    def predict(method: Union, images: torch.Tensor, *_: object) -> Prediction:
+        looked.append(len(images))
+        return Prediction(torch.full((len(images), 2, 32, 32), 0.6), torch.ones(len(images), 2))
+
+    monkeypatch.setattr(Union, "predict", predict)
     strokes = _strokes(_truth(0))
     boxes = torch.zeros(4, 2, 32, 32, dtype=torch.uint8)
     boxes[1, :, 4:26, 3:29] = torch.from_numpy(band_of(22)[:, None] * 16 + band_of(26)[None])
     boxed = replace(Targets.unknown(4, 2, (32, 32)), boxes=boxes)
-    data = LabelledSlices(torch.zeros(8, 1, 32, 32), Targets.together([strokes, boxed]), False, ("a", "b"), _two(4))
+    targets, cases = Targets.together([strokes, *[boxed] * scans]), torch.arange(1 + scans).repeat_interleave(4)
+    data = LabelledSlices(torch.zeros(len(cases), 1, 32, 32), targets, False, tuple("abcd"[: 1 + scans]), cases)
     _method().fit_thresholds(data, Pass(4))
-
-
-def _two(slices: int) -> torch.Tensor:
-    """Cases of two scans of so many slices."""
-    return torch.arange(2).repeat_interleave(slices)
+    assert looked == ([4] * scans if scans >= 3 else [])
 
 
 def test_where_nothing_tells_sizes_no_scan_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -41,9 +42,21 @@ def test_minutes_end_a_training(data: LabelledSlices, tmp_path: Path) -> None:
 def test_a_training_whose_minutes_are_over_before_its_first_step_has_one_of_each_stage(
     data: LabelledSlices, tmp_path: Path
 ) -> None:
-    """As on a slow machine, where choosing how to compute takes them: never weights that have learned nothing."""
+    """As on a slow machine: what ends is never what began, however little it has learned."""
     outcome = train(Union(SMALL, 1), data, TrainSettings(folder=tmp_path, minutes=1e-6))
     assert outcome.carried == (1,) * len(outcome.carried)
+
+
+def test_timing_steps_takes_none_of_the_minutes(
+    data: LabelledSlices, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow(step: Callable[[bool], None], mixed: bool) -> bool:
+        time.sleep(1)
+        return False
+
+    monkeypatch.setattr("wsseg.training.loop.quickest", slow)
+    outcome = train(Union(SMALL, 1), data, TrainSettings(folder=tmp_path, minutes=0.015))
+    assert sum(outcome.carried) > 1, "0.9 seconds of steps, though a second went before them"
 
 
 def test_a_training_that_is_told_to_finish_keeps_what_it_has_learned(

@@ -69,9 +69,12 @@ ASTRAY = (0.15, 0.05, 0.05)
 """Standard deviations of :func:`places`: what a scan covers and a body's outline differ from patient to patient."""
 
 DYES = ((0.65, 0.70, 0.29), (0.07, 0.99, 0.11), (0.27, 0.57, 0.78))
-"""Optical density that haematoxylin, eosin and a third dye have for red, green and blue (Ruifrok and Johnston 2001)."""
+"""Optical density that haematoxylin, eosin and DAB have for red, green and blue (Ruifrok and Johnston 2001).
 
-CLEAR = 1 / 256
+There is no DAB in H&E: it takes what is brown, and what the other two leave over.
+"""
+
+DARKEST = 1 / 255
 """Least light that passes: one grey value of a picture of eight bits."""
 
 FLATTEST, STEEPEST = 0.3, 1.8
@@ -157,7 +160,7 @@ class Augmentation:
     gain: float
     lift: float = 0.0
     overturned: bool = False
-    stain: tuple[float, ...] = (1.0, 1.0, 1.0)
+    stain: tuple[float, float, float] = (1.0, 1.0, 1.0)
     astray: tuple[float, ...] = (0.0, 0.0, 0.0)
     recolouring: Recolouring | None = None
 
@@ -173,9 +176,7 @@ class Augmentation:
             gamma=float(np.exp(rng.uniform(-variety.gamma, variety.gamma))),
             gain=float(rng.uniform(1 - variety.gain, 1 + variety.gain)),
             overturned=variety.neighbours > 0 and bool(rng.random() < 0.5) and not variety.placed,
-            stain=tuple(np.exp(rng.uniform(-variety.stain, variety.stain, 3)).tolist())
-            if variety.stain
-            else (1.0,) * 3,
+            stain=_factors(rng, variety.stain) if variety.stain else (1.0, 1.0, 1.0),
             astray=tuple(rng.normal(0, ASTRAY).tolist()) if variety.placed else (0.0, 0.0, 0.0),
             recolouring=Recolouring.draw(rng) if variety.recoloured and rng.random() < variety.recoloured else None,
             lift=float(rng.uniform(-variety.lift, variety.lift)) if variety.lift else 0.0,
@@ -203,6 +204,12 @@ class Augmentation:
         cos, sin = (f(self.angle) * seen / self.scale for f in (np.cos, np.sin))
         mirror = -1.0 if self.flip else 1.0
         return [[cos, -sin, room * self.shift[1]], [mirror * sin, mirror * cos, room * self.shift[0]]]
+
+
+def _factors(rng: np.random.Generator, most: float) -> tuple[float, float, float]:
+    """One for each dye, of which the greatest has this logarithm."""
+    first, second, third = np.exp(rng.uniform(-most, most, 3)).tolist()
+    return first, second, third
 
 
 def augment(
@@ -269,12 +276,12 @@ def stained(image: Tensor, factors: Sequence[float]) -> Tensor:
     """A picture (3, rows, columns) in [0, 1] of stained tissue with more or less of each dye.
 
     Dyes take light away independently of each other, so that their optical
-    densities add (colour deconvolution); as Tellez et al. 2018 vary them.
+    densities add (colour deconvolution). Tellez et al. 2018 vary them so, and by an offset too.
     """
     dyes = torch.tensor(DYES, dtype=image.dtype, device=image.device)
     mixed = torch.linalg.inv(dyes) @ torch.diag(torch.tensor(factors, dtype=image.dtype, device=image.device)) @ dyes
-    density = -image.clamp(CLEAR, 1).log()
-    return torch.exp(-torch.einsum("crs,cd->drs", density, mixed)).clamp(0, 1)
+    density = -image.clamp(DARKEST, 1).log()
+    return torch.exp(-torch.einsum("crs,cd->drs", density, mixed)).clamp(max=1)
 
 
 def recoloured(image: Tensor, how: Recolouring) -> Tensor:

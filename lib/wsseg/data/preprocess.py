@@ -174,7 +174,7 @@ class Stack:
 
     def _turned(self, maps: Tensor) -> Tensor:
         """Maps (..., rows, columns) as cut to how ``images`` lie, and back."""
-        return torch.from_numpy(np.ascontiguousarray(hung(maps.numpy(), (-2, -1)))) if self.upright else maps
+        return torch.from_numpy(hung(maps.numpy(), (-2, -1)).copy()) if self.upright else maps
 
 
 def prepare(volume: Volume, view: View) -> Stack:
@@ -225,7 +225,7 @@ def _picture(volume: Volume) -> Stack:
     pixels = grid.cut(volume.voxels)
     *shape, _ = pixels.shape
     # Brought to floating point in place, and everywhere is one voxel: large pictures are what memory ends at.
-    images = torch.from_numpy(np.ascontiguousarray(np.moveaxis(hung(pixels, (1, 2)), -1, 1))).float()
+    images = torch.from_numpy(np.moveaxis(hung(pixels, (1, 2)), -1, 1).copy()).float()
     images.div_(127.5).sub_(1)
     native = pixels.mean(axis=-1, dtype=np.float32) / np.float32(127.5) - 1
     everywhere, nowhere = (np.broadcast_to(np.bool_(is_tissue), shape) for is_tissue in (True, False))

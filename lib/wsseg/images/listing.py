@@ -49,7 +49,7 @@ class Source:
 
     def mask(self) -> str:
         """Where its mask goes under the folder of results: in the scan's own format; DICOM SEG, PNG."""
-        if self.files or self.place.is_dir():
+        if self.files or _is_dir(self.place):
             ending = SEG
         elif is_picture(self.place):
             ending = ".png"
@@ -63,6 +63,14 @@ class Source:
             return max(file.stat().st_mtime for file in self.files or (self.place,))
         except OSError:
             return 0.0
+
+
+def _is_dir(place: Path) -> bool:
+    """As Path has it; what cannot be looked at, or is no name at all, is none."""
+    try:
+        return place.is_dir()
+    except OSError:
+        return False
 
 
 def find_scans(place: Path, match: str | None = None, besides: Path | None = None) -> list[Source]:

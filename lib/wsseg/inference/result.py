@@ -22,7 +22,8 @@ SLICES = 5
 WORTH = 0.1
 """Doubt of a slice that is worth it: a tenth of the largest mask on a slice."""
 
-NEGATIVE = "segmented as its negative, on which the model is surer of what it sees: what it knows bright is dark here"
+NEGATIVE = "segmented as its negative: what is bright there is dark here"
+"""No longer than the 64 characters of a DICOM series' description."""
 
 
 @dataclass(frozen=True)
@@ -38,15 +39,15 @@ class Segmentation:
             cannot decide, 0 where it has no doubt: 1 - |2 p - 1|, p of the most
             probable class times that of the slice showing it. 0 on slices that
             are decided to show none: their doubt is in ``presence``.
-        predicted_dice: of each class: how good its mask is expected to be; empty
-            where the model was not calibrated or the scan does not fit it.
+        predicted_dice: of each class: how good its mask is expected to be; empty where the model
+            was not calibrated, the scan does not fit it, or its negative was segmented.
         signs: (classes, signs) by which that is told.
         grid: how the scan was cut into slices.
+        unmarked: (classes, slices) bool, slices as stored that are said to show a class of which the
+            mask has nothing there.
         fits: whether the scan is of the kind that the model was trained on;
             None where its package does not say.
         negative: whether its negative was segmented.
-        unmarked: (classes, slices) bool, slices as stored that are said to show a class of which the
-            mask has nothing there; None where nothing was said.
     """
 
     mask: Volume
@@ -56,9 +57,9 @@ class Segmentation:
     predicted_dice: dict[str, PredictedDice]
     signs: NDArray[np.float64]
     grid: SliceGrid
+    unmarked: NDArray[np.bool_]
     fits: Fits | None = None
     negative: bool = False
-    unmarked: NDArray[np.bool_] | None = None
 
     @property
     def remark(self) -> str:
@@ -87,13 +88,13 @@ class Segmentation:
         }
 
     def sentences(self) -> list[str]:
-        """How good the mask of each class is, after what the scan was taken for."""
-        return [NEGATIVE] * self.negative + [f"{name}: {dice}" for name, dice in self.predicted_dice.items()]
+        """How good the mask of each class is; of a scan that was taken for its negative, that."""
+        if self.negative:
+            return [NEGATIVE]
+        return [f"{name}: {dice}" for name, dice in self.predicted_dice.items()]
 
     def said_in_vain(self) -> dict[str, list[int]]:
         """By class the slices as stored that are said to show it, and where nothing was found that could be it."""
-        if self.unmarked is None:
-            return {}
         rows = zip(self.labels.names, self.unmarked, strict=True)
         return {name: [int(index) for index in np.flatnonzero(row)] for name, row in rows if row.any()}
 

@@ -30,7 +30,7 @@ from wsseg.inference.refine import guided_filter
 from wsseg.inference.result import Segmentation
 from wsseg.inference.summary import Summary
 from wsseg.labels.drawn.render import Rendered
-from wsseg.labels.space import UNKNOWN, Presence
+from wsseg.labels.space import NO, UNKNOWN, YES, Presence
 from wsseg.methods.base import Prediction
 from wsseg.methods.prompt import Pass, Progress, Prompt
 from wsseg.methods.registry import load_method
@@ -192,17 +192,18 @@ class Segmenter:
         if self._doubt is not None:
             doubt = self._doubt[doubt]
         signs = signs_of(maps, found, estimated, scan.voxel_ml, seen.fits.p if seen.fits else 1.0)
+        foreign = predicted.negative or (seen.fits is not None and seen.fits.doubtful)
         return Segmentation(
             scan.like(_joined(seen.stack, near, found)),
             self.package.labels,
             _stored(stack, torch.from_numpy(shown)),
             scan.like(_joined(seen.stack, near, doubt)),
-            predicted_dice(signs, self.package.labels.names, self._calibration, _is_foreign(seen.fits)),
+            predicted_dice(signs, self.package.labels.names, self._calibration, foreign),
             signs,
             stack.grid,
+            unmarked(found, presence)[:: -1 if stack.grid.reversed else 1].T,
             seen.fits,
             predicted.negative,
-            _stored(stack, torch.from_numpy(unmarked(found, presence))) > 0,
         )
 
     def _marked(
@@ -265,15 +266,18 @@ class Segmenter:
             return ScanSummary(presence, scan_features(stack.images), areas, seen.fits, certainty)
         check_scan(scan, "scan")
         stack = prepare(scan, View.of(self.package.recipe))
-        images = stack.images.to(self.device)
+        images, fits = stack.images.to(self.device), self._fits(scan, stack)
+        prompt = Prompt(fits=fits.p if fits else 1.0)
         with torch.no_grad(), mixed_precision(self.device):
-            presence = _stored(stack, self._method.presence_probability(images, self._chunk(images)))
-        return ScanSummary(presence, scan_features(stack.images), fits=self._fits(scan, stack))
+            known = self._method.in_known_contrast(images, prompt, self._chunk(images))
+        return ScanSummary(_stored(stack, known.presence), scan_features(stack.images), fits=fits)
 
     def _given(self, stack: Stack, presence: Presence) -> Tensor:
         expected = (len(self.package.labels), stack.images.shape[0])
         if presence.shape != expected:
             raise WssegError(f"presence: has shape {presence.shape}, expected {expected} (classes, slices)")
+        if not np.isin(presence, (YES, NO, UNKNOWN)).all():
+            raise WssegError("presence: holds other values than 1, 0 and -1 (unknown)")
         return stack.ordered(presence)
 
     def _predict(self, stack: Stack, prompt: Prompt, seed: int, progress: Progress) -> Prediction:
@@ -334,7 +338,3 @@ def _joined(stack: Stack, near: tuple[slice, slice], found: NDArray[np.uint8]) -
     slices = np.zeros(stack.tissue.shape, np.uint8)
     slices[(slice(None), *near)] = found
     return stack.grid.join(slices)
-
-
-def _is_foreign(fits: Fits | None) -> bool:
-    return fits is not None and fits.doubtful

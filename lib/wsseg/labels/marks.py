@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -125,6 +126,6 @@ def _marks(path: Path, labels: LabelSpace, columns: tuple[str, ...]) -> Iterator
 
 
 def _whole(text: str | None, column: str, place: str) -> int:
-    if not (text or "").strip().isdecimal():
-        raise WssegError(f"{place}: {column} must be a whole number from 0, not {(text or '')[:20]!r}")
+    if not re.fullmatch(r"\s*[0-9]{1,5}\s*", text or ""):
+        raise WssegError(f"{place}: {column} must be a whole number from 0 to 99999, not {(text or '')[:20]!r}")
     return int(text or "")

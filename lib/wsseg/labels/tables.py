@@ -124,7 +124,7 @@ def read_texts(path: Path) -> dict[str, str]:
     for line, row in rows:
         if row[name] in found:
             raise WssegError(f"{path}, line {line}: {row[name]} is listed twice")
-        found[row[name]] = (row["text"] or "").strip()
+        found[row[name]] = row["text"].strip()
     return found
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from wsseg.data.kinds.base import LabelKind
 from wsseg.data.kinds.registry import PRESENCE, TEXT
-from wsseg.labels.space import UNKNOWN
+from wsseg.labels.space import NO, UNKNOWN, YES
 
 Progress = Callable[[float], None]
 """Called with the finished part of something, in [0, 1]."""
@@ -18,13 +18,12 @@ Progress = Callable[[float], None]
 
 @dataclass(frozen=True)
 class Prompt:
-    """What people said of the slices that are to be segmented; where nothing was said, the method decides.
+    """What is known of the slices that are to be segmented beside their pixels; where nothing is, the method decides.
 
     Attributes:
         presence: (slices, classes) of 1, 0, -1 (unknown), on the CPU; None where nothing is known.
         text: a sentence on the scan, "" for none.
-        fits: nobody's word but the scan's own: p-value of its being of the kind that the model was
-            trained on; 1 where that is not known.
+        fits: p-value of the scan's being of the kind that the model was trained on; 1 where that is not known.
     """
 
     presence: Tensor | None = None
@@ -35,6 +34,14 @@ class Prompt:
         """The kinds of labels that are given."""
         given = ((PRESENCE, self.presence is not None), (TEXT, bool(self.text)))
         return [kind for kind, there in given if there]
+
+    @property
+    def tells_apart(self) -> bool:
+        """Whether some class is known to be on some slices and not on all others."""
+        if self.presence is None:
+            return False
+        shown, denied = ((self.presence == state).sum(dim=0) for state in (YES, NO))
+        return bool(((shown > 0) & (denied > 0) & (shown + denied == len(self.presence))).any())
 
     def whole_presence(self) -> Tensor:
         """Presence (slices, classes) of classes of which every slice is told; unknown for all others.

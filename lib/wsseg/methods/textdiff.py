@@ -7,8 +7,8 @@ masks: CE + 1.5 Dice.
 
 Unlike the published code, unless its arithmetic is asked for: Dice is of
 probabilities, not of logits; sentences are not cut after ten tokens; padding
-is not attended to. Colours are in the order that the diffusion model learned, and
-masks are not resized.
+is not attended to; logits are corrected by the picture's own pixels. Colours are in
+the order that the diffusion model learned, and masks are not resized.
 """
 
 from __future__ import annotations
@@ -70,8 +70,8 @@ class TextDiffSettings(Settings):
         text_dropout: part of the training samples whose sentence is withheld,
             so that it may be left out later too.
         width, hidden: channels of the head's tokens and of its convolutions.
-        arithmetic: "published" takes Dice of the logits, attends to padding and
-            cuts a text model's tokens after ten.
+        arithmetic: "published" takes Dice of the logits, attends to padding,
+            cuts a text model's tokens after ten, and corrects no logits.
         dice: weight of Dice beside the cross-entropy.
         steps: of training.
         rate: AdamW's.
@@ -139,7 +139,8 @@ class TextDiff(Method[TextDiffSettings]):
     def __init__(self, settings: TextDiffSettings, classes: int) -> None:
         super().__init__(settings, classes)
         self.variety = stained_tissue(settings.crop)
-        limit = PUBLISHED_TOKENS if settings.arithmetic == "published" else None
+        published = settings.arithmetic == "published"
+        limit = PUBLISHED_TOKENS if published else None
         self.text: TextEncoder = (
             HuggingFaceText(settings.text_model, limit) if settings.text_model else WordEmbedding(settings.text_width)
         )
@@ -153,7 +154,9 @@ class TextDiff(Method[TextDiffSettings]):
         tapped = self.diffusion.decoder_levels()
         self.taps = FeatureTaps(self.diffusion, [block for block, _ in tapped])
         channels = [len(settings.sigmas) * width for _, width in tapped]
-        self.head = TextHead(channels, settings.width, self.text.width, classes + 1, settings.hidden)
+        self.head = TextHead(
+            channels, settings.width, self.text.width, classes + 1, settings.hidden, sharp=not published
+        )
 
     def stages(self) -> Sequence[Stage]:
         settings = self.settings

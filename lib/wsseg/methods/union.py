@@ -86,6 +86,9 @@ ASKED = 5
 FITTED_ON = 12
 """Scans of each class, evenly over the data, whose masks are compared with what is told of sizes."""
 
+SEVERAL = 3
+"""Scans with boxes of a class that tell its size though it is drawn on others: without, mixed labels swelled masks."""
+
 FADED = 0.3
 """Part of the body that boxes ask for which has faded at the end of training."""
 
@@ -225,9 +228,11 @@ class Union(Method[UnionSettings]):
     def fit_thresholds(self, data: LabelledSlices, pass_: Pass) -> None:
         """Let masks of whole slices be as large as boxes tell: those trained on are cut and varied.
 
-        Of classes that are drawn on other scans nothing is told, as drawings tell more than the guess of a size.
+        Of a class that is drawn on other scans a few boxes tell nothing: drawings tell more than guesses of sizes.
         """
-        boxed = data.targets.boxed() & ~data.targets.drawn_classes()
+        boxed = data.targets.boxed()
+        several = torch.tensor([len(data.case[own].unique()) >= SEVERAL for own in boxed.T])
+        boxed = boxed & (several | ~data.targets.drawn_classes())
         cases = {case for own in boxed.T for case in evenly(data.case[own].unique().tolist(), FITTED_ON)}
         sizes = ThresholdFit(boxed.any(dim=0))
         for number, case in enumerate(sorted(cases)):

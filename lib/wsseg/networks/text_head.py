@@ -31,10 +31,11 @@ class TextHead(nn.Module):
         text_width: of the words' vectors.
         classes: of the result, background counted.
         hidden: channels of the two convolutions before the last.
+        sharp: whether logits are corrected by the picture's own pixels; the paper's are not.
     """
 
     def __init__(
-        self, channels: Sequence[int], width: int, text_width: int, classes: int, hidden: tuple[int, int]
+        self, channels: Sequence[int], width: int, text_width: int, classes: int, hidden: tuple[int, int], sharp: bool
     ) -> None:
         super().__init__()
         self.width = width
@@ -46,7 +47,7 @@ class TextHead(nn.Module):
             *(nn.GroupNorm(GROUPS, hidden[0]), nn.ReLU()),
             *(_block(hidden[0], hidden[1]), nn.Conv2d(hidden[1], classes, 3, padding=1)),
         )
-        self.sharpen = Sharpening(hidden[1], classes)
+        self.sharpen = Sharpening(hidden[1], classes) if sharp else None
 
     def forward(
         self, features: Sequence[Tensor], words: Tensor, known: Tensor, size: Sequence[int], pictures: Tensor
@@ -62,7 +63,7 @@ class TextHead(nn.Module):
             words: (batch, length, text_width).
             known: (batch, length) bool, where there is a word.
             size: rows and columns that all scales are brought to.
-            pictures: (batch, 3, k rows, k columns), at its own pixels.
+            pictures: (batch, 3, k rows, k columns) in [-1, 1], whose pixels features have a k-th of along a side.
         """
         total: Tensor | None = None
         scales = zip(self.project, self.refine, features, strict=True)
@@ -73,7 +74,8 @@ class TextHead(nn.Module):
             part = functional.conv2d(wide, own, self.first.bias if index == 0 else None, padding=1)
             total = part if total is None else total + part
         hidden = self.rest[:-1](total)
-        return self.sharpen(self.rest[-1](hidden), hidden, pictures)
+        logits: Tensor = self.rest[-1](hidden)
+        return _widened(logits, pictures) if self.sharpen is None else self.sharpen(logits, hidden, pictures)
 
 
 class Sharpening(nn.Module):
@@ -94,7 +96,12 @@ class Sharpening(nn.Module):
         self.correct = nn.Conv2d(width, classes, 1)
         nn.init.zeros_(self.correct.weight)
         nn.init.zeros_(cast(Tensor, self.correct.bias))
-        self.register_load_state_dict_pre_hook(_as_it_was)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        """Leave all as it is where stored weights know nothing of this part."""
+        if not any(name.startswith(prefix) for name in state_dict):
+            state_dict |= {prefix + name: weight for name, weight in self.state_dict().items()}
+        super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def forward(self, logits: Tensor, hidden: Tensor, pictures: Tensor) -> Tensor:
         """Logits (batch, classes, k rows, k columns).
@@ -104,17 +111,13 @@ class Sharpening(nn.Module):
             hidden: (batch, width, rows, columns).
             pictures: (batch, 3, k rows, k columns) in [-1, 1].
         """
-        coarse, wide = (
-            functional.interpolate(each, pictures.shape[2:], mode="bilinear", align_corners=False)
-            for each in (logits, hidden)
-        )
-        return coarse + self.correct(self.refine(torch.cat([wide, self.stem(pictures)], dim=1)))
+        wide = torch.cat([_widened(hidden, pictures), self.stem(pictures)], dim=1)
+        return _widened(logits, pictures) + cast(Tensor, self.correct(self.refine(wide)))
 
 
-def _as_it_was(module: nn.Module, stored: dict[str, Any], prefix: str, *_: object) -> None:
-    """Give stored weights that know nothing of a part those that it has."""
-    if not any(name.startswith(prefix) for name in stored):
-        stored |= {prefix + name: weight for name, weight in module.state_dict().items()}
+def _widened(maps: Tensor, pictures: Tensor) -> Tensor:
+    """Maps at the pixels of pictures."""
+    return functional.interpolate(maps, pictures.shape[2:], mode="bilinear", align_corners=False)
 
 
 def _block(before: int, after: int) -> nn.Sequential:

@@ -177,7 +177,10 @@ def _train_stage(run: RunState, index: int, saved: Checkpoint | None) -> None:
     objective, optimizer = run.accelerator.prepare(_Objective(run.method, stage, mixed), optimizer)
     step, best = 0, Best()
     if saved:
-        optimizer.load_state_dict(saved.optimizer)
+        try:
+            optimizer.load_state_dict(saved.optimizer)
+        except ValueError as error:  # a part of the network is new since
+            raise WssegError(f"{run.file}: is of another network; start again with --fresh") from error
         average.load_state_dict(saved.average)
         step, best = saved.step, Best(*saved.best)
     average.to(run.accelerator.device)
@@ -185,8 +188,10 @@ def _train_stage(run: RunState, index: int, saved: Checkpoint | None) -> None:
     seed, variety = _stage_seed(run.settings.seed, index), run.method.variety
     recalibrate = partial(_recalibrate, run, index, seed)
     if run.settings.minutes is not None and run.accelerator.device.type == "cpu" and run.accelerator.num_processes == 1:
-        objective.mixed = quickest(partial(_try_step, objective, run.data.batch(seed, step, share, variety)), mixed)
+        begin, batch = time.monotonic(), run.data.batch(seed, step, share, variety)
+        objective.mixed = quickest(partial(_try_step, objective, batch), mixed)
         optimizer.zero_grad()
+        run.pause(time.monotonic() - begin)
     run.begin(step)
     done, scored = run.part(index, step), step
     while done < 1 and not run.finished:

@@ -114,7 +114,7 @@ class RunState:
         return self.seconds + time.monotonic() - self._started
 
     def pause(self, seconds: float) -> None:
-        """So much time was no training: making labels takes none of the minutes that steps have."""
+        """So much time was no training: neither making labels nor timing steps takes of the minutes that steps have."""
         self._started += seconds
 
     def begin(self, step: int) -> None:

@@ -41,6 +41,7 @@ class Bright:
         parts: dict[str, Any] = {
             "presence": np.ones((2, 3), np.float32),
             "uncertainty": mask,
+            "unmarked": np.zeros((2, 3), np.bool_),
             "signs": np.zeros((2, len(SIGNS))),
         }
         parts["predicted_dice"] = {name: PredictedDice(0.9, None, "masks") for name in self.package.labels.names}

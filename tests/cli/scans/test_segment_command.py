@@ -26,6 +26,12 @@ def test_a_folder_of_one_dicom_series_becomes_one_mask(published: str, tmp_path:
     both = wsseg("segment", folder, tmp_path / "both.dcm", "--model", published, check=False)
     assert f"{folder} is a folder of scans, not of one DICOM series" in both.stderr
     assert not (tmp_path / "both.dcm").exists()
+    (folder / "other.nii.gz").unlink()
+    first = min(folder.glob("IM*"))
+    first.write_bytes(first.read_bytes()[:900])  # damaged: what is wrong is still said
+    damaged = wsseg("segment", folder, tmp_path / "mask.dcm", "--model", published, check=False)
+    assert damaged.returncode == 2
+    assert "folder of scans" not in damaged.stderr
 
 
 def _everywhere(folder: Path, tmp_path: Path) -> Path:

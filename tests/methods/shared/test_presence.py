@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from wsseg.inference.result import NEGATIVE
 from wsseg.inference.segmenter import Segmenter
 from wsseg.methods.cam import CAM
 from wsseg.methods.prompt import Pass, Prompt
-from wsseg.methods.shared.presence import smooth_over_slices
+from wsseg.methods.shared.presence import CLEARLY, ODD, smooth_over_slices
 
 
 def test_neighbours_outvote_a_single_slice() -> None:
@@ -43,24 +44,45 @@ def _slices(finding: float) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(("finding", "dark"), [(0.6, False), (-0.6, True)])
-@pytest.mark.parametrize("said", [[1, 1, 0, 0], [1, -1, 0, -1]])
-def test_a_dark_finding_is_looked_for_in_the_negative(finding: float, dark: bool, said: list[int]) -> None:
+@pytest.mark.parametrize("fits", [0.1, 1e-6])
+def test_a_dark_finding_is_looked_for_in_the_negative(finding: float, dark: bool, fits: float) -> None:
+    """However odd the scan is, as all slices are told."""
     method, images = _ByBrightness(SMALL_CAM, 1), _slices(finding)
-    prompt = Prompt(torch.tensor(said)[:, None])
-    seen, estimated = method.in_known_contrast(images, prompt, chunk=4)
-    assert torch.equal(seen, images) != dark
-    assert (estimated > 0.5).flatten().tolist() == [True, True, False, False]
+    seen = method.in_known_contrast(images, Prompt(torch.tensor([[1], [1], [0], [0]]), fits=fits), chunk=4)
+    assert torch.equal(seen.images, images) != dark
+    assert (seen.presence > 0.5).flatten().tolist() == [True, True, False, False]
 
 
-@pytest.mark.parametrize(("fits", "turned"), [(1.0, False), (0.3, False), (0.05, True), (1e-6, False)])
-def test_where_nothing_is_said_only_an_odd_scan_is_looked_at_in_the_negative(fits: float, turned: bool) -> None:
-    """And no scan of another kind altogether, of whose negative a model may well be surer."""
-    method = _ByBrightness(SMALL_CAM, 1)
-    seen, _ = method.in_known_contrast(_slices(-0.6), Prompt(fits=fits), chunk=4)
-    assert torch.equal(seen, _slices(-0.6)) != turned
-    assert method.predict(_slices(-0.6), Prompt(fits=fits), Pass(4)).negative == turned
-    seen, _ = method.in_known_contrast(_slices(0.6), Prompt(fits=fits), chunk=4)
-    assert torch.equal(seen, _slices(0.6))
+LITTLE = ([-1, -1, -1, -1], [-1, -1, 0, -1], [0, -1, -1, -1], [1, 1, 1, 1], [0, 0, 0, 0])
+
+
+@pytest.mark.parametrize(
+    ("fits", "turned"), [(1.0, False), (ODD[1], False), (0.19, True), (ODD[0], True), (9e-4, False)]
+)
+@pytest.mark.parametrize("presence", [None, *(torch.tensor(states)[:, None] for states in LITTLE)])
+def test_where_little_is_said_only_an_odd_scan_is_looked_at_in_the_negative(
+    presence: torch.Tensor | None, fits: float, turned: bool
+) -> None:
+    """Not one of another kind altogether; and a slice that is denied in error never turns a scan."""
+    method, dark, bright = _ByBrightness(SMALL_CAM, 1), _slices(-0.6), _slices(0.6)
+    prompt = Prompt(presence, fits=fits)
+    seen = method.in_known_contrast(dark, prompt, chunk=4)
+    assert torch.equal(seen.images, dark) != turned
+    assert method.predict(dark, prompt, Pass(4)).negative == seen.negative == turned
+    assert not method.in_known_contrast(bright, prompt, chunk=4).negative
+
+
+def test_a_scan_that_fits_is_never_turned_by_words_that_contradict_it() -> None:
+    method, wrong = _ByBrightness(SMALL_CAM, 1), torch.tensor([[0], [0], [1], [1]])
+    assert not method.in_known_contrast(_slices(0.6), Prompt(wrong, fits=0.5), chunk=4).negative
+
+
+@pytest.mark.parametrize(("more", "turned"), [(CLEARLY * 0.9, False), (CLEARLY * 1.1, True)])
+def test_a_negative_has_to_be_clearly_likelier(more: float, turned: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    method = CAM(SMALL_CAM, 1)
+    said = iter([torch.full((4, 1), 0.6), torch.full((4, 1), 0.6 * math.exp(more))])
+    monkeypatch.setattr(method, "presence_probability", lambda images, chunk: next(said))
+    assert method.in_known_contrast(_slices(0.6), Prompt(fits=0.1), chunk=4).negative == turned
 
 
 @pytest.mark.long
@@ -77,3 +99,4 @@ def test_a_glioma_is_found_in_a_scan_turned_dark(shared: Path) -> None:
         assert found > 0.7 * plain
         assert [result.negative for result in results] == [True, False]
         assert [NEGATIVE in result.remark for result in results] == [True, False]
+        assert [bool(result.predicted_dice) for result in results] == [False, True], "calibrated on plain scans"

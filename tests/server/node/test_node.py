@@ -239,7 +239,7 @@ def test_a_destination_that_is_away_is_waited_for(
 def test_rules_that_cannot_be_meant(tmp_path: Path) -> None:
     file = tmp_path / "rules.csv"
     for text, sentence in {
-        "modality\nMR\n": "must have the column model",
+        "modality\nMR\n": "column model is missing",
         "model,bodypart\na,b\n": "must have the column model, and of",
         "model\n": "holds no rule",
         "modality,model\nMR,\n": "line 2: model is empty",

@@ -81,7 +81,10 @@ def measure(
         files.append(_write_report(out / REPORT, measured, found, package))
     if json_file is not None:
         facts: dict[str, dict[str, object]] = {
-            source.case: {"millilitres": ml, **{key: result.facts()[key] for key in ("predicted_dice", "fits")}}
+            source.case: {
+                "millilitres": ml,
+                **{key: result.facts()[key] for key in ("predicted_dice", "fits", "negative")},
+            }
             for source, ml, result in zip(sources, volumes, results, strict=True)
         }
         for phase, at in chosen.items():

@@ -125,19 +125,20 @@ def _remarks(model: str, result: Segmentation) -> list[str]:
 
 
 def _only_scan(place: Path, out: Path) -> Scan:
-    """A file, or a folder of one DICOM series and no other scan; pictures may lie beside one, as on a CD."""
+    """A file, or a folder of one DICOM series and no other scan; pictures, and OUT, may lie beside one."""
     from wsseg.images.folder import is_scan
     from wsseg.images.formats.table import is_picture
     from wsseg.images.scan import read_any
 
-    beside = [file for file in place.iterdir() if is_scan(file)] if place.is_dir() else []
-    try:
-        if all(map(is_picture, beside)):
-            return read_any(place)
-    except WssegError:
-        if not beside:
-            raise
-    raise WssegError(f"{out}: {place} is a folder of scans, not of one DICOM series; name a folder for their masks")
+    files = [file for file in place.iterdir() if file.is_file() and file != out] if place.is_dir() else []
+    scans = list(filter(is_scan, files))
+    others = scans if scans == files else [file for file in scans if not is_picture(file)]
+    if others:
+        raise WssegError(
+            f"{out}: {place} is a folder of scans, not of one DICOM series, {others[0].name} is one; "
+            "name a folder for their masks"
+        )
+    return read_any(place)
 
 
 def _facts(case: str, version: str, model: str, result: Segmentation, seconds: float) -> dict[str, Any]:

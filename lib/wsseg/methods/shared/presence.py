@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import torch
 from pydantic import Field
@@ -42,6 +42,20 @@ class ImageLabelSettings(Settings):
     presence_threshold: float = Field(0.5, gt=0, lt=1)
 
 
+class InContrast(NamedTuple):
+    """Slices in a contrast that a model knows.
+
+    Attributes:
+        images: (slices, 1, size, size).
+        presence: (slices, classes), probability that each shows a class, on the CPU.
+        negative: whether they are the negative of what was given.
+    """
+
+    images: Tensor
+    presence: Tensor
+    negative: bool
+
+
 ImageLabelSettingsType = TypeVar("ImageLabelSettingsType", bound=ImageLabelSettings)
 
 
@@ -52,31 +66,33 @@ class ImageLabelMethod(Method[ImageLabelSettingsType]):
     variety = Variety(recoloured=RECOLOURED)
 
     def predict(self, images: Tensor, prompt: Prompt, pass_: Pass) -> Prediction:
-        seen, estimated = self.in_known_contrast(images, prompt, pass_.chunk)
-        decided = prompt.decide(estimated)
+        seen = self.in_known_contrast(images, prompt, pass_.chunk)
+        decided = prompt.decide(seen.presence)
         shown = decided > self.settings.presence_threshold
         slices = torch.nonzero(shown.any(dim=1))[:, 0]
         probabilities = torch.zeros(len(images), self.classes, *images.shape[2:])
         if len(slices):
-            probabilities[slices] = self.locate(seen, slices, shown[slices], pass_)
-        return Prediction(probabilities * shown[:, :, None, None], decided, seen is not images)
+            probabilities[slices] = self.locate(seen.images, slices, shown[slices], pass_)
+        return Prediction(probabilities * shown[:, :, None, None], decided, seen.negative)
 
-    def in_known_contrast(self, images: Tensor, prompt: Prompt, chunk: int) -> tuple[Tensor, Tensor]:
-        """The slices themselves or their negative, and the presence (slices, classes) that is estimated on them.
+    def in_known_contrast(self, images: Tensor, prompt: Prompt, chunk: int) -> InContrast:
+        """The slices themselves or their negative, and the presence that is estimated on them.
 
-        Other sequences show the same finding dark. Those slices are taken on which the model better
-        tells the presence that is given; where none is, of which it is surer, if the scan is
-        odd: on one of another kind altogether how sure it is tells nothing.
+        Other sequences show the same finding dark. So an odd scan is looked at in its negative too, and
+        that is taken if the model clearly better tells on it what is known of every slice. Where less is known,
+        if it is clearly surer of it, unless the scan is of another kind altogether, on which how sure it is
+        tells nothing. A scan that fits is taken as it is: words on it may be wrong.
         """
-        as_is = self.presence_probability(images, chunk)
+        as_is = InContrast(images, self.presence_probability(images, chunk), negative=False)
         least, most = ODD
-        if prompt.presence is None and not least <= prompt.fits < most:
-            return images, as_is
+        told = prompt.tells_apart
+        if prompt.fits >= most or (prompt.fits < least and not told):
+            return as_is
         turned = negative(images)
-        as_turned = self.presence_probability(turned, chunk)
-        if _likelihood(as_turned, prompt) > _likelihood(as_is, prompt) + CLEARLY:
-            return turned, as_turned
-        return images, as_is
+        as_turned = InContrast(turned, self.presence_probability(turned, chunk), negative=True)
+        known = prompt if told else Prompt()
+        clearly = _likelihood(as_turned.presence, known) > _likelihood(as_is.presence, known) + CLEARLY
+        return as_turned if clearly else as_is
 
     def score(self, held: LabelledSlices, chunk: int) -> float:
         """Area under the ROC curve of presence per slice, mean over the classes of which both states are known."""

@@ -73,8 +73,8 @@ class Rules:
         Raises:
             WssegError: unreadable, another column, no model, or no regular expression.
         """
-        columns, rows = read_table(file, frozenset())
-        if MODEL not in columns or set(columns) - {MODEL, *ATTRIBUTES}:
+        columns, rows = read_table(file, {MODEL})
+        if set(columns) - {MODEL, *ATTRIBUTES}:
             raise WssegError(f"{file}: must have the column model, and of {', '.join(ATTRIBUTES)} those that decide")
         if not rows:
             raise WssegError(f"{file}: holds no rule")
@@ -82,12 +82,12 @@ class Rules:
 
 
 def _rule(place: str, row: dict[str, str]) -> Rule:
-    if not row[MODEL]:
+    if not row[MODEL].strip():
         raise WssegError(f"{place}: model is empty")
     try:
         patterns = {
             keyword: re.compile(row[column], re.IGNORECASE) for column, keyword in ATTRIBUTES.items() if row.get(column)
         }
-    except re.error as error:
+    except (re.error, OverflowError, RecursionError) as error:
         raise WssegError(f"{place}: is no regular expression ({error})") from error
     return Rule(patterns, row[MODEL].strip())

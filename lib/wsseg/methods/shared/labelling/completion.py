@@ -42,11 +42,14 @@ LOOKS: Sequence[tuple[float, Pose]] = [(0.8, POSES[2]), (1.0, POSES[0]), (1.0, P
 """How far each window is opened, and the pose it is seen in: answers to several are right more often than one's."""
 
 MOST_DOUBT = 0.7
-"""Part of what may be a class, mean over classes, that is not sure to be; beyond it nothing is completed.
+"""Part of what may be a class, mean over classes, that is not sure to be; beyond it none of that kind is completed.
 
 It goes with the weights of `completion` 0.2.0: necks by points and strokes, which it fails at, have 0.74 and more,
 all else that was tried 0.65 at most.
 """
+
+DRAWN_AS = ("boxes", "strokes", "points")
+"""What is judged by itself: boxes tell far better than strokes how large a thing is."""
 
 NEAR = 12
 """Pixels around a class within which others are taken for background: farther off may be another piece of it."""
@@ -103,26 +106,37 @@ def complete(network: nn.Module, data: LabelledSlices, pass_: Pass) -> Tensor:
     """What people drew, and around it what that is surely part of, (slices, size, size) uint8 as pixel labels.
 
     Slices with masks or corrections, and those on which nothing was drawn, stay as they are. So do all
-    where, on average over classes, a part of more than :data:`MOST_DOUBT` is doubtful: as where an organ
-    is three pixels wide, or looks like what is around it.
+    of a kind of drawing of which, on average over classes, a part of more than :data:`MOST_DOUBT` is
+    doubtful: as where an organ is three pixels wide, or looks like what is around it.
     """
-    made, areas = data.targets.pixels.clone(), torch.zeros(2, data.targets.presence.shape[1])
+    targets = data.targets
+    made, drawn_as = targets.pixels.clone(), _drawn_as(targets)
+    areas = torch.zeros(len(DRAWN_AS), 2, targets.presence.shape[1])
     for row, probability in completed(network, data, pass_):
-        made[row] = first_said(made[row], sure_of(probability, data.targets.at(torch.tensor([row]))))
+        made[row] = first_said(made[row], sure_of(probability, targets.at(torch.tensor([row]))))
         sure = probability >= SURE
-        areas += torch.stack([sure, (probability > 1 - SURE) & ~sure]).flatten(2).sum(dim=2)
-    known = areas[:, areas.sum(dim=0) > 0]
-    if not known.numel():
-        return data.targets.pixels
-    doubt = float((known[1] / known.sum(dim=0)).mean())
-    used = doubt <= MOST_DOUBT
-    log.info(
-        "labels are %s: where what they mark ends is not to be seen of %.0f %% of it (%.0f %% at most)",
-        "completed to masks" if used else "learned from as they were drawn",
-        100 * doubt,
-        100 * MOST_DOUBT,
-    )
-    return made if used else data.targets.pixels
+        areas[drawn_as[row]] += torch.stack([sure, (probability > 1 - SURE) & ~sure]).flatten(2).sum(dim=2)
+    for kind, (name, own) in enumerate(zip(DRAWN_AS, areas, strict=True)):
+        known = own[:, own.sum(dim=0) > 0]
+        if not known.numel():
+            continue
+        doubt = float((known[1] / known.sum(dim=0)).mean())
+        if doubt > MOST_DOUBT:
+            made[drawn_as == kind] = targets.pixels[drawn_as == kind]
+        log.info(
+            "%s are %s: where what they mark ends is not to be seen of %.0f %% of it (%.0f %% at most)",
+            name,
+            "learned from as they were drawn" if doubt > MOST_DOUBT else "completed to masks",
+            100 * doubt,
+            100 * MOST_DOUBT,
+        )
+    return made
+
+
+def _drawn_as(targets: Targets) -> Tensor:
+    """Of each slice, which of :data:`DRAWN_AS` is on it, the first of them, (slices,)."""
+    boxed, stroked = targets.boxed().any(dim=1), targets.stroked.any(dim=1)
+    return torch.where(boxed, 0, torch.where(stroked, 1, 2))
 
 
 @torch.no_grad()

@@ -120,7 +120,7 @@ function told({ fits, predicted_dice, look_at, negative, unmarked }) {
   const dice = Object.values(predicted_dice).map(({ value, at_least }) => value.toFixed(2) + (at_least === null ? "" : ` (≥ ${at_least.toFixed(2)})`));
   const parts = dice.length ? [`Dice ${dice.join(", ")}`] : [];
   if (fits) parts.unshift(`${fits.doubtful ? "does not fit" : "fits"} (p ${fits.p})`);
-  if (negative) parts.push("seen as its negative");
+  if (negative) parts.push("segmented as its negative");
   for (const [label, slices] of Object.entries(unmarked)) parts.push(`no ${label} found on slices ${slices.map((slice) => slice + 1).join(", ")}, marked ✓`);
   if (look_at.length) parts.push(`look at slices ${look_at.map((slice) => slice + 1).join(", ")}`);
   return parts.join(" · ");
