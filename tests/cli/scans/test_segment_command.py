@@ -84,5 +84,5 @@ def test_slices_that_are_said_to_show_what_is_not_marked_are_named(
         *("segment", tmp_path / "scan.nii.gz", tmp_path / "mask.nii.gz", "--model", published),
         *("--presence", table, "--json", answer),
     )
-    assert "tumor is said to be on slices 0, where nothing was found that could be it" in told.stderr
+    assert "tumor is said to be on slice 0, where nothing was found that could be it" in told.stderr
     assert json.loads(answer.read_text("utf-8"))["unmarked"] == {"tumor": [0]}

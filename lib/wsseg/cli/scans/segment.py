@@ -34,7 +34,7 @@ def segment(
         ),
     ],
     model: Annotated[str, typer.Option(help="As `wsseg models` lists it.")] = DEFAULT_MODEL,
-    presence: Annotated[Path | None, typer.Option(help="CSV: case, slice, one column per class.")] = None,
+    presence: Annotated[Path | None, typer.Option(help="CSV: case, slice, one column per class; of one scan.")] = None,
     text: Annotated[str, typer.Option(help="Sentence for models that read one.")] = "",
     device: Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N; a GPU where there is one.")] = None,
     preview: Annotated[Path | None, typer.Option(help="PNG of slices with the mask.")] = None,
@@ -118,9 +118,8 @@ def _remarks(model: str, result: Segmentation) -> list[str]:
     elif slices := result.look_at():
         found.append(f"worth a look, the most doubtful first: slices {', '.join(map(str, slices))} (the first is 0)")
     for name, missing in result.said_in_vain().items():
-        found.append(
-            f"{name} is said to be on slices {', '.join(map(str, missing))}, where nothing was found that could be it"
-        )
+        where = f"slice{'s' * (len(missing) > 1)} {', '.join(map(str, missing))}"
+        found.append(f"{name} is said to be on {where}, where nothing was found that could be it")
     return found
 
 
