@@ -54,7 +54,8 @@ def _wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
     end = time.monotonic() + START_SECONDS
     while time.monotonic() < end:
         if process.poll() is not None:
-            sys.exit(f"the server ended before it answered; {log}:\n{log.read_text(errors='replace')[-2000:]}")
+            said = log.read_text("utf-8", errors="replace")[-2000:]
+            sys.exit(f"the server ended before it answered; {log}:\n{said}")
         try:
             if requests.get(url, timeout=60).ok:
                 return

@@ -12,7 +12,15 @@ CHANNELS = (12, 8, 6)
 @pytest.fixture
 def head() -> TextHead:
     torch.manual_seed(0)
-    return TextHead(CHANNELS, 32, 16, 2, (8, 8)).eval().requires_grad_(False)
+    return _head(sharp=False)
+
+
+def _head(sharp: bool) -> TextHead:
+    return TextHead(CHANNELS, 32, 16, 2, (8, 8), sharp).eval().requires_grad_(False)
+
+
+def _pictures(rows: int, columns: int) -> torch.Tensor:
+    return torch.rand(2, 3, rows, columns, generator=torch.Generator().manual_seed(3)) * 2 - 1
 
 
 def _features() -> list[torch.Tensor]:
@@ -31,21 +39,49 @@ def test_the_split_convolution_is_the_plain_one(head: TextHead) -> None:
     levels = [refine(head.guide(project(level), *_words())) for project, refine, level in scales]
     wide = [functional.interpolate(level, size, mode="bilinear", align_corners=False) for level in levels]
     plain = head.rest(head.first(torch.cat(wide, dim=1)))
-    torch.testing.assert_close(head(_features(), *_words(), size), plain, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(head(_features(), *_words(), size, _pictures(*size)), plain, atol=1e-5, rtol=1e-4)
 
 
 def test_padding_is_not_attended_to(head: TextHead) -> None:
     words, known = _words()
     longer = torch.cat([words, 100 * torch.ones(2, 3, 16)], dim=1)
-    found = head(_features(), longer, functional.pad(known, (0, 3)), (8, 12))
-    torch.testing.assert_close(found, head(_features(), words, known, (8, 12)), atol=1e-5, rtol=1e-4)
+    found = head(_features(), longer, functional.pad(known, (0, 3)), (8, 12), _pictures(8, 12))
+    torch.testing.assert_close(found, head(_features(), words, known, (8, 12), _pictures(8, 12)), atol=1e-5, rtol=1e-4)
 
 
 def test_nothing_said_is_no_error_and_differs_from_a_sentence(head: TextHead) -> None:
     words, known = _words()
-    silent = head(_features(), words, torch.zeros_like(known), (8, 12))
+    silent = head(_features(), words, torch.zeros_like(known), (8, 12), _pictures(8, 12))
     assert silent.isfinite().all()
-    assert not torch.allclose(silent, head(_features(), words, known, (8, 12)), atol=1e-4)
+    assert not torch.allclose(silent, head(_features(), words, known, (8, 12), _pictures(8, 12)), atol=1e-4)
+
+
+def test_a_head_of_before_there_was_sharpening_is_read_and_says_the_same_at_the_pictures_pixels(head: TextHead) -> None:
+    sharp = _head(sharp=True)
+    sharp.load_state_dict(head.state_dict())
+    pictures = _pictures(16, 24)
+    found = sharp(_features(), *_words(), (8, 12), pictures)
+    assert found.shape == (2, 2, 16, 24)
+    torch.testing.assert_close(found, head(_features(), *_words(), (8, 12), pictures))
+
+
+def test_a_head_that_lost_half_of_its_sharpening_is_not_read() -> None:
+    half = _head(sharp=True).state_dict()
+    del half["sharpen.correct.weight"]
+    with pytest.raises(RuntimeError, match=r"sharpen\.correct\.weight"):
+        _head(sharp=True).load_state_dict(half)
+
+
+def test_what_sharpening_learns_is_of_the_pictures_pixels() -> None:
+    torch.manual_seed(0)
+    sharp = _head(sharp=True)
+    assert sharp.sharpen is not None
+    torch.nn.init.ones_(sharp.sharpen.correct.weight)
+    pictures = _pictures(16, 24)
+    other = pictures.clone()
+    other[:, :, 5, 7] *= -1
+    change = sharp(_features(), *_words(), (8, 12), other) - sharp(_features(), *_words(), (8, 12), pictures)
+    assert change.abs().amax(dim=(0, 1))[5, 7] > 1e-3
 
 
 def test_words_change_the_image_tokens_only_where_they_differ() -> None:
