@@ -224,7 +224,8 @@ def test_from_labels_to_the_next_version_and_back(site: Site, truth: dict[str, l
     replies = site.ask("POST", "/train/", tiny={"steps": 100_000})
     assert replies["tiny"]["result"]["status"] == "RUNNING"
     site.until(lambda: site.bar() > 0)
-    assert client.train_stop()["status"] == "STOPPED"
+    # The page's, as a viewer's would finish it where the machine was so slow that it has trained for a minute.
+    assert site.ask("DELETE", "/annotate/api/train")["phase"] == "cancelled"
     assert client.train_stop() is None
     assert client.train_status()["details"] == ["cancelled, tiny is as it was"]
     assert client.info()["models"]["tiny"]["version"] == "0.1"
