@@ -2,8 +2,9 @@
 
     python benchmarks/quality/quality.py --data DIR [--model NAME] [--splits 200]
 
-DIR holds scans with masks that the model was not trained on. Weights of
-predictions and the calibration of doubt are from the other patients. The bound is tried on
+DIR holds scans with masks that the model was not trained on. Empty masks, of which the
+product says how probably they are right, take no part. Weights of predictions and the
+calibration of doubt are from the other patients. The bound is tried on
 random splits: learned from three of four patients, kept or not by the rest.
 Intervals are of 95 %, over patients drawn with replacement.
 """

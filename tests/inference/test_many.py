@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +20,10 @@ from wsseg.images.folder import scan_files
 from wsseg.images.formats.table import read_volume
 from wsseg.images.listing import find_scans
 from wsseg.inference.many import ManyProgress, segment_many
+from wsseg.inference.result import NEGATIVE, NOTHING
 from wsseg.inference.results import FILE
 from wsseg.inference.segmenter import Segmenter
+from wsseg.inference.summary import Summary
 
 
 @pytest.fixture
@@ -61,6 +64,15 @@ def test_a_failure_is_a_row_and_stops_nothing(folder: Path, published: str, tmp_
         assert np.array_equal(mask.voxels, alone.mask.voxels)
         assert float(rows[case]["tumor ml"]) == pytest.approx(alone.facts()["millilitres"]["tumor"])
         assert float(rows[case]["seconds"]) > 0
+
+
+def test_a_row_says_what_no_number_does(folder: Path, published: str, tmp_path: Path) -> None:
+    found = Segmenter(published)(read_volume(folder / "a.nii.gz"))
+    empty = found.mask.like(np.zeros_like(found.mask.voxels))
+    assert Summary.of(found).row()["remark"] == ""
+    assert Summary.of(replace(found, mask=empty, negative=True)).row()["remark"] == f"{NEGATIVE}; {NOTHING}"
+    segmented(folder, published, tmp_path / "out")
+    assert {row["remark"] for row in rows_of(tmp_path / "out").values()} == {""}
 
 
 def test_a_second_run_does_what_is_missing(folder: Path, published: str, tmp_path: Path) -> None:

@@ -130,7 +130,7 @@ def deliver(destination: Destination, result: Segmentation, scan: DicomScan, pac
         files = {seg: Path(name) / "seg.dcm", sr: Path(name) / "sr.dcm"}
         write_seg(files[seg], result.mask, scan, segments, seg)
         volumes = volumes_ml(result.mask, package.labels)
-        measured = Measured(scan, files[seg], volumes, result.predicted_dice, result.fits)
+        measured = Measured(scan, files[seg], volumes, result.predicted_dice, result.fits, negative=result.negative)
         write_sr(files[sr], [measured], {}, segments, sr)
         for identity in missing:
             destination.store(files[identity], study, identity)

@@ -25,6 +25,8 @@ WORTH = 0.1
 NEGATIVE = "segmented as its negative: what is bright there is dark here"
 """No longer than the 64 characters of a DICOM series' description."""
 
+NOTHING = "nothing was found, the mask is empty"
+
 
 @dataclass(frozen=True)
 class Segmentation:

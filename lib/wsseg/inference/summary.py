@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from wsseg.inference.quality.fits import LEVEL
-from wsseg.inference.result import Segmentation
+from wsseg.inference.result import NEGATIVE, NOTHING, Segmentation
 from wsseg.models.package import Recipe
 
-QUALITY = ("predicted Dice", "fits")
+QUALITY = ("predicted Dice", "fits", "remark")
 """Columns of what the model says of its own mask."""
 
 
@@ -22,12 +22,14 @@ class Summary:
         promised: the same if the probabilities were right.
         fits: the p-value of the scan to be of the kind that the model was
             trained on; None where the model does not know.
+        remark: what a number does not say: that the scan was taken for its negative, or nothing was found.
     """
 
     sizes: dict[str, float]
     predicted_dice: float | None
     promised: float
     fits: float | None
+    remark: str
 
     @classmethod
     def of(cls, result: Segmentation) -> Summary:
@@ -35,11 +37,13 @@ class Summary:
         facts = result.facts()
         sizes = facts["area_percent"] if result.mask.picture else facts["millilitres"]
         predicted = result.mean_predicted_dice
+        remarks = {NEGATIVE: result.negative, NOTHING: not result.mask.voxels.any()}
         return cls(
             sizes,
             None if predicted is None else round(predicted, 4),
             round(result.promised, 4),
             facts["fits"]["p"] if facts["fits"] else None,
+            "; ".join(remark for remark, true in remarks.items() if true),
         )
 
     @property
@@ -49,9 +53,9 @@ class Summary:
         dice = self.promised if self.predicted_dice is None else self.predicted_dice
         return dice * (self.fits or 0.0) if doubted else dice
 
-    def row(self) -> dict[str, float | None]:
+    def row(self) -> dict[str, float | str | None]:
         """What stands under :func:`columns_of`, in their order."""
-        return {**self.sizes, "predicted Dice": self.predicted_dice, "fits": self.fits}
+        return {**self.sizes, **dict(zip(QUALITY, (self.predicted_dice, self.fits, self.remark), strict=True))}
 
 
 def columns_of(recipe: Recipe) -> list[str]:

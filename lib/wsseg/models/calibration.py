@@ -27,6 +27,7 @@ class ClassCalibration(Strict):
     Attributes:
         dice: its mean.
         signs: means of the signs of a good mask, in their order.
+        shown: part of the scans that show it; all, where an earlier version of wsseg has written it.
         below: how far Dice may lie below what is predicted in nine of ten scans;
             None where there were too few to say.
         ranked: rank correlation of predicted with true Dice, by weights that were
@@ -35,6 +36,7 @@ class ClassCalibration(Strict):
 
     dice: _Part
     signs: tuple[float, ...]
+    shown: _Part = 1.0
     below: float | None = Field(None, ge=-1, le=1)
     ranked: float | None = Field(None, ge=-1, le=1)
 

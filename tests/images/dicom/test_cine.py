@@ -13,7 +13,7 @@ from pydicom import Dataset, dcmread
 from cine import write_cine
 from wsseg.errors import WssegError
 from wsseg.images.dicom.seg import write_seg
-from wsseg.images.dicom.sr import DICE, DICE_BOUND, FITS, FITS_P, Measured, write_sr
+from wsseg.images.dicom.sr import DICE, DICE_BOUND, FITS, FITS_P, NEGATIVE, Measured, write_sr
 from wsseg.images.scan import read_frames, read_scan
 from wsseg.images.segments import Segments
 from wsseg.inference.measure import Ejection
@@ -82,7 +82,7 @@ def test_measurements_refer_to_the_segments_they_are_of(tmp_path: Path) -> None:
         told = {"left ventricle": 120.5, "myocardium": 80.0}
         dice = {"left ventricle": PredictedDice(0.91234, 0.8, "masks"), "myocardium": PredictedDice(0.7, None, "masks")}
         fits = Fits(0.4 if phase == "ED" else 0.01, "as seen")
-        phases.append(Measured(frame.series, tmp_path / f"{phase}.dcm", told, dice, fits, phase))
+        phases.append(Measured(frame.series, tmp_path / f"{phase}.dcm", told, dice, fits, phase, phase == "ES"))
     write_sr(tmp_path / "sr.dcm", phases, {"left ventricle": Ejection(120.0, 48.0)}, segments)
     sr, segs = dcmread(tmp_path / "sr.dcm"), [dcmread(phase.seg) for phase in phases]
     assert sr.Modality == "SR"
@@ -100,6 +100,7 @@ def test_measurements_refer_to_the_segments_they_are_of(tmp_path: Path) -> None:
     assert [value for value in values if value[0] == DICE_BOUND.meaning] == [(DICE_BOUND.meaning, 0.8, "1")] * 2
     assert [value[1] for value in values if value[0] == FITS_P.meaning] == [0.4, 0.01]
     assert [item.ConceptCodeSequence[0].CodeMeaning for item in _said(sr, FITS.meaning)] == ["Yes", "No"]
+    assert [item.ConceptCodeSequence[0].CodeMeaning for item in _said(sr, NEGATIVE.meaning)] == ["No", "Yes"]
 
 
 def _said(item: Dataset, meaning: str) -> list[Dataset]:

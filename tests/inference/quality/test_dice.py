@@ -37,6 +37,43 @@ def test_an_empty_mask_has_signs_too() -> None:
     assert signs[:, 0].tolist() == [1.0, 1.0]
 
 
+def calibration_of(signs: np.ndarray, dice: np.ndarray, patients: list[str], **changed: float) -> Calibration:
+    learned = learn_quality(signs, dice, patients)
+    classes = {name: known.model_copy(update=changed) for name, known in zip("ab", learned.classes, strict=True)}
+    return Calibration(
+        scans=len(signs), of="masks", weights=tuple(learned.weights), classes=classes, slope=1, offset=0, doubt=None
+    )
+
+
+@pytest.mark.parametrize("part", [0.0, 0.5, 1.0])
+def test_an_empty_mask_is_right_where_the_class_is_absent(part: float) -> None:
+    """Of 20 scans all showed it: one of 22 will not, by the rule of succession, before the scan is looked at."""
+    signs, dice, patients = scans(20, 0)
+    calibration = calibration_of(signs, dice, patients, shown=part)
+    maps, mask = np.zeros((3, 2, 4, 4), np.float32), np.zeros((3, 4, 4), np.uint8)
+    shown = np.array([[0.0, 0.1]] * 3, np.float32)
+    none, hardly = predicted_dice(signs_of(maps, mask, shown, 0.1, 1.0), "ab", calibration, foreign=False).values()
+    odds = 0.9 / 0.1 * (20 * (1 - part) + 1) / (20 * part + 1)
+    assert none.value == 1.0
+    assert hardly.value == pytest.approx(odds / (1 + odds), abs=1e-3)
+    assert none.at_least is hardly.at_least is None
+    assert f"{hardly}" == f"nothing is marked, which is right with probability {hardly.value:.2f}"
+    assert (hardly.value < 0.5) is (part == 1.0), "a class that all scans show is hardly absent"
+
+
+def test_empty_masks_teach_nothing() -> None:
+    """Their Dice is 0 however sure the class is absent, which would be a sign of a bad mask else."""
+    signs, dice, patients = scans(20, 0)
+    empty = signs[:4].copy()
+    empty[..., SIGNS.index("large")] = 0
+    empty[..., 0] = 1
+    more = np.concatenate([signs, empty]), np.concatenate([dice, np.zeros((4, 2))])
+    learned, alone = learn_quality(*more, [f"{k}" for k in range(24)]), learn_quality(signs, dice, patients)
+    assert learned.classes == alone.classes
+    np.testing.assert_array_equal(learned.weights, alone.weights)
+    assert np.isnan(learned.order[20:]).all()
+
+
 def scans(count: int, seed: int) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """Scans of two classes of which one sign tells Dice, up to noise."""
     rng = np.random.default_rng(seed)
@@ -69,11 +106,7 @@ def test_nine_of_ten_scans_keep_the_bound() -> None:
     kept = []
     for seed in range(60):
         signs, dice, patients = scans(40, seed)
-        learned = learn_quality(signs[:20], dice[:20], patients[:20])
-        calibration = Calibration(
-            scans=20, of="masks", weights=tuple(learned.weights), classes=dict(zip("ab", learned.classes, strict=True)),
-            slope=1, offset=0, doubt=None,
-        )  # fmt: skip
+        calibration = calibration_of(signs[:20], dice[:20], patients[:20])
         for own, true in zip(signs[20:], dice[20:], strict=True):
             told = predicted_dice(own, "ab", calibration, foreign=False)
             kept += [true[k] >= (told[name].at_least or 0) for k, name in enumerate("ab")]
@@ -88,11 +121,7 @@ def test_too_few_scans_bound_nothing() -> None:
 
 def test_the_sentence_says_of_what() -> None:
     signs, dice, patients = scans(20, 0)
-    learned = learn_quality(signs, dice, patients)
-    calibration = Calibration(
-        scans=20, of="scribbles", weights=tuple(learned.weights), classes={"a": learned.classes[0]},
-        slope=1, offset=0, doubt=None,
-    )  # fmt: skip
+    calibration = calibration_of(signs, dice, patients).model_copy(update={"of": "scribbles"})
     told = predicted_dice(signs[0][:1], ["a"], calibration, foreign=False)["a"]
     bound = f">= {told.at_least:.2f} in nine of ten scans like this, of scribbles"
     assert f"{told}" == f"predicted Dice {told.value:.2f}, {bound}"
@@ -101,10 +130,6 @@ def test_the_sentence_says_of_what() -> None:
 
 def test_nothing_is_said_of_what_is_not_known() -> None:
     signs, dice, patients = scans(20, 0)
-    learned = learn_quality(signs, dice, patients)
-    calibration = Calibration(
-        scans=20, of="masks", weights=tuple(learned.weights), classes=dict(zip("ab", learned.classes, strict=True)),
-        slope=1, offset=0, doubt=None,
-    )  # fmt: skip
+    calibration = calibration_of(signs, dice, patients)
     assert predicted_dice(signs[0], "ab", None, foreign=False) == {}
     assert predicted_dice(signs[0], "ab", calibration, foreign=True) == {}

@@ -39,6 +39,7 @@ def test_masks_are_compared_with_masks_and_the_rest_follows(package: ModelPackag
     assert found is not None
     assert (found.scans, found.of) == (SCANS, "masks")
     assert found.classes["tumor"].below is not None
+    assert found.classes["tumor"].shown == np.mean([each.shown[0] for each in compared.values()])
     assert found.doubt is not None
     assert found.doubt.calibrated <= found.doubt.plain
     write_calibration(package.folder, found)

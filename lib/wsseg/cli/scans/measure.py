@@ -140,7 +140,7 @@ def _write_report(
     from wsseg.images.dicom.sr import Measured, write_sr
 
     phases = [
-        Measured(scan.series, seg, volumes, result.predicted_dice, result.fits, phase)
+        Measured(scan.series, seg, volumes, result.predicted_dice, result.fits, phase, result.negative)
         for phase, (scan, seg, volumes, result) in measured.items()
         if scan.series is not None
     ]

@@ -106,6 +106,7 @@ def segment(
 def _remarks(model: str, result: Segmentation) -> list[str]:
     """What whoever runs the model should know of the result, a sentence each."""
     from wsseg.inference.quality.fits import LEAST_PATIENTS
+    from wsseg.inference.result import NOTHING
 
     found = []
     if result.fits is None and not result.mask.picture:
@@ -114,7 +115,7 @@ def _remarks(model: str, result: Segmentation) -> list[str]:
             f" {LEAST_PATIENTS} patients, or `wsseg describe {model} --data FOLDER` has not looked at them"
         )
     if not result.mask.voxels.any():
-        found.append("nothing was found, the mask is empty")
+        found.append(NOTHING)
     elif slices := result.look_at():
         found.append(f"worth a look, the most doubtful first: slices {', '.join(map(str, slices))} (the first is 0)")
     for name, missing in result.said_in_vain().items():

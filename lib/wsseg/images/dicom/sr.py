@@ -46,6 +46,7 @@ OURS = "99WSSEG"
 DICE = Code("predicted-dice", OURS, "Predicted Dice coefficient of the segment")
 DICE_BOUND = Code("dice-bound", OURS, "Dice coefficient exceeded in nine of ten such scans")
 FITS = Code("fits", OURS, "The scan is of the kind that the model was trained on")
+NEGATIVE = Code("negative", OURS, "The scan was segmented as its negative")
 FITS_P = Code("fits-p", OURS, "p-value of the scan to be of the model's training scans' kind")
 
 
@@ -84,6 +85,7 @@ class Measured:
         dice: by class; none where it is not predicted.
         fits: None where the model cannot tell.
         phase: of a beat, "ED" or "ES"; "" of what does not beat.
+        negative: whether its negative was segmented, which is told beside ``fits``.
     """
 
     scan: DicomScan
@@ -92,6 +94,7 @@ class Measured:
     dice: Mapping[str, ExpectedDice] = field(default_factory=dict)
     fits: Fitting | None = None
     phase: str = ""
+    negative: bool = False
 
     def named(self, what: str) -> str:
         """What something of this scan is called, as in "left ventricle, ED"."""
@@ -183,11 +186,14 @@ class _Report:
 
     def fit(self, scan: Measured, fits: Fitting) -> MeasurementsAndQualitativeEvaluations:
         """The scan as a whole."""
+        said = {FITS: not fits.doubtful, NEGATIVE: scan.negative}
         return MeasurementsAndQualitativeEvaluations(
             tracking_identifier=self._tracked(scan.named("scan")),
             algorithm_id=self._algorithm,
             measurements=[Measurement(FITS_P, float(f"{fits.p:.3g}"), codes.UCUM.NoUnits)],
-            qualitative_evaluations=[QualitativeEvaluation(FITS, codes.SCT.No if fits.doubtful else codes.SCT.Yes)],
+            qualitative_evaluations=[
+                QualitativeEvaluation(what, codes.SCT.Yes if true else codes.SCT.No) for what, true in said.items()
+            ],
         )
 
     def ejection(self, name: str, ejection: Ejected) -> MeasurementsAndQualitativeEvaluations:

@@ -31,6 +31,8 @@ SIGNS = ("expected", "steady", "continuous", "whole", "decided", "large", "fitti
 - how sure it is which slices show the class,
 - how large it is,
 - how well the scan fits the training scans.
+
+Of an empty mask the first one is how sure the class is absent.
 """
 
 
@@ -95,17 +97,21 @@ class PredictedDice:
     """What the Dice of one class's mask is expected to be.
 
     Attributes:
-        value: in [0, 1].
+        value: in [0, 1]; of an empty mask, whose Dice is 0 or 1, the probability that the scan does not show the class.
         at_least: what it exceeds in nine of ten scans like this one; None where the
-            model was compared with too few scans to say.
+            model was compared with too few scans to say, and of an empty mask.
         of: what it is the agreement with, as in "masks".
+        empty: whether nothing is marked.
     """
 
     value: float
     at_least: float | None
     of: str
+    empty: bool = False
 
     def __str__(self) -> str:
+        if self.empty:
+            return f"nothing is marked, which is right with probability {self.value:.2f}"
         if self.at_least is None:
             return f"predicted Dice {self.value:.2f}, compared with {self.of} of too few scans for a bound"
         return f"predicted Dice {self.value:.2f}, >= {self.at_least:.2f} in nine of ten scans like this, of {self.of}"
@@ -132,10 +138,29 @@ def predicted_dice(
     found = {}
     for name, own in zip(names, signs, strict=True):
         known = calibration.classes[name]
+        if _is_empty(own):
+            found[name] = PredictedDice(_absence(own, known, calibration.scans), None, calibration.of, empty=True)
+            continue
         value = float(np.clip(known.dice + (own - known.signs) @ calibration.weights, 0, 1))
         at_least = None if known.below is None else float(np.clip(value - known.below, 0, value))
         found[name] = PredictedDice(value, at_least, calibration.of)
     return found
+
+
+def _is_empty(signs: Floats) -> NDArray[np.bool_]:
+    """Where the masks that signs (..., signs) are of mark nothing."""
+    return np.asarray(signs[..., SIGNS.index("large")] == 0)
+
+
+def _absence(signs: Floats, known: ClassCalibration, scans: int) -> float:
+    """Probability that a scan does not show a class of which nothing is marked.
+
+    As its slices have it, but that a class is hardly absent which all the scans show that the model was
+    compared on: odds times the prior odds of it (rule of succession).
+    """
+    absent = float(signs[SIGNS.index("expected")])
+    prior = (scans * (1 - known.shown) + 1) / (scans + 2)
+    return absent * prior / (absent * prior + (1 - absent) * (1 - prior))
 
 
 COVERED = 0.9
@@ -156,7 +181,7 @@ class Learned:
         left_out: (scans, classes), predicted for each scan when it was left out.
         order: (scans, classes), the same with the means of all scans, which are the
             same for each and rank none: without a scan its own Dice would lower
-            what is predicted for the better ones.
+            what is predicted for the better ones. NaN for empty masks, as in ``left_out``.
     """
 
     weights: Floats
@@ -168,11 +193,15 @@ class Learned:
 def learn_quality(signs: Floats, dice: Floats, patients: Sequence[str]) -> Learned:
     """Learn to predict Dice; all scans of a patient are left out together.
 
+    Empty masks teach nothing: their Dice is 0 or not known, and their signs mean something else.
+
     Args:
         signs: (scans, classes, signs).
         dice: (scans, classes), NaN where it is not known.
         patients: whose scans they are.
     """
+    empty = _is_empty(signs)
+    dice = np.where(empty, np.nan, dice)
     owner = np.array(patients)
     weights, mean, usual = _regression(signs, dice)
     left_out, order = (np.full(dice.shape, np.nan) for _ in range(2))
@@ -183,6 +212,7 @@ def learn_quality(signs: Floats, dice: Floats, patients: Sequence[str]) -> Learn
         theirs, their_mean, their_usual = _regression(signs[~own], dice[~own])
         left_out[own] = np.clip(their_usual + (signs[own] - their_mean) @ theirs, 0, 1)
         order[own] = usual + (signs[own] - mean) @ theirs
+    left_out[empty] = order[empty] = np.nan
     below = [_bound(column) for column in (left_out - dice).T]
     classes = [
         ClassCalibration(

@@ -41,12 +41,14 @@ class Compared:
     Attributes:
         signs: of a good mask, (classes, signs).
         dice: agreement with labels, (classes,); NaN where neither shows the class.
+        shown: whether people say that the scan shows the class, (classes,).
         counts: voxels by doubt.
         of: what it was compared with, one of :data:`OF`.
     """
 
     signs: NDArray[np.float64]
     dice: NDArray[np.float64]
+    shown: NDArray[np.bool_]
     counts: doubt.Counts
     of: str
 
@@ -101,16 +103,16 @@ def _compared(segmenter: Segmenter, scan: CutScan, known: Targets) -> Compared |
         for volume in (result.mask, result.uncertainty)
     )
     counts = doubt.count(doubtful[drawn].numpy(), mask[drawn].numpy(), target[drawn].numpy())
-    dice = []
+    pairs = []
     for k, value in enumerate(result.labels.values().values()):
         if drawn.any():
-            dice.append(_agreement((mask == value)[drawn], (target == value)[drawn]))
+            pairs.append(((mask == value)[drawn], (target == value)[drawn]))
         else:
             said = known.presence[:, k] != UNKNOWN
-            shown = (mask == value).flatten(1).any(dim=1)
-            dice.append(_agreement(shown[said], known.presence[said, k] == YES))
+            pairs.append(((mask == value).flatten(1).any(dim=1)[said], known.presence[said, k] == YES))
+    dice, shown = [_agreement(*pair) for pair in pairs], [bool(true.any()) for _, true in pairs]
     of = OF[0] if known.whole.all() else OF[1] if drawn.any() else OF[2]
-    return Compared(result.signs, np.array(dice), counts, of)
+    return Compared(result.signs, np.array(dice), np.array(shown), counts, of)
 
 
 def _agreement(found: Tensor, true: Tensor) -> float:
@@ -128,8 +130,11 @@ def calibration_of(compared: Mapping[str, Compared], names: Collection[str]) -> 
     patients = [patient_of(case) for case in compared]
     if len(set(patients)) < LEAST:
         return None
-    signs, dice = (np.stack([getattr(each, name) for each in compared.values()]) for name in ("signs", "dice"))
+    signs, dice, shown = (
+        np.stack([getattr(each, name) for each in compared.values()]) for name in ("signs", "dice", "shown")
+    )
     learned = learn_quality(signs, dice, patients)
+    parts = zip(names, learned.classes, shown.mean(axis=0), strict=True)
     counts = sum((each.counts for each in compared.values()), doubt.NONE)
     calibrated, (slope, offset) = doubt_of(compared, patients), doubt.fit(counts)
     plain, better = doubt.calibration_error(counts), doubt.calibration_error(calibrated)
@@ -140,7 +145,7 @@ def calibration_of(compared: Mapping[str, Compared], names: Collection[str]) -> 
         scans=len(compared),
         of=next(iter(compared.values())).of,
         weights=tuple(map(float, learned.weights)),
-        classes=dict(zip(names, learned.classes, strict=True)),
+        classes={name: known.model_copy(update={"shown": float(part)}) for name, known, part in parts},
         slope=slope,
         offset=offset,
         doubt=quality if counts.voxels.any() else None,
