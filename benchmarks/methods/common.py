@@ -71,7 +71,7 @@ def _heat(case: Case, stack: Stack, heat: Tensor) -> Heat:
     shown = np.flatnonzero(truth.any(axis=(1, 2)))
     maps = stack.to_native(heat)[:, 0]
     otsu = stack.to_native(calibrate_map(heat.float(), "otsu"))[:, 0] > 0.5
-    return Heat(case.name, maps[shown], otsu[shown], truth[shown], stack.depth_mm()[shown])
+    return Heat(case.name, maps[shown], otsu[shown], truth[shown], stack.depth_mm(shown))
 
 
 def sweep(heats: list[Heat], rim_mm: float, thresholds: NDArray[np.float64]) -> list[NDArray[np.float64]]:

@@ -120,10 +120,19 @@ class Stack:
         turned = labels[:, ::-1] if self.grid.reversed else labels
         return torch.from_numpy(np.ascontiguousarray(turned.T))
 
-    def depth_mm(self) -> NDArray[np.float32]:
-        """In-plane depth of every native pixel under the outline of the tissue, (slices, rows, columns); 0 in air."""
-        planes = [ndimage.distance_transform_edt(plane, self.spacing) for plane in self.tissue]
-        return np.stack(planes).astype(np.float32)
+    def depth_mm(self, slices: NDArray[np.intp]) -> NDArray[np.float32]:
+        """In-plane depth of native pixels under the outline of the tissue, 0 in air.
+
+        Args:
+            slices: indices of those that it is wanted of.
+
+        Returns:
+            (len(slices), rows, columns).
+        """
+        found = np.empty((len(slices), *self.tissue.shape[1:]), np.float32)
+        for depth, plane in zip(found, self.tissue[slices], strict=True):
+            depth[:] = ndimage.distance_transform_edt(plane, self.spacing)
+        return found
 
     def to_network(self, maps: NDArray[np.float32]) -> Tensor:
         """Native maps (slices, rows, columns) as the network would see them, (slices, size, size); 0 around them."""

@@ -25,11 +25,14 @@ def extent(mask: NDArray[np.bool_], room: int = 0) -> tuple[slice, ...]:
 
     Pieces of a mask are looked for in it alone: a CT of 300 slices has a hundred times its voxels.
     """
-    boxes = ndimage.find_objects(mask.view(np.uint8))
-    if not boxes:
-        return (slice(0),) * mask.ndim
-    ends = zip(boxes[0], mask.shape, strict=True)
-    return tuple(slice(max(0, own.start - room), min(length, own.stop + room)) for own, length in ends)
+    sides, rest = [], mask
+    for length in mask.shape:
+        shown = np.flatnonzero(rest.any(axis=tuple(range(1, rest.ndim))))
+        if not shown.size:
+            return (slice(0),) * mask.ndim
+        sides.append(slice(max(0, int(shown[0]) - room), min(length, int(shown[-1]) + 1 + room)))
+        rest = rest[shown].any(axis=0)
+    return tuple(sides)
 
 
 def likely_pieces(
@@ -73,10 +76,9 @@ def _likeliest(
 ) -> NDArray[np.bool_]:
     """The piece of a class that counts most, beside the piece that should surround it, if any, and what it should."""
     pieces, count = ndimage.label(mask)
-    each = range(1, count + 1)
-    scores = ndimage.sum_labels(probability, pieces, each)
+    scores = np.asarray(np.bincount(pieces.ravel(), probability.ravel(), count + 1)[1:], np.float64)
     if around is not None and count > 1:
-        scores = scores * [max(_enclosed(pieces == piece, around), ALONE) for piece in each]
+        scores = scores * [max(_enclosed(pieces == piece, around), ALONE) for piece in range(1, count + 1)]
     if within.any() and count > 1:
         border = _border(within)
         touched = np.bincount(pieces[border], minlength=count + 1)[1:] / max(1, border.sum())

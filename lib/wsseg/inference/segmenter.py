@@ -329,8 +329,11 @@ def _refined(stack: Stack, maps: NDArray[np.float32], recipe: Recipe) -> NDArray
         guide = (stack.native + 1) / 2
         planes = [guided_filter(maps[:, k], guide, (down, right)) for k in range(maps.shape[1])]
         maps = np.stack(planes, axis=1)
-    outside = stack.depth_mm() <= recipe.rim_mm if recipe.rim_mm else stack.air
-    return np.multiply(maps, ~outside[:, None], out=maps)
+    if recipe.rim_mm:
+        shown = np.flatnonzero(maps.any(axis=(1, 2, 3)))
+        maps[shown] *= (stack.depth_mm(shown) > recipe.rim_mm)[:, None]
+        return maps
+    return np.multiply(maps, ~stack.air[:, None], out=maps)
 
 
 def _joined(stack: Stack, near: tuple[slice, slice], found: NDArray[np.uint8]) -> NDArray[np.uint8]:

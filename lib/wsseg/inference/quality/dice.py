@@ -50,7 +50,8 @@ def signs_of(
     """
     found = []
     for k in range(maps.shape[1]):
-        probability, marked = maps[:, k] * presence[:, k, None, None], mask == k + 1
+        near = extent((maps[:, k] > UNLIKELY) | (mask == k + 1))
+        probability, marked = maps[:, k][near] * presence[near[0], k, None, None], mask[near] == k + 1
         certain = float(np.abs(2 * presence[:, k] - 1).mean())
         ml = marked.sum() * voxel_ml
         fitting = float(np.log10(np.clip(p, 1e-4, 1)))

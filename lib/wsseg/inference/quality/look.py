@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from wsseg.data.preprocess import Stack
 from wsseg.images.volume import Volume
+from wsseg.inference.device import mixed_precision
 from wsseg.methods.base import Method
 
 Numbers = NDArray[np.float64]
@@ -87,7 +88,7 @@ def _encoded(images: Tensor, method: Method) -> list[Numbers]:
     """Means and deviations of the encoder's channels at two depths, of the deeper one by quarters of the slice."""
     slices = torch.unique(((torch.arange(LOOKED_AT) + 0.5) * len(images) / LOOKED_AT).long())
     device = next(method.parameters()).device
-    with torch.no_grad():
+    with torch.no_grad(), mixed_precision(device):
         fine, deep = (level.float().cpu() for level in method.encode(images.to(device), slices.to(device)))
     quarters = functional.adaptive_avg_pool2d(deep, 2).flatten(1)
     parts = ([fine.mean(dim=(2, 3)), _deviations(fine)], [quarters, _deviations(deep)])
@@ -111,15 +112,16 @@ def _grey(small: Tensor) -> Numbers:
 
 def _detail(images: Tensor) -> Numbers:
     """Root mean squares of differences between pixels 1, 2 and 4 apart along both axes, against the deviation."""
-    deviation = images.std() + 1e-3
-    found = []
-    for apart in (1, 2, 4):
-        for axis in (2, 3):
-            step = min(apart, images.shape[axis] - 1)
-            left = images.shape[axis] - step
-            near, far = images.narrow(axis, 0, left), images.narrow(axis, step, left)
-            found.append(float((near - far).square_().mean().sqrt() / deviation))
-    return np.log(np.array(found) + 1e-3)
+    steps = [(axis, min(apart, images.shape[axis + 1] - 1)) for apart in (1, 2, 4) for axis in (1, 2)]
+    squares, mean, spread = np.zeros(len(steps)), images.mean(), 0.0
+    for plane in images:  # one at a time stays in the processor's cache
+        spread += float((plane - mean).square_().sum())
+        for index, (axis, step) in enumerate(steps):
+            left = plane.shape[axis] - step
+            squares[index] += float((plane.narrow(axis, 0, left) - plane.narrow(axis, step, left)).square_().sum())
+    pairs = [images.numel() // images.shape[axis + 1] * (images.shape[axis + 1] - step) for axis, step in steps]
+    deviation = np.sqrt(spread / images.numel()) + 1e-3
+    return np.log(np.sqrt(squares / pairs) / deviation + 1e-3)
 
 
 def _symmetry(small: Tensor) -> Numbers:
