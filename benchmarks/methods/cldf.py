@@ -1,126 +1,161 @@
-"""CLDF's choices against each other: each row trains a decoder with one thing changed and scores it on other scans.
+"""CLDF's choices against each other: each row trains a decoder with one thing changed, over training seeds.
 
-All rows share the heat maps that seeds are voted on by, the training seed and
-a short schedule without self-training, except where the row says so; so they
-compare with each other, not with the shipped model. Presence is given; HD95 in
-mm; the spread is over noise seeds.
+All rows share the heat maps that speak for seeds, and steps; settings are the package's else.
+Trained without masks, a decoder is scored on other scans by its own masks, nothing given:
+the regions that a prediction averages them with hardly depend on it.
+Dice is that of positive slices, mean per patient, with its interval of 95 % over patients.
 
-    python benchmarks/methods/cldf.py --train DIR --data DIR [--steps 150] [--only NAME]
+    python benchmarks/methods/cldf.py MODEL --train DIR --val DIR --run DIR [--seeds 3] [--steps 100] [--only TEXT]
+
+Every training leaves a small file in the run folder, so an interrupted benchmark goes on where it was.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import tempfile
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
+import numpy as np
+from common import interval, kept, spread
 from rich.progress import Progress
 from torch import Tensor
 
 from wsseg.data.kinds.registry import PRESENCE
 from wsseg.data.preprocess import View
-from wsseg.data.slices import LabelledSlices, load_slices
+from wsseg.data.slices import load_slices
 from wsseg.evaluation.evaluate import evaluate
+from wsseg.files import make_folder
 from wsseg.inference.segmenter import Segmenter
+from wsseg.methods import cldf
 from wsseg.methods.cldf import CLDF
 from wsseg.methods.prompt import Pass
 from wsseg.methods.registry import adopt_parents, create_method, stored_weights
-from wsseg.models.package import ModelPackage, read_package, write_package
+from wsseg.models.package import ModelPackage, write_package
 from wsseg.models.shelf import find_package
 from wsseg.training.loop import train
 from wsseg.training.settings import TrainSettings
 
-PREDICTION = {"readout", "edge_mm", "slice_blur"}
-"""What training does not depend on: rows that change nothing else score the reference's weights."""
 
-ROWS: dict[str, dict[str, Any]] = {
-    "reference": {},
-    "reference, training seed 1": {"seed": 1},
-    "reference, training seed 2": {"seed": 2},
-    "seeds: gradient map only": {"maps": ("gradient",)},
-    "seeds: CAM only": {"maps": ("cam",)},
-    "seeds: condition derivative only": {"maps": ("derivative",)},
-    "seeds: gradient map and CAM": {"maps": ("gradient", "cam")},
-    "noise level 0.2 alone": {"sigmas": (0.2,)},
-    "noise level 0.5 alone": {"sigmas": (0.5,)},
-    "finest level alone": {"levels": (3,)},
-    "two finest levels": {"levels": (2, 3)},
-    "loss: contrast, prototypes fitted to it": {"loss": "contrastive"},
-    "loss: cross-entropy alone": {"loss": "cross-entropy"},
-    "readout: clusters of each slice": {"readout": "clusters"},
-    "borders: decoder does not see the image itself": {"native": False},
-    "borders: no guided filter": {"edge_mm": 0.0},
-    "no smoothing over slices": {"slice_blur": 0.0},
-    "with self-training, as many steps again": {"self_rounds": 1},
+@dataclass(frozen=True)
+class Choice:
+    """What a row changes in the package.
+
+    Attributes:
+        settings: of the method.
+        random: the network whose features are looked at has random weights; seeds are those of the trained one.
+    """
+
+    settings: dict[str, Any]
+    random: bool = False
+
+
+ROWS = {
+    "as it ships": Choice({}),
+    "loss: cross-entropy alone": Choice({"loss": "cross-entropy"}),
+    "features: of a network with random weights": Choice({}, random=True),
+    "seeds alone, no self-training": Choice({"self_rounds": 0}),
+    "loss: contrast, prototypes fitted to it": Choice({"loss": "contrastive"}),
+    "decoder does not see the image itself": Choice({"native": False}),
+    "seeds: condition derivative alone": Choice({"maps": ("derivative",)}),
+    "seeds: gradient map alone": Choice({"maps": ("gradient",)}),
+    "seeds: CAM alone": Choice({"maps": ("cam",)}),
+    "noise level 0.2 alone": Choice({"sigmas": (0.2,)}),
+    "finest level alone": Choice({"levels": (3,)}),
 }
-"""What each row changes in the package; the reference is the package's own."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """Of one training: Dice of positive slices by patient, and mean HD95 over positive slices."""
+
+    patients: dict[str, float]
+    hd95_mm: float
+
+    @property
+    def dice(self) -> float:
+        """Mean over patients."""
+        return float(np.mean(list(self.patients.values())))
+
+
+class Bench:
+    """The data and the heat maps that all trainings share."""
+
+    def __init__(self, package: ModelPackage, train_folder: Path, val_folder: Path, run: Path, steps: int) -> None:
+        self.package, self.val, self.run, self.steps = package, val_folder, run, steps
+        self.data = load_slices(train_folder, package.labels, View.of(package.recipe), (PRESENCE,))
+        self._whole = self._method(Choice({}), 0)
+        self._maps: dict[tuple[str, int], Tensor] = {}
+
+    def score(self, row: str, seed: int) -> Score:
+        """From its file where it was done before."""
+        file = self.run / f"{self.steps}-{crc32(repr(ROWS[row]).encode()):08x}-{seed}.json"
+        return kept(file, Score, self._train, ROWS[row], seed)
+
+    def _train(self, choice: Choice, seed: int) -> Score:
+        method = self._method(choice, seed)
+        method.raw_map = self._shared_map  # type: ignore[method-assign]
+        metadata = self._package(choice).metadata
+        with tempfile.TemporaryDirectory(prefix="wsseg-cldf-") as name:
+            folder = Path(name)
+            train(method, self.data, TrainSettings(folder=folder, seed=seed))
+            write_package(folder / "model", metadata, stored_weights(method), "", "")
+            slices = evaluate(Segmenter(folder / "model"), self.val, seeds=1).slices
+        patients: dict[str, list[float]] = {}
+        for one in slices:
+            patients.setdefault(one.case, []).append(one.dice)
+        dice = {patient: float(np.mean(values)) for patient, values in patients.items()}
+        return Score(dice, float(np.mean([one.hd95_mm for one in slices])))
+
+    def _method(self, choice: Choice, seed: int) -> CLDF:
+        package = self._package(choice)
+        method = create_method(package, seed)
+        assert isinstance(method, CLDF)
+        adopt_parents(method, package, [part for part in method.frozen if not (choice.random and part == "diffusion")])
+        return method
+
+    def _package(self, choice: Choice) -> ModelPackage:
+        metadata = self.package.metadata.model_copy(deep=True)
+        short = {"seed_steps": self.steps, "self_steps": self.steps}
+        metadata.wsseg.settings = {**metadata.wsseg.settings, **short, **choice.settings}
+        return ModelPackage(self.package.name, self.package.folder, metadata)
+
+    def _shared_map(self, kind: str, small: Tensor, slices: Tensor, k: int, pass_: Pass) -> Tensor:
+        """Of the trained networks, computed for the first row that wants it."""
+        if (kind, k) not in self._maps:
+            self._maps[kind, k] = self._whole.eval().raw_map(kind, small, slices, k, pass_)
+        return self._maps[kind, k]
 
 
 def main() -> None:
+    """Run what is left to be done and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="cldf-glioma-flair")
-    parser.add_argument("--train", type=Path, required=True, help="scans and image_labels.csv")
-    parser.add_argument("--data", type=Path, required=True, help="scans with masks, for the scores")
-    parser.add_argument("--steps", type=int, default=150)
-    parser.add_argument("--seeds", type=int, default=2, help="noise seeds")
-    parser.add_argument("--only", default="", help="part of a row's name")
-    arguments = parser.parse_args()
-    package = find_package(arguments.model)
-    recipe = package.recipe
-    data = load_slices(arguments.train, package.labels, View.of(recipe), (PRESENCE,))
-    print(f"{arguments.steps} steps, 1 training seed, {arguments.seeds} noise seeds")
-    print("| row | Dice | HD95 mm |\n|---|---|---|", flush=True)
-    for name, changes in ROWS.items():
-        if arguments.only in name:
-            short = {"seed_steps": arguments.steps, "self_steps": arguments.steps, "self_rounds": 0}
-            trained = _train(package, data, short | changes)
-            found = {
-                row.what: row
-                for row in evaluate(Segmenter(trained.folder), arguments.data, "presence", arguments.seeds).table()
-            }
-            dice, hd95 = found["Dice, positive slices"], found["HD95 mm, positive slices"]
-            print(f"| {name} | {dice.mean:.3f} ± {dice.spread:.3f} | {hd95.mean:.1f} ± {hd95.spread:.1f} |", flush=True)
-
-
-def _train(package: ModelPackage, data: LabelledSlices, changes: dict[str, Any]) -> ModelPackage:
-    """The package's method with changed settings, trained from random weights; in a folder of its own."""
-    metadata = package.metadata.model_copy(deep=True)
-    metadata.wsseg.edge_mm = changes.pop("edge_mm", metadata.wsseg.edge_mm)
-    seed = changes.pop("seed", 0)
-    metadata.wsseg.settings |= changes
-    folder = Path(tempfile.mkdtemp(prefix="wsseg-cldf-"))
-    changed = ModelPackage(package.name, package.folder, metadata)
-    method = create_method(changed, seed)
-    assert isinstance(method, CLDF)
-    adopt_parents(method, changed, method.frozen)
-    _share_maps(method)
-    training = repr((seed, sorted((key, value) for key, value in changes.items() if key not in PREDICTION)))
-    if training not in _weights:
-        train(method, data, TrainSettings(folder=folder / "run", seed=seed))
-        _weights[training] = stored_weights(method)
-    write_package(folder / "model", metadata, _weights[training], "", "")
-    return read_package(folder / "model")
-
-
-def _share_maps(method: CLDF) -> None:
-    """Let all rows use the maps that the first one computed: they come from the frozen parts alone."""
-    compute = method.raw_map
-
-    def shared(kind: str, small: Tensor, slices: Tensor, k: int, pass_: Pass) -> Tensor:
-        if (kind, k) not in _maps:
-            with Progress(transient=True) as bar:
-                task = bar.add_task(f"{kind} maps", total=1.0)
-                told = replace(pass_, progress=lambda part: bar.update(task, completed=part))
-                _maps[kind, k] = compute(kind, small, slices, k, told)
-        return _maps[kind, k]
-
-    method.raw_map = shared  # type: ignore[method-assign]
-
-
-_maps: dict[tuple[str, int], Tensor] = {}
-_weights: dict[str, dict[str, Tensor]] = {}
+    parser.add_argument("model")
+    for folder in ("--train", "--val", "--run"):
+        parser.add_argument(folder, type=Path, required=True)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=100, help="of each stage")
+    parser.add_argument("--only", default="", help="rows whose name holds this")
+    asked = parser.parse_args()
+    make_folder(asked.run)
+    cldf.AGREED = math.inf  # no region is averaged in
+    bench = Bench(find_package(asked.model), asked.train, asked.val, asked.run, asked.steps)
+    rows = [row for row in ROWS if asked.only in row]
+    plan = [(row, seed) for seed in range(asked.seeds) for row in rows]
+    with Progress() as bar:
+        scores = {one: bench.score(*one) for one in bar.track(plan, description="training")}
+    print(f"{asked.steps} steps a stage, mean and deviation over training seeds\n")
+    columns = ("row", "seeds", "Dice", "95 % over patients", "HD95 mm")
+    print(f"| {' | '.join(columns)} |\n{'|---' * len(columns)}|")
+    for row in rows:
+        found = [scores[row, seed] for seed in range(asked.seeds)]
+        low, high = interval([float(np.mean([s.patients[name] for s in found])) for name in found[0].patients])
+        told = [spread([s.dice for s in found]), f"{low:.3f} to {high:.3f}", spread([s.hd95_mm for s in found], 1)]
+        print(f"| {row} | {asked.seeds} | {' | '.join(told)} |")
 
 
 if __name__ == "__main__":

@@ -12,9 +12,11 @@ from conftest import SMALL_CLDF, MakePackage
 from wsseg.data.kinds.registry import PRESENCE
 from wsseg.data.slices import Batch, LabelledSlices
 from wsseg.data.targets import Targets
+from wsseg.methods.base import Prediction
 from wsseg.methods.cldf import CLDF, CLDFSettings
 from wsseg.methods.prompt import Pass, Prompt
 from wsseg.methods.registry import load_method
+from wsseg.methods.shared.presence import ImageLabelMethod
 
 
 def _method(classes: int = 1, **changes: object) -> CLDF:
@@ -54,6 +56,22 @@ def test_result_does_not_depend_on_how_slices_are_batched(images: Tensor, readou
     assert 0 < whole.probabilities.max() <= 1
     assert whole.probabilities.std() > 0
     torch.testing.assert_close(whole.probabilities, parts.probabilities, atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize("told", [False, True])
+def test_a_region_is_averaged_with_a_mask_that_it_agrees_with(
+    images: Tensor, told: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two classes one region lies half on the decoder's mask, the other beside it."""
+    own, region = torch.zeros(6, 2, 32, 32), torch.zeros(6, 2, 32, 32)
+    own[:, :, 4:12, :16], region[:, 0, 4:12, 2:16], region[:, 1, 20:28] = 0.8, 1.0, 1.0
+    shown = torch.ones(6, 2)
+    monkeypatch.setattr(ImageLabelMethod, "predict", lambda *given: Prediction(own, shown))
+    monkeypatch.setattr("wsseg.methods.cldf.by_regions", lambda *given: region)
+    given = Prompt(torch.ones(6, 2, dtype=torch.int8)) if told else Prompt()
+    found = _method(2, slice_blur=0.0).predict(images, given, Pass(6))
+    torch.testing.assert_close(found.probabilities[:, 0], (own + region)[:, 0] / 2)
+    torch.testing.assert_close(found.probabilities[:, 1], (region if told else own)[:, 1])
 
 
 def test_threads_take_their_own_features(images: Tensor) -> None:

@@ -43,6 +43,12 @@ class Prompt:
         shown, denied = ((self.presence == state).sum(dim=0) for state in (YES, NO))
         return bool(((shown > 0) & (denied > 0) & (shown + denied == len(self.presence))).any())
 
+    def told(self, classes: int) -> Tensor:
+        """Of which classes every slice is told, (classes,) bool."""
+        if self.presence is None:
+            return torch.zeros(classes, dtype=torch.bool)
+        return (self.presence != UNKNOWN).all(dim=0)
+
     def whole_presence(self) -> Tensor:
         """Presence (slices, classes) of classes of which every slice is told; unknown for all others.
 
@@ -51,7 +57,7 @@ class Prompt:
         """
         if self.presence is None:
             raise ValueError("nothing is told of presence")
-        return torch.where((self.presence != UNKNOWN).all(dim=0), self.presence, UNKNOWN)
+        return torch.where(self.told(self.presence.shape[1]), self.presence, UNKNOWN)
 
     def decide(self, shown: Tensor) -> Tensor:
         """Presence (slices, classes) in [0, 1]: as given where it is known, else as estimated."""

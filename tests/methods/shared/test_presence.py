@@ -96,7 +96,7 @@ def test_a_glioma_is_found_in_a_scan_turned_dark(shared: Path) -> None:
         results = [segmenter(scan, given) for scan in (dark, case.scan)]
         found, plain = (np.mean([score.dice for score in score_slices(case, result, 0)]) for result in results)
         assert plain > 0.5
-        assert found > 0.7 * plain
+        assert found > 0.65 * plain
         assert [result.negative for result in results] == [True, False]
         assert [NEGATIVE in result.remark for result in results] == [True, False]
         assert [bool(result.predicted_dice) for result in results] == [False, True], "calibrated on plain scans"

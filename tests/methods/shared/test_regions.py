@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from wsseg.methods.shared.labelling.regions import by_regions, merge_classes, seeds_of_regions
+from wsseg.methods.shared.labelling.regions import by_regions, merge_classes, overlap, seeds_of_regions
 
 PRESENCE = torch.tensor([0, 0, 1, 1, 1, 0, 0, 0], dtype=torch.int8)[:, None]
 FINDING = (slice(2, 5), slice(10, 22), slice(10, 22))
@@ -145,3 +145,17 @@ def test_classes_are_merged_by_what_is_known() -> None:
     assert found[1].tolist() == [1, 1, 255, 255], "a class known to be absent claims nothing"
     assert found[2].tolist() == [1, 1, 0, 0], "a class that may be there leaves no background"
     assert found[3].tolist() == [255] * 4
+
+
+def test_overlap_is_the_dice_of_each_class() -> None:
+    one, other = torch.zeros(2, 3, 4, 4), torch.zeros(2, 3, 4, 4)
+    one[:, 0], other[0, 0], one[0, 1], other[1, 1] = 0.9, 0.6, 0.9, 0.9
+    assert overlap(one, other).tolist() == pytest.approx([2 / 3, 0, 0])
+
+
+def test_a_core_that_a_finding_encloses_is_part_of_it() -> None:
+    core = (slice(2, 5), slice(14, 18), slice(14, 18))
+    images = _scan((FINDING, 0.5), (core, -0.5))
+    marked = by_regions(images, PRESENCE, _evidence((FINDING, 1.0)), torch.zeros(images.shape))[:, 0] > 0.5
+    assert marked[core].all()
+    assert not marked[5:].any()

@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from wsseg.data.air import reaching_border
+from wsseg.images.pieces import extent
 from wsseg.labels.space import BACKGROUND, NO, YES
 
 SMOOTHED = (0.5, 1.5, 1.5)
@@ -28,7 +29,7 @@ LEVELS = np.linspace(0.5, 0.998, 28)
 """Quantiles of the brightness of tissue at which regions are looked for."""
 
 LARGEST = 6
-"""Regions looked at of one level."""
+"""Regions looked at of one level, of those that reach far enough."""
 
 LEAST_VOXELS = 30
 """Of a region, at the size that is looked at."""
@@ -57,8 +58,7 @@ FADED = 0.1
 AROUND = 2
 """Pixels in plane that are compared with a region, and of which nothing is said: borders may lie there."""
 
-_PLANE, _TOUCHING = np.ones((1, 3, 3), np.bool_), np.ones((3, 3, 3), np.bool_)
-_CROSS = ndimage.generate_binary_structure(2, 1)[None]
+_TOUCHING = np.ones((3, 3, 3), np.bool_)
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,11 @@ class Region:
         return mask
 
     def in_all(self, shown: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """The same, and what is bright near it on slices beside it that show the finding too, where it has faded."""
+        """The same without holes, and what is bright near it on slices beside it that show the finding too.
+
+        A finding that is brighter at its rim than in its core, as where it is necrotic, is one; and on slices
+        where a region has faded the finding may not have.
+        """
         mask = self.in_scan()
         of_slice = mask.sum(axis=(1, 2))
         reached = np.flatnonzero(of_slice > FADED * of_slice.max())
@@ -95,7 +99,7 @@ class Region:
             near = ndimage.binary_dilation(mask[nearest], iterations=AROUND)
             plane = ndimage.gaussian_filter(self.bright[index], SMOOTHED[1:])
             mask[index] |= near & (plane >= np.median(plane[near]))
-        return mask
+        return np.stack([ndimage.binary_fill_holes(plane) for plane in mask])
 
 
 def by_regions(images: Tensor, presence: Tensor, evidence: Tensor, otherwise: Tensor) -> Tensor:
@@ -136,11 +140,18 @@ def seeds_of_regions(images: Tensor, presence: Tensor, evidence: Tensor) -> Tens
     for k, region in enumerate(_best_regions(images, presence, evidence)):
         if region is not None:
             mask = region.in_scan()
-            near = ndimage.binary_dilation(mask, _PLANE, iterations=AROUND)
+            near = _widened(mask)
             seeds = np.where(mask, 1, np.where(near, 0, BACKGROUND)).astype(np.float32)
             said = torch.from_numpy(mask.any(axis=(1, 2))) & (presence[:, k] == YES).cpu()
             found[said, k] = _enlarged(torch.from_numpy(seeds), images)[said].to(torch.uint8)
     return found
+
+
+def overlap(one: Tensor, other: Tensor) -> Tensor:
+    """Dice of the masks that two answers (slices, classes, size, size) make, of each class, (classes,)."""
+    first, second = one > 0.5, other > 0.5
+    both, all_ = (first & second).sum(dim=(0, 2, 3)), first.sum(dim=(0, 2, 3)) + second.sum(dim=(0, 2, 3))
+    return 2 * both / all_.clamp(min=1)
 
 
 def _enlarged(maps: Tensor, images: Tensor) -> Tensor:
@@ -167,6 +178,19 @@ def _taken(region: Region | None, regions: list[Region | None]) -> bool:
     mask = region.in_scan()
     better = [other for other in regions if other is not None and other.likeness > region.likeness]
     return any(2 * (mask & other.in_scan()).sum() > mask.sum() for other in better)
+
+
+def _widened(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """A mask (slices, rows, columns) and :data:`AROUND` pixels around it in plane."""
+    side = 2 * AROUND + 1
+    found: NDArray[np.bool_] = ndimage.maximum_filter(mask, (1, side, side), mode="constant")
+    return found
+
+
+def _core(mask: NDArray[np.bool_]) -> int:
+    """How many pixels of a mask (slices, rows, columns) have all four beside them in it."""
+    inner = mask[:, 1:-1, 1:-1] & mask[:, :-2, 1:-1] & mask[:, 2:, 1:-1] & mask[:, 1:-1, :-2] & mask[:, 1:-1, 2:]
+    return int(np.count_nonzero(inner))
 
 
 def _mean(values: NDArray[np.float32], mask: NDArray[np.bool_]) -> float:
@@ -223,37 +247,50 @@ def _regions(images: NDArray[np.float32], known: _Known) -> Iterator[Region]:
         level = channel / max(channel[tissue].std(), 1e-6)
         for bright in (level, -level):
             smooth = ndimage.gaussian_filter(bright * tissue, SMOOTHED) / weight
+            left = tissue
             for threshold in np.unique(np.quantile(smooth[there], LEVELS)):
-                pieces, _ = ndimage.label((smooth > threshold) & tissue, _TOUCHING)
-                yield from _fitting(pieces, bright, known)
+                pieces = _numbered((smooth > threshold) & left)
+                planes = [np.bincount(plane.ravel(), minlength=pieces.max() + 1) for plane in pieces[known.shown]]
+                of_slice = np.stack(planes)
+                cover = np.count_nonzero(of_slice, axis=0) / len(of_slice)
+                cover[0] = 0
+                left = (cover >= LEAST_COVER)[pieces]  # no part of a piece reaches over more slices than it does
+                fitting = np.flatnonzero(cover >= LEAST_COVER)
+                for number in fitting[np.argsort(of_slice[:, fitting].sum(axis=0))[::-1][:LARGEST]]:
+                    region = _fitting(pieces == number, float(cover[number]), bright, known)
+                    if region is not None:
+                        yield region
+                if not fitting.size:
+                    break
 
 
-def _fitting(pieces: NDArray[np.int32], bright: NDArray[np.float32], known: _Known) -> Iterator[Region]:
-    """The largest of numbered pieces that may be the finding.
+def _numbered(mask: NDArray[np.bool_]) -> NDArray[np.int32]:
+    """Connected pieces of a mask from 1 on, 0 elsewhere."""
+    found, near = np.zeros(mask.shape, np.int32), extent(mask)
+    found[near], _ = ndimage.label(mask[near], _TOUCHING)
+    return found
 
-    What counts is how much of the slices that show the class a piece reaches, how little of it
+
+def _fitting(piece: NDArray[np.bool_], cover: float, bright: NDArray[np.float32], known: _Known) -> Region | None:
+    """A piece, if it may be the finding.
+
+    What counts is how much of the slices that show the class it reaches (``cover``), how little of it
     lies on slices that do not, by how much both its brightness and what speaks for the class
     exceed what is around it, and that it is a lump and no shell, as a scalp is.
     """
-    sizes, boxes = np.bincount(pieces.ravel())[1:], ndimage.find_objects(pieces)
-    there = np.bincount(pieces[known.shown].ravel(), minlength=len(sizes) + 1)[1:]
-    for index in np.argsort(there)[::-1][:LARGEST]:
-        if sizes[index] < LEAST_VOXELS:
-            continue
-        where = tuple(slice(max(0, side.start - AROUND), side.stop + AROUND) for side in boxes[index])
-        mask = pieces[where] == index + 1
-        of_slice = mask.sum(axis=(1, 2))
-        cover = (of_slice[known.shown[where[0]]] > 0).sum() / known.shown.sum()
-        leak = of_slice[known.absent[where[0]]].sum() / sizes[index]
-        if cover < LEAST_COVER or leak > MOST_LEAK:
-            continue
-        around = ndimage.binary_dilation(mask, _PLANE, iterations=AROUND) & ~mask & known.tissue[where]
-        inside, outside = (part & known.shown[where[0]][:, None, None] for part in (mask, around))
-        if not outside.any():
-            continue
-        brighter, speaks = (
-            _mean(each[where], inside) - _mean(each[where], outside) for each in (bright, known.evidence)
-        )
-        lump = ndimage.binary_erosion(mask, _CROSS).sum() / sizes[index]
-        if min(brighter, speaks, lump) > LEAST:
-            yield Region(where, mask, bright, float(cover * (1 - leak) ** 2 * brighter * speaks * lump))
+    of_slice = np.count_nonzero(piece, axis=(1, 2))
+    size = of_slice.sum()
+    leak = of_slice[known.absent].sum() / size
+    if size < LEAST_VOXELS or leak > MOST_LEAK:
+        return None
+    where = extent(piece, room=AROUND)
+    mask = piece[where]
+    around = _widened(mask) & ~mask & known.tissue[where]
+    inside, outside = (part & known.shown[where[0]][:, None, None] for part in (mask, around))
+    if not outside.any():
+        return None
+    brighter, speaks = (_mean(each[where], inside) - _mean(each[where], outside) for each in (bright, known.evidence))
+    lump = _core(mask) / size
+    if min(brighter, speaks, lump) <= LEAST:
+        return None
+    return Region(where, mask, bright, float(cover * (1 - leak) ** 2 * brighter * speaks * lump))
