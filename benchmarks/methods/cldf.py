@@ -31,10 +31,10 @@ from wsseg.data.slices import load_slices
 from wsseg.evaluation.evaluate import evaluate
 from wsseg.files import make_folder
 from wsseg.inference.segmenter import Segmenter
-from wsseg.methods import cldf
 from wsseg.methods.cldf import CLDF
 from wsseg.methods.prompt import Pass
 from wsseg.methods.registry import adopt_parents, create_method, stored_weights
+from wsseg.methods.shared.labelling import regions
 from wsseg.models.package import ModelPackage, write_package
 from wsseg.models.shelf import find_package
 from wsseg.training.loop import train
@@ -142,7 +142,7 @@ def main() -> None:
     parser.add_argument("--only", default="", help="rows whose name holds this")
     asked = parser.parse_args()
     make_folder(asked.run)
-    cldf.AGREED = math.inf  # no region is averaged in
+    regions.AGREED = math.inf  # none is averaged in
     bench = Bench(find_package(asked.model), asked.train, asked.val, asked.run, asked.steps)
     rows = [row for row in ROWS if asked.only in row]
     plan = [(row, seed) for seed in range(asked.seeds) for row in rows]

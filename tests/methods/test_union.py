@@ -179,21 +179,6 @@ def test_people_are_believed_before_seeds() -> None:
     assert torch.equal(unseeded.pixel_labels(unseeded.stages()[0], data, Pass(8)), drawn)
 
 
-def test_who_says_which_slices_show_a_class_gets_a_region_and_who_says_it_of_some_does_not() -> None:
-    images = 0.05 * torch.randn(8, 1, 32, 32, generator=torch.Generator().manual_seed(0))
-    images[3:6, :, 8:18, 6:16] -= 0.7
-    torch.manual_seed(0)
-    method = Union(SMALL.model_copy(update={"seeded": True}), 1).eval()
-    presence = torch.tensor([0, 0, 0, 1, 1, 1, 0, 0])[:, None]
-    with torch.no_grad():
-        alone, of_some, of_all = (
-            method.predict(images, Prompt(given), Pass(3)).probabilities
-            for given in (None, torch.where(presence == 1, presence, -1), presence)
-        )
-    assert torch.equal(alone, of_some)
-    assert not torch.equal(alone, of_all)
-
-
 def test_only_the_network_that_is_trained_measures_its_statistics_anew() -> None:
     method = Union(SMALL.model_copy(update={"seeded": True}), 1).eval()
     before = {name: value.clone() for name, value in method.state_dict().items()}

@@ -31,7 +31,7 @@ from wsseg.methods.prompt import Pass, Prompt
 from wsseg.methods.shared.agreement import presence_auc
 from wsseg.methods.shared.gradcam import gradcam_map
 from wsseg.methods.shared.heat import blur, over_neighbours
-from wsseg.methods.shared.labelling.regions import by_regions, merge_classes, overlap, seeds_of_regions
+from wsseg.methods.shared.labelling.regions import averaged, by_regions, merge_classes, seeds_of_regions
 from wsseg.methods.shared.presence import ImageLabelMethod, ImageLabelSettings, mirrored_presence, smaller
 from wsseg.networks.classifier import NoisyClassifier, resnet18
 from wsseg.networks.pixel_decoder import PixelDecoder
@@ -39,9 +39,6 @@ from wsseg.networks.unet import ConditionalUNet
 
 SURE = 1e-3
 """Probabilities nearer to 0 or 1 say no more."""
-
-AGREED = 0.5
-"""Dice from which a region and the decoder's mask are of the same finding, of which each has a part of the truth."""
 
 SEEDS = "seeds"
 """The stage that learns from seeds; all others learn from the method's own predictions."""
@@ -243,9 +240,8 @@ class CLDF(ImageLabelMethod[CLDFSettings]):
         shown = (found.presence > self.settings.presence_threshold).cpu()
         own = over_neighbours(found.probabilities, shown, self.settings.slice_blur)
         region = by_regions(images.cpu(), torch.where(shown, YES, NO), torch.logit(own, eps=SURE), own)
-        agree = (overlap(region, own) > AGREED)[None, :, None, None]
         believed = torch.where(prompt.told(self.classes)[None, :, None, None], region, own)
-        return Prediction(torch.where(agree, (region + own) / 2, believed), found.presence, found.negative)
+        return Prediction(averaged(region, own, believed), found.presence, found.negative)
 
     def encode(self, images: Tensor, slices: Tensor) -> Sequence[Tensor]:
         """The noise-conditioned classifier's, at t = 0."""

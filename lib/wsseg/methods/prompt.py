@@ -49,16 +49,6 @@ class Prompt:
             return torch.zeros(classes, dtype=torch.bool)
         return (self.presence != UNKNOWN).all(dim=0)
 
-    def whole_presence(self) -> Tensor:
-        """Presence (slices, classes) of classes of which every slice is told; unknown for all others.
-
-        Raises:
-            ValueError: nothing is told of presence.
-        """
-        if self.presence is None:
-            raise ValueError("nothing is told of presence")
-        return torch.where(self.told(self.presence.shape[1]), self.presence, UNKNOWN)
-
     def decide(self, shown: Tensor) -> Tensor:
         """Presence (slices, classes) in [0, 1]: as given where it is known, else as estimated."""
         if self.presence is None:

@@ -55,7 +55,7 @@ from wsseg.losses.size import size_loss
 from wsseg.methods.base import Method, Prediction, Settings, Stage
 from wsseg.methods.prompt import Pass, Prompt
 from wsseg.methods.shared.labelling.completion import complete, completion_network
-from wsseg.methods.shared.labelling.regions import AIR, by_regions, merge_classes, seeds_of_regions
+from wsseg.methods.shared.labelling.regions import AIR, averaged, by_regions, merge_classes, seeds_of_regions
 from wsseg.methods.shared.masks import against_background
 from wsseg.methods.shared.sizes import ThresholdFit, area_bounds
 from wsseg.networks.residual_unet import ResidualUNet
@@ -290,12 +290,18 @@ class Union(Method[UnionSettings]):
         return levels[len(levels) // 2], levels[-1]
 
     def predict(self, images: Tensor, prompt: Prompt, pass_: Pass) -> Prediction:
-        found = self._probabilities(images, pass_)
-        against = against_background(found)
-        if self.evidence is not None and prompt.presence is not None:
-            evidence = self._evidence(self.evidence, images, pass_.chunk)
-            against = by_regions(images, prompt.whole_presence(), evidence, against)
-        return Prediction(against, prompt.decide(against.flatten(2).amax(dim=2)))
+        """The network's answer; of what was learned from presence also the region for which most speaks.
+
+        That is taken of a class of which every slice is told, and averaged with the network's where the two agree.
+        """
+        own = against_background(self._probabilities(images, pass_))
+        presence = prompt.decide(own.flatten(2).amax(dim=2))
+        if self.evidence is None:
+            return Prediction(own, presence)
+        evidence = self._evidence(self.evidence, images, pass_.chunk)
+        region = by_regions(images, torch.where(presence > 0.5, YES, NO), evidence, own)
+        told = prompt.told(self.classes)[None, :, None, None]
+        return Prediction(torch.where(told, region, averaged(region, own, own)), presence)
 
     def _evidence(self, network: ShortSighted, images: Tensor, chunk: int) -> Tensor:
         """What speaks for each class at each pixel of the slices of one scan."""
