@@ -159,3 +159,12 @@ def test_a_core_that_a_finding_encloses_is_part_of_it() -> None:
     marked = by_regions(images, PRESENCE, _evidence((FINDING, 1.0)), torch.zeros(images.shape))[:, 0] > 0.5
     assert marked[core].all()
     assert not marked[5:].any()
+
+
+def test_a_large_scan_is_looked_at_in_larger_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
+    images, evidence = _scan((FINDING, 0.5), (VESSEL, 1.5)), _evidence((FINDING, 1.0), (VESSEL, 1.0))
+    fine = by_regions(images, PRESENCE, evidence, torch.zeros(images.shape)) > 0.5
+    monkeypatch.setattr("wsseg.methods.shared.labelling.regions.MOST_VOXELS", images.numel() // 3)
+    coarse = by_regions(images, PRESENCE, evidence, torch.zeros(images.shape)) > 0.5
+    assert not torch.equal(fine, coarse)
+    assert float(overlap(fine.float(), coarse.float())) > 0.8
