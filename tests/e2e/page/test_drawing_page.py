@@ -32,6 +32,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     for seed in range(2):
         scan, _ = make_phantom(seed, size=64)
         write_nifti(studies / f"head_{seed}.nii.gz", scan.voxels, scan.affine)
+    scan.voxels[:, :, 0] = 0
+    write_nifti(studies / "padded.nii.gz", scan.voxels, scan.affine)
     models = folder / "home" / "models"
     small_package(models / MODEL / "0.1", "union", LABELS)
     publish(models, MODEL, "0.1")
@@ -184,6 +186,28 @@ def test_look_zoom_window_and_fingers(user: Visit, server: Server) -> None:
     page.keyboard.press("u")
     saved(page)
     assert drawn(server) == []
+
+
+def test_a_scan_whose_first_slice_is_empty_is_not_shown_through_its_window(
+    browser: Browser, server: Server, tmp_path: Path
+) -> None:
+    with labelling(browser, server.url, f"model={MODEL}&scan=padded", SLICES, tmp_path) as user:
+        expect(user.page.locator("#slice-canvas")).to_have_attribute("data-loaded", f"{SLICES}")
+        user.page.wait_for_timeout(300)  # a frame is drawn
+        for canvas in ("cut-right", "cut-down"):
+            black, white = user.page.evaluate(_ENDS, canvas)
+            assert black > 0.1, "air"
+            assert white < 0.2, "of the head little more than its bright parts"
+
+
+_ENDS = """(id) => {
+  const canvas = document.getElementById(id);
+  const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+  const greys = data.filter((_, at) => at % 4 === 0);
+  const part = (test) => greys.filter(test).length / greys.length;
+  return [part((grey) => grey < 8), part((grey) => grey > 247)];
+}"""
+"""Parts of a canvas that are black and white."""
 
 
 def test_nothing_serious_stands_in_the_way_of_a_screen_reader(user: Visit) -> None:

@@ -88,7 +88,7 @@ export class Desk {
   }
 
   loaded(index) {
-    if (index === this.slice) this.view.draw();
+    if (index === this.slice || !this.view.windowed) this.view.draw();
     $("slice-canvas").dataset.loaded = Object.keys(this.planes.held).length;
     for (const cut of this.cuts) cut.draw();
   }

@@ -51,10 +51,20 @@ export class View {
     this.draw();
   }
 
-  /** The window that fits the slice on view. */
+  /** The window that fits the slice on view; while none is there, that of the middle one, as those at the ends may be empty. */
   autoWindow() {
-    this.windowed = false;
+    const plane = this.of.plane(this.slice);
+    if (plane && !this.layout.colour) this.setWindow(fitting(plane));
+    else this.windowed = false;
     this.draw();
+  }
+
+  /** Until the middle slice is there, the window is that of the slice on view. */
+  suit(plane) {
+    const middle = this.of.plane(this.layout.slices >> 1);
+    this.window = fitting(middle ?? plane);
+    this.windowed = middle !== null;
+    this.of.windowed();
   }
 
   pan(right, down) {
@@ -124,8 +134,7 @@ export class View {
     const plane = this.of.plane(slice);
     Object.assign(canvas.dataset, { scan: layout.id, slice: plane ? slice : "" }); // which one is really there
     if (plane) {
-      if (!this.windowed && !layout.colour) this.window = fitting(plane);
-      this.windowed = true;
+      if (!this.windowed && !layout.colour) this.suit(plane);
       this.picture.paint(plane, layout, this.window);
       pen.drawImage(this.picture.canvas, 0, 0);
     }
